@@ -1,0 +1,20 @@
+//! The pure core of msd: types, graph, op table, reference evaluator, quantized formats and
+//! decomposition schemes, rewrite rules, cost models. No IO, clock, threads, terminal or
+//! `unsafe`; everything here is a function of its arguments.
+
+pub mod diag;
+pub mod dim;
+pub mod dtype;
+pub mod functions;
+pub mod graph;
+pub mod math;
+pub mod ops;
+mod shape;
+pub mod span;
+pub mod tensor;
+pub mod types;
+
+/// Quantized formats and the splitting of activations.
+pub mod quant {
+    pub mod scheme;
+}

@@ -1,0 +1,357 @@
+//! THE op table. Enum, builder methods, call syntax, printing, arity and the op reference all
+//! derive from it; the meaning of each op is its arm in [`crate::eval`], its type its rule in
+//! [`crate::shape`]. No op has effects: a graph may drop, share and reorder them freely.
+
+use std::fmt;
+
+use crate::diag::Diagnostic;
+use crate::dim::Dim;
+use crate::dtype::DType;
+use crate::graph::{Builder, Value};
+use crate::quant::scheme::Scheme;
+use crate::shape;
+use crate::span::Span;
+use crate::types::{Shape, Type, shape_text};
+
+/// How an op is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syntax {
+    /// Its own form: a name or a literal.
+    Leaf,
+    /// Before its operand.
+    Prefix(&'static str),
+    /// Between its operands; see [`Infix`].
+    Infix(Infix),
+    /// `name(operands, attributes)`.
+    Call(&'static str),
+}
+
+/// Infix operators, by the level of precedence language.md gives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Infix {
+    /// The operator as written.
+    pub text: &'static str,
+    /// 0 comparison (non-associative), 1 sum, 2 product, 3 `@`.
+    pub level: u8,
+}
+
+const fn infix(text: &'static str, level: u8) -> Syntax {
+    Syntax::Infix(Infix { text, level })
+}
+
+/// What kind of work an op is; lowerings choose by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Parameter, literal or size.
+    Leaf,
+    /// A part of a quantized parameter, or its dequantization.
+    Quantized,
+    /// One output element from one element of each operand.
+    Elementwise,
+    /// Over the last axis.
+    Row,
+    /// Moves elements only.
+    Movement,
+    /// Matrix product.
+    Product,
+    /// Splitting into digits and merging them again.
+    Digits,
+}
+
+/// Kinds of attribute arguments, as written after the operands of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Attr {
+    /// An element type.
+    DType(DType),
+    /// An axis, possibly counted from the end.
+    Axis(i64),
+    /// `[0, 2, 1]`
+    Axes(Vec<i64>),
+    /// A size.
+    Dim(Dim),
+    /// `[M, N]`
+    Dims(Shape),
+    /// A decomposition scheme in quotes.
+    Scheme(Scheme),
+}
+
+/// What an attribute argument must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttrKind {
+    /// An element type.
+    DType,
+    /// An integer, negative to count from the end.
+    Axis,
+    /// A list of integers.
+    Axes,
+    /// A dimension expression.
+    Dim,
+    /// A list of dimension expressions.
+    Dims,
+    /// A quoted scheme name.
+    Scheme,
+}
+
+impl AttrKind {
+    /// The kind in words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            AttrKind::DType => "an element type such as `f32`",
+            AttrKind::Axis => "an axis number",
+            AttrKind::Axes => "a list of axes such as `[1, 0]`",
+            AttrKind::Dim => "a size such as `K/2`",
+            AttrKind::Dims => "a shape such as `[M, N]`",
+            AttrKind::Scheme => "a scheme name in quotes",
+        }
+    }
+}
+
+impl fmt::Display for Attr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Attr::DType(d) => f.write_str(d.name()),
+            Attr::Axis(a) => write!(f, "{a}"),
+            Attr::Axes(a) => write!(f, "{a:?}"),
+            Attr::Dim(d) => write!(f, "{d}"),
+            Attr::Dims(s) => f.write_str(&shape_text(s)),
+            Attr::Scheme(s) => write!(f, "\"{}\"", s.name()),
+        }
+    }
+}
+
+/// A Rust type that can stand in an op's fields.
+trait Field: Sized {
+    const KIND: AttrKind;
+    /// `rank` is the first operand's, for axes counted from the end.
+    fn from_attr(attr: &Attr, rank: usize) -> Option<Self>;
+    fn to_attr(&self) -> Attr;
+}
+
+impl Field for DType {
+    const KIND: AttrKind = AttrKind::DType;
+    fn from_attr(attr: &Attr, _: usize) -> Option<Self> {
+        if let Attr::DType(d) = attr { Some(*d) } else { None }
+    }
+    fn to_attr(&self) -> Attr {
+        Attr::DType(*self)
+    }
+}
+
+impl Field for usize {
+    const KIND: AttrKind = AttrKind::Axis;
+    fn from_attr(attr: &Attr, rank: usize) -> Option<Self> {
+        if let Attr::Axis(a) = attr { from_end(*a, rank) } else { None }
+    }
+    fn to_attr(&self) -> Attr {
+        Attr::Axis(*self as i64)
+    }
+}
+
+impl Field for Vec<usize> {
+    const KIND: AttrKind = AttrKind::Axes;
+    fn from_attr(attr: &Attr, rank: usize) -> Option<Self> {
+        if let Attr::Axes(a) = attr { a.iter().map(|a| from_end(*a, rank)).collect() } else { None }
+    }
+    fn to_attr(&self) -> Attr {
+        Attr::Axes(self.iter().map(|a| *a as i64).collect())
+    }
+}
+
+impl Field for Dim {
+    const KIND: AttrKind = AttrKind::Dim;
+    fn from_attr(attr: &Attr, _: usize) -> Option<Self> {
+        if let Attr::Dim(d) = attr { Some(d.clone()) } else { None }
+    }
+    fn to_attr(&self) -> Attr {
+        Attr::Dim(self.clone())
+    }
+}
+
+impl Field for Shape {
+    const KIND: AttrKind = AttrKind::Dims;
+    fn from_attr(attr: &Attr, _: usize) -> Option<Self> {
+        if let Attr::Dims(s) = attr { Some(s.clone()) } else { None }
+    }
+    fn to_attr(&self) -> Attr {
+        Attr::Dims(self.clone())
+    }
+}
+
+impl Field for Scheme {
+    const KIND: AttrKind = AttrKind::Scheme;
+    fn from_attr(attr: &Attr, _: usize) -> Option<Self> {
+        if let Attr::Scheme(s) = attr { Some(*s) } else { None }
+    }
+    fn to_attr(&self) -> Attr {
+        Attr::Scheme(*self)
+    }
+}
+
+/// An axis counted from either end; out-of-range ones are left to the shape rule to report.
+fn from_end(axis: i64, rank: usize) -> Option<usize> {
+    let axis = if axis < 0 { axis.checked_add(rank as i64)? } else { axis };
+    Some(usize::try_from(axis).unwrap_or(usize::MAX))
+}
+
+/// One row of the table.
+pub struct OpInfo {
+    /// Name in the op reference and of the builder's method.
+    pub name: &'static str,
+    /// How it is written.
+    pub syntax: Syntax,
+    /// Names of its operands; their number is its arity.
+    pub operands: &'static [&'static str],
+    /// Names and kinds of the attribute arguments after them.
+    pub attrs: &'static [(&'static str, AttrKind)],
+    /// Kind of work.
+    pub class: Class,
+    /// Types of the results, or what is wrong with the operands.
+    pub rule: fn(&Op, &[&Type]) -> Result<Vec<Type>, Diagnostic>,
+    /// Its meaning.
+    pub formula: &'static str,
+    /// The op from its attribute arguments and the rank of its first operand.
+    pub make: fn(&[Attr], usize) -> Option<Op>,
+}
+
+macro_rules! ops {
+    ($($method:ident $variant:ident $({ $($field:ident: $ty:ty),+ })? [$($operand:ident)*]
+       $syntax:expr, $class:ident, $rule:ident, $formula:literal;)*) => {
+        /// An operation with its attributes.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        pub enum Op {
+            /// The `index`-th parameter.
+            Param {
+                /// Position in the parameter list.
+                index: usize,
+            },
+            /// An F32 literal.
+            Const {
+                /// Its bits.
+                bits: u32,
+            },
+            $(#[doc = $formula] $variant $({ $(#[doc = stringify!($field)] $field: $ty),+ })?,)*
+        }
+
+        mod info {
+            use super::*;
+            $(
+                #[allow(non_upper_case_globals, reason = "named after the op it describes")]
+                pub(super) static $variant: OpInfo = OpInfo {
+                    name: stringify!($method),
+                    syntax: $syntax,
+                    operands: &[$(stringify!($operand)),*],
+                    attrs: &[$($((stringify!($field), <$ty as Field>::KIND)),+)?],
+                    class: Class::$class,
+                    rule: shape::$rule,
+                    formula: $formula,
+                    make: |attrs, rank| {
+                        let mut attrs = attrs.iter();
+                        let op = Op::$variant $({ $($field: <$ty as Field>::from_attr(attrs.next()?, rank)?),+ })?;
+                        let _ = rank;
+                        attrs.next().is_none().then_some(op)
+                    },
+                };
+            )*
+        }
+
+        /// The table, in the order of the reference. Parameters and literals are not in it: they
+        /// come from declarations.
+        pub static OPS: &[&OpInfo] = &[$(&info::$variant),*];
+
+        impl Op {
+            /// The op's row; `None` for parameters and literals.
+            pub fn info(&self) -> Option<&'static OpInfo> {
+                match self {
+                    Op::Param { .. } | Op::Const { .. } => None,
+                    $(Op::$variant { .. } => Some(&info::$variant),)*
+                }
+            }
+
+            /// The attribute arguments as written.
+            pub fn attrs(&self) -> Vec<Attr> {
+                match self {
+                    Op::Param { .. } | Op::Const { .. } => Vec::new(),
+                    $(Op::$variant $({ $($field),+ })? => vec![$($($field.to_attr()),+)?],)*
+                }
+            }
+        }
+
+        impl Builder {
+            $(
+                #[doc = $formula]
+                pub fn $method(&mut self, $($operand: Value,)* $($($field: $ty,)+)? span: Span) -> Result<Value, Diagnostic> {
+                    self.push(Op::$variant $({ $($field),+ })?, &[$($operand),*], span)
+                }
+            )*
+        }
+    };
+}
+
+ops! {
+    // Quantized parameters.
+    dequant Dequant [w] Syntax::Call("dequant"), Quantized, dequant, "scale * (code - zero): in F64, rounded once to F32";
+    codes Codes [w] Syntax::Call("msd.codes"), Quantized, part, "the stored codes of w";
+    scale Scale [w] Syntax::Call("msd.scale"), Quantized, part, "the scale of w";
+    zero Zero [w] Syntax::Call("msd.zero"), Quantized, part, "the zero point of w";
+    // Elementwise. Floats compute in F32 (F64 where an operand is), integer pairs exactly modulo 2^32 (2^64).
+    size Size { dim: Dim } [] Syntax::Call("msd.size"), Leaf, size, "a dimension's size as F32";
+    neg Neg [x] Syntax::Prefix("-"), Elementwise, signed, "-x";
+    abs Abs [x] Syntax::Call("abs"), Elementwise, signed, "|x|";
+    exp Exp [x] Syntax::Call("exp"), Elementwise, float, "e^x, polynomial of msd_ir::math";
+    log Log [x] Syntax::Call("log"), Elementwise, float, "natural logarithm, polynomial of msd_ir::math";
+    tanh Tanh [x] Syntax::Call("tanh"), Elementwise, float, "tanh(x), polynomial of msd_ir::math";
+    erf Erf [x] Syntax::Call("msd.erf"), Elementwise, float, "error function, polynomial of msd_ir::math";
+    sqrt Sqrt [x] Syntax::Call("sqrt"), Elementwise, float, "square root, correctly rounded";
+    add Add [a b] infix("+", 1), Elementwise, arithmetic, "a + b";
+    sub Sub [a b] infix("-", 1), Elementwise, arithmetic, "a - b";
+    mul Mul [a b] infix("*", 2), Elementwise, arithmetic, "a * b";
+    div Div [a b] infix("/", 2), Elementwise, division, "a / b in floating point";
+    min Min [a b] Syntax::Call("min"), Elementwise, arithmetic, "a if a < b or a is NaN, else b";
+    max Max [a b] Syntax::Call("max"), Elementwise, arithmetic, "a if a > b or a is NaN, else b";
+    lt Lt [a b] infix("<", 0), Elementwise, comparison, "a < b";
+    le Le [a b] infix("<=", 0), Elementwise, comparison, "a <= b";
+    gt Gt [a b] infix(">", 0), Elementwise, comparison, "a > b";
+    ge Ge [a b] infix(">=", 0), Elementwise, comparison, "a >= b";
+    eq Eq [a b] infix("==", 0), Elementwise, comparison, "a == b";
+    ne Ne [a b] infix("!=", 0), Elementwise, comparison, "a != b";
+    select Select [c a b] Syntax::Call("where"), Elementwise, select, "a where c holds, else b";
+    cast Cast { dtype: DType } [x] Syntax::Call("cast"), Elementwise, cast, "x in another element type: nearest even, saturating to integers and small floats";
+    causal Causal [s] Syntax::Call("causal"), Elementwise, causal, "s[i, j] where j <= i + T - M, else -inf";
+    // Over the last axis, which stays as size 1.
+    sum Sum [x] Syntax::Call("sum"), Row, reduction, "16 partial sums (index mod 16, from +0), then a binary tree";
+    amax Amax [x] Syntax::Call("amax"), Row, reduction, "16 partial maxima (index mod 16, from -inf), then a binary tree";
+    softmax Softmax [x] Syntax::Call("softmax"), Row, softmax, "e / sum(e) with e = exp(x - amax(x)); a row of -inf gives zeros";
+    // Movement.
+    transpose Transpose { axes: Vec<usize> } [x] Syntax::Call("transpose"), Movement, transpose, "axis i of the result is axis axes[i] of x";
+    reshape Reshape { shape: Shape } [x] Syntax::Call("reshape"), Movement, reshape, "the same elements in row-major order";
+    concat Concat { axis: usize } [a b] Syntax::Call("concat"), Movement, concat, "a then b along an axis";
+    slice Slice { axis: usize, start: Dim, stop: Dim } [x] Syntax::Call("slice"), Movement, slice, "x from start to before stop along an axis";
+    // Products over the last two axes; outer axes broadcast.
+    matmul MatMul [a b] infix("@", 3), Product, matmul, "sum_k a[m,k] * b[k,n]: k ascending with fused multiply-add in F32; integer pairs exactly modulo 2^32";
+    dot Dot [a b] Syntax::Call("msd.dot"), Product, dot, "sum_k a[m,k] * b[k,n] of integers of at most 8 bits, exact in I64";
+    // Digits.
+    decompose Decompose { scheme: Scheme } [x] Syntax::Call("msd.decompose"), Digits, decompose, "(digits [D*M, K], scale [M, 1]): x ~ scale * sum_d weight_d * digits[d*M + m, k]";
+    combine Combine { scheme: Scheme } [p] Syntax::Call("msd.combine"), Digits, combine, "f32(sum_d weight_d * p[d*M + m, n]): the exact integer S, rounded once";
+}
+
+impl Op {
+    /// The literal `value`.
+    pub fn constant(value: f32) -> Op {
+        Op::Const { bits: value.to_bits() }
+    }
+
+    /// Kind of work.
+    pub fn class(&self) -> Class {
+        self.info().map_or(Class::Leaf, |i| i.class)
+    }
+}
+
+/// The op called by that name.
+pub fn by_call_name(name: &str) -> Option<&'static OpInfo> {
+    OPS.iter().copied().find(|i| matches!(i.syntax, Syntax::Call(call) if call == name))
+}
+
+/// The op written between its operands as `text`.
+pub fn by_infix(text: &str) -> Option<&'static OpInfo> {
+    OPS.iter().copied().find(|i| matches!(i.syntax, Syntax::Infix(infix) if infix.text == text))
+}

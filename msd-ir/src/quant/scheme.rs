@@ -1,0 +1,95 @@
+//! Decomposition schemes of the activations (msd.md section 2): one table of names, digit
+//! weights and certified bounds. How a row becomes digits is [`super::decompose`].
+
+use crate::dtype::DType;
+
+/// How the integer behind the digits is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Each digit rounds what the digits before it left over. Computed in F64.
+    Greedy {
+        /// `Mx` is mapped to this multiple of the first digit's unit, in hundredths.
+        largest_hundredths: u32,
+    },
+    /// One integer `n = rne(x/g)`, split exactly into balanced base-256 digits; `g` is a power of two.
+    Pow2 {
+        /// Largest magnitude of `n`.
+        largest: u32,
+    },
+    /// The same with `g = Mx / largest`.
+    Radix {
+        /// Largest magnitude of `n`.
+        largest: u32,
+    },
+}
+
+macro_rules! schemes {
+    ($($variant:ident $name:literal $family:expr, $weights:expr, $bound:expr, $doc:literal;)*) => {
+        /// A way to split activations into INT8 digits.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Scheme { $(#[doc = $doc] $variant,)* }
+
+        impl Scheme {
+            /// Every scheme.
+            pub const ALL: &'static [Scheme] = &[$(Scheme::$variant,)*];
+
+            /// The exact name of `--scheme` and `#[scheme(...)]`.
+            pub fn name(self) -> &'static str {
+                match self { $(Scheme::$variant => $name,)* }
+            }
+
+            /// How its digits are found.
+            pub fn family(self) -> Family {
+                match self { $(Scheme::$variant => $family,)* }
+            }
+
+            /// Integer weight of each digit: the integer behind a value is `sum_d weight_d * digit_d`.
+            pub fn weights(self) -> &'static [i64] {
+                match self { $(Scheme::$variant => $weights,)* }
+            }
+
+            /// Worst-case error of one element over the largest magnitude `Mx` of its row, F32
+            /// arithmetic included.
+            pub fn bound(self) -> f64 {
+                match self { $(Scheme::$variant => $bound,)* }
+            }
+        }
+    };
+}
+
+/// Slack of the bounds whose arithmetic is F64: far above its rounding, far below notice.
+const F64_SLACK: f64 = 1.0 + 1.0 / (1u64 << 40) as f64;
+
+schemes! {
+    Int8x1 "int8x1" Family::Greedy { largest_hundredths: 12700 }, &[1], F64_SLACK / 254.0,
+        "one digit, g = Mx/127";
+    Int8x2Greedy "int8x2-greedy" Family::Greedy { largest_hundredths: 12700 }, &[254, 1], F64_SLACK / 64516.0,
+        "paper, Algorithm 2: a = Mx/127, b = a/254";
+    Int8x2Fractional "int8x2-fractional" Family::Greedy { largest_hundredths: 12749 }, &[12749, 50], F64_SLACK / 65014.8,
+        "paper, 3.3: a = Mx/127.49, b = a/254.98";
+    Int8x3Greedy "int8x3-greedy" Family::Greedy { largest_hundredths: 12700 }, &[64516, 254, 1], F64_SLACK / 16387064.0,
+        "paper, 3.4: each next scale is the previous / 254";
+    Int8x2Pow2 "int8x2-pow2" Family::Pow2 { largest: 32639 }, &[256, 1], 1.0 / 32639.0,
+        "one 16-bit integer with a power-of-two unit; exact for BF16 elements of magnitude >= Mx/127";
+    Int8x2Radix "int8x2-radix" Family::Radix { largest: 32639 }, &[256, 1], 1.013 / 65278.0,
+        "one 16-bit integer with unit Mx/32639";
+    Int8x3Pow2 "int8x3-pow2" Family::Pow2 { largest: 8355711 }, &[65536, 256, 1], 1.0 / 8355711.0,
+        "one 24-bit integer with a power-of-two unit; exact for BF16 elements of magnitude >= Mx/32000";
+}
+
+impl Scheme {
+    /// The scheme of that name.
+    pub fn from_name(name: &str) -> Option<Scheme> {
+        Scheme::ALL.iter().copied().find(|s| s.name() == name)
+    }
+
+    /// Element type of the digits.
+    pub fn digit_dtype(self) -> DType {
+        DType::I8
+    }
+
+    /// The scheme used when none is asked for, by the declared element type of the activations.
+    pub fn default_for(activation: DType) -> Scheme {
+        if activation == DType::BF16 { Scheme::Int8x2Pow2 } else { Scheme::Int8x2Radix }
+    }
+}
