@@ -102,7 +102,8 @@ pub static FUNCTIONS: &[Function] = &[
     Function {
         name: "rope",
         arguments: &["x", "cos", "sin"],
-        formula: "(x1*cos - x2*sin, x2*cos + x1*sin), x1 and x2 the halves of the last dimension, cos and sin of half its size",
+        formula: "(x1*cos - x2*sin, x2*cos + x1*sin), x1 and x2 the halves of the last dimension, \
+                  cos and sin of half its size",
         expand: rope,
     },
 ];

@@ -279,7 +279,9 @@ macro_rules! ops {
         impl Builder {
             $(
                 #[doc = $formula]
-                pub fn $method(&mut self, $($operand: Value,)* $($($field: $ty,)+)? span: Span) -> Result<Value, Diagnostic> {
+                pub fn $method(
+                    &mut self, $($operand: Value,)* $($($field: $ty,)+)? span: Span
+                ) -> Result<Value, Diagnostic> {
                     self.push(Op::$variant $({ $($field),+ })?, &[$($operand),*], span)
                 }
             )*
@@ -289,7 +291,8 @@ macro_rules! ops {
 
 ops! {
     // Quantized parameters.
-    dequant Dequant [w] Syntax::Call("dequant"), Quantized, dequant, "scale * (code - zero): in F64, rounded once to F32";
+    dequant Dequant [w] Syntax::Call("dequant"), Quantized, dequant,
+        "scale * (code - zero): in F64, rounded once to F32";
     codes Codes [w] Syntax::Call("msd.codes"), Quantized, part, "the stored codes of w";
     scale Scale [w] Syntax::Call("msd.scale"), Quantized, part, "the scale of w";
     zero Zero [w] Syntax::Call("msd.zero"), Quantized, part, "the zero point of w";
@@ -315,23 +318,33 @@ ops! {
     eq Eq [a b] infix("==", 0), Elementwise, comparison, "a == b";
     ne Ne [a b] infix("!=", 0), Elementwise, comparison, "a != b";
     select Select [c a b] Syntax::Call("where"), Elementwise, select, "a where c holds, else b";
-    cast Cast { dtype: DType } [x] Syntax::Call("cast"), Elementwise, cast, "x in another element type: nearest even, saturating to integers and small floats";
+    cast Cast { dtype: DType } [x] Syntax::Call("cast"), Elementwise, cast,
+        "x in another element type: nearest even, saturating to integers and small floats";
     causal Causal [s] Syntax::Call("causal"), Elementwise, causal, "s[i, j] where j <= i + T - M, else -inf";
     // Over the last axis, which stays as size 1.
     sum Sum [x] Syntax::Call("sum"), Row, reduction, "16 partial sums (index mod 16, from +0), then a binary tree";
-    amax Amax [x] Syntax::Call("amax"), Row, reduction, "16 partial maxima (index mod 16, from -inf), then a binary tree";
-    softmax Softmax [x] Syntax::Call("softmax"), Row, softmax, "e / sum(e) with e = exp(x - amax(x)); a row of -inf gives zeros";
+    amax Amax [x] Syntax::Call("amax"), Row, reduction,
+        "16 partial maxima (index mod 16, from -inf), then a binary tree";
+    softmax Softmax [x] Syntax::Call("softmax"), Row, softmax,
+        "e / sum(e) with e = exp(x - amax(x)); a row of -inf gives zeros";
     // Movement.
-    transpose Transpose { axes: Vec<usize> } [x] Syntax::Call("transpose"), Movement, transpose, "axis i of the result is axis axes[i] of x";
-    reshape Reshape { shape: Shape } [x] Syntax::Call("reshape"), Movement, reshape, "the same elements in row-major order";
+    transpose Transpose { axes: Vec<usize> } [x] Syntax::Call("transpose"), Movement, transpose,
+        "axis i of the result is axis axes[i] of x";
+    reshape Reshape { shape: Shape } [x] Syntax::Call("reshape"), Movement, reshape,
+        "the same elements in row-major order";
     concat Concat { axis: usize } [a b] Syntax::Call("concat"), Movement, concat, "a then b along an axis";
-    slice Slice { axis: usize, start: Dim, stop: Dim } [x] Syntax::Call("slice"), Movement, slice, "x from start to before stop along an axis";
+    slice Slice { axis: usize, start: Dim, stop: Dim } [x] Syntax::Call("slice"), Movement, slice,
+        "x from start to before stop along an axis";
     // Products over the last two axes; outer axes broadcast.
-    matmul MatMul [a b] infix("@", 3), Product, matmul, "sum_k a[m,k] * b[k,n]: k ascending with fused multiply-add in F32; integer pairs exactly modulo 2^32";
-    dot Dot [a b] Syntax::Call("msd.dot"), Product, dot, "sum_k a[m,k] * b[k,n] of integers of at most 8 bits, exact in I64";
+    matmul MatMul [a b] infix("@", 3), Product, matmul,
+        "sum_k a[m,k] * b[k,n]: k ascending with fused multiply-add in F32; integer pairs exactly modulo 2^32";
+    dot Dot [a b] Syntax::Call("msd.dot"), Product, dot,
+        "sum_k a[m,k] * b[k,n] of integers of at most 8 bits, exact in I64";
     // Digits.
-    decompose Decompose { scheme: Scheme } [x] Syntax::Call("msd.decompose"), Digits, decompose, "(digits [D*M, K], scale [M, 1]): x ~ scale * sum_d weight_d * digits[d*M + m, k]";
-    combine Combine { scheme: Scheme } [p] Syntax::Call("msd.combine"), Digits, combine, "f32(sum_d weight_d * p[d*M + m, n]): the exact integer S, rounded once";
+    decompose Decompose { scheme: Scheme } [x] Syntax::Call("msd.decompose"), Digits, decompose,
+        "(digits [D*M, K], scale [M, 1]): x ~ scale * sum_d weight_d * digits[d*M + m, k]";
+    combine Combine { scheme: Scheme } [p] Syntax::Call("msd.combine"), Digits, combine,
+        "f32(sum_d weight_d * p[d*M + m, n]): the exact integer S, rounded once";
 }
 
 impl Op {

@@ -65,8 +65,8 @@ schemes! {
         "one digit, g = Mx/127";
     Int8x2Greedy "int8x2-greedy" Family::Greedy { largest_hundredths: 12700 }, &[254, 1], F64_SLACK / 64516.0,
         "paper, Algorithm 2: a = Mx/127, b = a/254";
-    Int8x2Fractional "int8x2-fractional" Family::Greedy { largest_hundredths: 12749 }, &[12749, 50], F64_SLACK / 65014.8,
-        "paper, 3.3: a = Mx/127.49, b = a/254.98";
+    Int8x2Fractional "int8x2-fractional" Family::Greedy { largest_hundredths: 12749 }, &[12749, 50],
+        F64_SLACK / 65014.8, "paper, 3.3: a = Mx/127.49, b = a/254.98";
     Int8x3Greedy "int8x3-greedy" Family::Greedy { largest_hundredths: 12700 }, &[64516, 254, 1], F64_SLACK / 16387064.0,
         "paper, 3.4: each next scale is the previous / 254";
     Int8x2Pow2 "int8x2-pow2" Family::Pow2 { largest: 32639 }, &[256, 1], 1.0 / 32639.0,
