@@ -66,7 +66,7 @@ fn valgrind(root: &Path) -> Outcome {
     // Cargo runs each test binary through this. Generated code changes under valgrind's feet, so
     // it may cache none; fair scheduling keeps a waiting pool from starving its worker.
     let runner = "valgrind --quiet --error-exitcode=1 --smc-check=all --fair-sched=try \
-                  --leak-check=full --errors-for-leak-kinds=definite";
+                  --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite";
     let variable = format!("CARGO_TARGET_{}_RUNNER", host.to_uppercase().replace(['-', '.'], "_"));
     let mut test = cargo(root);
     test.args(["test", "--package", "msd-jit", "--lib", "--tests"]).env(variable, runner);
