@@ -221,6 +221,24 @@ impl Dim {
         ratio.and_then(|r| u64::try_from(r).ok()).filter(|r| *r > 0)
     }
 
+    /// The expression with the names in `sizes` replaced by their sizes.
+    pub fn with(&self, sizes: &Sizes) -> Option<Dim> {
+        let mut sum = Dim::constant(0);
+        for t in &self.terms {
+            let coefficient = Term { factors: Vec::new(), ..t.clone() };
+            let mut product = Dim::from_terms(vec![coefficient]);
+            for f in &t.factors {
+                let factor = match f {
+                    Factor::Name(name) => sizes.get(name).map_or_else(|| Dim::name(name), |s| Dim::constant(*s)),
+                    Factor::Quotient(q) => q.0.with(sizes)?.div(&q.1.with(sizes)?)?,
+                };
+                product = product.mul(&factor)?;
+            }
+            sum = sum.add(&product)?;
+        }
+        Some(sum)
+    }
+
     /// The size under `sizes`.
     pub fn eval(&self, sizes: &Sizes) -> Result<u64, DimError> {
         let out_of_range = || DimError::OutOfRange(self.clone());

@@ -208,13 +208,15 @@ pub fn e8m0_value(code: u8) -> f32 {
     }
 }
 
-/// The power of two nearest to `value` (ties up) as an `e8m0` code, clamped to the format's range.
+/// The power of two nearest to `value` (ties up) as an `e8m0` code, clamped to the format's range;
+/// negative values and NaN become the NaN code.
 pub fn e8m0_code(value: f32) -> u8 {
     if value.is_nan() || value < 0.0 {
         return 0xFF;
     }
-    let exponent = (value as f64 * (4.0 / 3.0)).log2().floor();
-    (exponent + 127.0).clamp(0.0, 254.0) as u8
+    // The format's exponent is F32's; adding half a mantissa rounds at 1.5 times a power.
+    let bits = value.to_bits() & 0x7FFF_FFFF;
+    ((bits + 0x40_0000) >> 23).min(254) as u8
 }
 
 /// Rounds an F32 to BF16, ties to even; NaN becomes the canonical quiet NaN.

@@ -1,0 +1,155 @@
+//! Which instructions generated code may use. Levels are chosen by flag or detected once; they
+//! change speed, never a bit of a result.
+
+use cranelift_codegen::isa::{self, OwnedTargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+use msd_ir::diag::{Code, Diagnostic};
+
+/// Instruction set levels of `--isa`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Level {
+    /// The least every machine of the architecture has: SSE4.1 on x86-64, NEON on aarch64.
+    Portable,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// x86-64 with the 128-bit forms of AVX-512 VNNI.
+    Avx512Vnni,
+    /// Whatever this machine has.
+    Native,
+}
+
+impl Level {
+    /// Every level, weakest first.
+    pub const ALL: &'static [Level] = &[Level::Portable, Level::Avx2, Level::Avx512Vnni, Level::Native];
+
+    /// Name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Portable => "portable",
+            Level::Avx2 => "avx2",
+            Level::Avx512Vnni => "avx512vnni",
+            Level::Native => "native",
+        }
+    }
+
+    /// The level of that name.
+    pub fn from_name(name: &str) -> Option<Level> {
+        Level::ALL.iter().copied().find(|l| l.name() == name)
+    }
+
+    /// Cranelift's flags of an x86-64 level.
+    fn x86_flags(self) -> &'static [&'static str] {
+        const AVX512: [&str; 15] = [
+            "has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt", "has_avx", "has_avx2", "has_fma",
+            "has_bmi1", "has_bmi2", "has_lzcnt", "has_avx512f", "has_avx512vl", "has_avx512dq", "has_avx512vnni",
+        ];
+        match self {
+            Level::Portable => AVX512.split_at(3).0,
+            Level::Avx2 => AVX512.split_at(11).0,
+            Level::Avx512Vnni | Level::Native => &AVX512,
+        }
+    }
+
+    /// Whether this machine can run code of this level.
+    pub fn is_available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let sse = std::is_x86_feature_detected!("sse4.1") && std::is_x86_feature_detected!("ssse3");
+            let avx2 = std::is_x86_feature_detected!("avx2")
+                && std::is_x86_feature_detected!("fma")
+                && std::is_x86_feature_detected!("bmi2")
+                && std::is_x86_feature_detected!("lzcnt");
+            match self {
+                Level::Portable | Level::Native => sse,
+                Level::Avx2 => avx2,
+                Level::Avx512Vnni => {
+                    avx2 && std::is_x86_feature_detected!("avx512vnni")
+                        && std::is_x86_feature_detected!("avx512vl")
+                        && std::is_x86_feature_detected!("avx512dq")
+                }
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            matches!(self, Level::Portable | Level::Native)
+        }
+    }
+}
+
+/// How integer dot products are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DotForm {
+    /// Unsigned times signed bytes, four at a time: x86 VNNI. Signed weights are stored with 128 added.
+    UnsignedBytes,
+    /// Signed bytes, four at a time: aarch64 dot product.
+    SignedBytes,
+    /// Signed 16-bit pairs (`pmaddwd`): everywhere.
+    Pairs,
+}
+
+/// A target for code generation.
+pub struct Isa {
+    /// The level asked for.
+    pub level: Level,
+    /// Cranelift's description of it.
+    pub target: OwnedTargetIsa,
+    /// The dot product it is good at.
+    pub dot: DotForm,
+}
+
+impl Isa {
+    /// The machine this runs on, at `level`.
+    pub fn host(level: Level) -> Result<Isa, Diagnostic> {
+        if !level.is_available() {
+            let message = format!("this machine cannot run `{}` code", level.name());
+            let available: Vec<&str> = Level::ALL.iter().filter(|l| l.is_available()).map(|l| l.name()).collect();
+            return Err(Diagnostic::new(Code::IsaUnavailable, message).help(format!("it has: {}", available.join(", "))));
+        }
+        let mut builder = cranelift_native::builder_with_options(level == Level::Native).map_err(internal)?;
+        if level != Level::Native && cfg!(target_arch = "x86_64") {
+            for flag in level.x86_flags() {
+                builder.enable(flag).map_err(internal)?;
+            }
+        }
+        Isa::finish(builder, level)
+    }
+
+    /// A target this machine need not be, such as `aarch64`, to inspect the code it would get.
+    pub fn foreign(triple: &str, features: &[&str]) -> Result<Isa, Diagnostic> {
+        let mut builder = isa::lookup_by_name(triple).map_err(internal)?;
+        for feature in features {
+            builder.enable(feature).map_err(internal)?;
+        }
+        Isa::finish(builder, Level::Portable)
+    }
+
+    fn finish(builder: isa::Builder, level: Level) -> Result<Isa, Diagnostic> {
+        let mut flags = settings::builder();
+        let choices = [
+            ("opt_level", "speed"),
+            ("use_colocated_libcalls", "false"),
+            ("is_pic", "false"),
+            ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+        ];
+        for (name, value) in choices {
+            flags.set(name, value).map_err(internal)?;
+        }
+        let target = builder.finish(settings::Flags::new(flags)).map_err(internal)?;
+        let has = |name: &str| target.isa_flags().iter().any(|f| f.name == name && f.as_bool() == Some(true));
+        let evex = has("has_avx512vnni") && has("has_avx512vl");
+        let dot = if evex || has("has_avx_vnni") {
+            DotForm::UnsignedBytes
+        } else if has("has_dotprod") {
+            DotForm::SignedBytes
+        } else {
+            DotForm::Pairs
+        };
+        Ok(Isa { level, target, dot })
+    }
+}
+
+/// A failure inside the code generator, which no input should cause.
+pub(crate) fn internal(error: impl std::fmt::Display) -> Diagnostic {
+    Diagnostic::new(Code::Internal, format!("code generation failed: {error}"))
+        .help("please report this with the kernel that caused it")
+}

@@ -1,0 +1,288 @@
+//! Splitting token rows into digits (msd.md section 2). Same steps as
+//! `msd_ir::quant::decompose`, four elements at a time; the exponent work is done on integers
+//! once per row, so no scale over- or underflows.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value, types};
+use msd_ir::dtype::DType;
+use msd_ir::quant::scheme::{Family, Scheme};
+
+use super::frame::{Emit, Frame};
+use super::lanes::{Access, Lane, WIDTH};
+use crate::schedule::View;
+
+/// Bits of the smallest F32 that is not finite.
+const INFINITE: i64 = 0x7F80_0000;
+
+/// What a row's largest magnitude `Mx = mantissa * 2^exponent` gives.
+struct RowScale {
+    /// F32 in [1, 2).
+    mantissa: Value,
+    /// I64
+    exponent: Value,
+    is_zero: Value,
+    is_finite: Value,
+}
+
+/// How an element becomes digits, with the row's constants in registers.
+enum Splitter {
+    /// `n = rne(x * f0 * f1 [* reciprocal])`, then balanced bytes.
+    Integer { factors: [Value; 2], reciprocal: Option<Value>, largest: i32 },
+    /// F64: each unit rounds what is left.
+    Greedy { factor: Value, units: Vec<Value> },
+}
+
+impl Frame<'_> {
+    pub(crate) fn emit_decompose(&mut self, scheme: Scheme, x: &View, digits: &View, scale: &View) -> Emit<()> {
+        let columns = self.dim(&x.size_from_end(0))?;
+        let tokens = x.size_from_end(1);
+        let outer = &x.shape[..x.shape.len() - 1];
+        let (begin, end) = (self.begin, self.end);
+        self.for_range(begin, end, 1, |f, unit| {
+            let indices = f.unflatten(unit, outer)?;
+            let source = f.locate(x, &indices)?;
+            let largest = f.largest_magnitude(x, source, columns)?;
+            let row = f.row_scale(largest);
+            let (splitter, unit) = f.splitter(scheme, &row);
+
+            // Zero rows scale by 1, rows that are not finite poison their token.
+            let one = f.b.ins().f64const(1.0);
+            let nan = f.b.ins().f64const(f64::NAN);
+            let unit = f.b.ins().select(row.is_zero, one, unit);
+            let unit = f.b.ins().select(row.is_finite, unit, nan);
+            let target = f.locate(scale, &indices)?;
+            f.b.ins().store(Frame::flags(), unit, target, 0);
+
+            let keep = f.b.ins().uextend(types::I32, row.is_finite);
+            let keep = f.b.ins().ineg(keep);
+            let keep = f.b.ins().splat(types::I32X4, keep);
+            let mut targets = Vec::new();
+            let (token, batch) = (indices[indices.len() - 1], &indices[..indices.len() - 1]);
+            let token_count = f.dim(&tokens)?;
+            let mut digit_row = token;
+            for _ in scheme.weights() {
+                let at: Vec<Value> = batch.iter().copied().chain([digit_row]).collect();
+                targets.push(f.locate(digits, &at)?);
+                digit_row = f.b.ins().iadd(digit_row, token_count);
+            }
+            f.over_row(x, source, columns, |f, lane, column, access| {
+                let value = f.to_f32(lane);
+                for (digit, target) in f.split(&splitter, scheme, value).into_iter().zip(&targets) {
+                    let digit = f.b.ins().band(digit, keep);
+                    let at = f.b.ins().iadd(*target, column);
+                    f.store_lane(Lane::I32(digit), DType::I8, at, access);
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// Calls `body` for every group of elements of a row, then for each element of the tail.
+    fn over_row(
+        &mut self, x: &View, source: Value, columns: Value,
+        mut body: impl FnMut(&mut Self, Lane, Value, Access) -> Emit<()>,
+    ) -> Emit<()> {
+        let zero = self.int(0);
+        let main = self.round_down(columns, WIDTH);
+        for (from, to, width) in [(zero, main, WIDTH), (main, columns, 1)] {
+            self.for_range(from, to, width, |f, column| {
+                let (at, access) = f.element(x, source, column, width == WIDTH)?;
+                let lane = f.load_lane(x.dtype, at, access);
+                body(f, lane, column, if width == WIDTH { Access::Vector } else { Access::One })
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Address of a row's element and how four from there lie.
+    fn element(&mut self, x: &View, source: Value, column: Value, vector: bool) -> Emit<(Value, Access)> {
+        let stride = x.stride_from_end(0);
+        let elements = self.scaled(column, &stride)?;
+        let bytes = self.b.ins().imul_imm(elements, x.dtype.host_bytes() as i64);
+        let at = self.b.ins().iadd(source, bytes);
+        let access = match (vector, stride.is_one()) {
+            (false, _) => Access::One,
+            (true, true) => Access::Vector,
+            (true, false) => {
+                let step = self.dim(&stride)?;
+                Access::Strided(self.b.ins().imul_imm(step, x.dtype.host_bytes() as i64))
+            }
+        };
+        Ok((at, access))
+    }
+
+    /// The bits of the largest magnitude of a row, as I32; NaN counts as largest of all.
+    fn largest_magnitude(&mut self, x: &View, source: Value, columns: Value) -> Emit<Value> {
+        let zero = self.int(0);
+        let start = self.splat_i32(0);
+        let main = self.round_down(columns, WIDTH);
+        let magnitude = |f: &mut Self, column: Value, vector: bool| -> Emit<Value> {
+            let (at, access) = f.element(x, source, column, vector)?;
+            let lane = f.load_lane(x.dtype, at, access);
+            let value = f.to_f32(lane);
+            let bits = f.cast_bits(types::I32X4, value);
+            let mask = f.splat_i32(i32::MAX);
+            Ok(f.b.ins().band(bits, mask))
+        };
+        // Magnitudes are ordered like their bits, and NaN lies above infinity.
+        let mut largest = start;
+        for (from, to, width) in [(zero, main, WIDTH), (main, columns, 1)] {
+            let carried = self.for_carry(from, to, width, &[largest], |f, column, carried| {
+                let new = magnitude(f, column, width == WIDTH)?;
+                Ok(vec![f.b.ins().smax(carried[0], new)])
+            })?;
+            largest = carried[0];
+        }
+        let lanes: Vec<Value> = (0..4).map(|i| self.b.ins().extractlane(largest, i as u8)).collect();
+        let low = self.b.ins().smax(lanes[0], lanes[1]);
+        let high = self.b.ins().smax(lanes[2], lanes[3]);
+        Ok(self.b.ins().smax(low, high))
+    }
+
+    fn row_scale(&mut self, bits: Value) -> RowScale {
+        let is_zero = self.b.ins().icmp_imm(IntCC::Equal, bits, 0);
+        let is_finite = self.b.ins().icmp_imm(IntCC::SignedLessThan, bits, INFINITE);
+        // A subnormal is shifted until its leading one stands where a normal number's hides.
+        let leading = self.b.ins().clz(bits);
+        let shift = self.b.ins().iadd_imm(leading, -8);
+        let none = self.b.ins().iconst(types::I32, 0);
+        let shift = self.b.ins().smax(shift, none);
+        let shifted = self.b.ins().ishl(bits, shift);
+        let fraction = self.b.ins().band_imm(shifted, 0x7F_FFFF);
+        let one = self.b.ins().bor_imm(fraction, 0x3F80_0000);
+        let mantissa = self.cast_bits(types::F32, one);
+        let biased = self.b.ins().ushr_imm(bits, 23);
+        let least = self.b.ins().iconst(types::I32, 1);
+        let biased = self.b.ins().smax(biased, least);
+        let exponent = self.b.ins().isub(biased, shift);
+        let exponent = self.b.ins().iadd_imm(exponent, -127);
+        let exponent = self.b.ins().sextend(types::I64, exponent);
+        RowScale { mantissa, exponent, is_zero, is_finite }
+    }
+
+    /// 2^e in F64, for e well inside its range.
+    fn power_f64(&mut self, exponent: Value) -> Value {
+        let biased = self.b.ins().iadd_imm(exponent, 1023);
+        let bits = self.b.ins().ishl_imm(biased, 52);
+        self.cast_bits(types::F64, bits)
+    }
+
+    /// Two F32 factors whose product is 2^e; e may lie outside F32's range, its halves do not.
+    fn power_f32_pair(&mut self, exponent: Value) -> [Value; 2] {
+        let half = self.b.ins().sshr_imm(exponent, 1);
+        let rest = self.b.ins().isub(exponent, half);
+        [half, rest].map(|e| {
+            let e = self.b.ins().ireduce(types::I32, e);
+            let biased = self.b.ins().iadd_imm(e, 127);
+            let bits = self.b.ins().ishl_imm(biased, 23);
+            let scalar = self.cast_bits(types::F32, bits);
+            self.b.ins().splat(types::F32X4, scalar)
+        })
+    }
+
+    /// The row's splitter and the value of the digits' unit.
+    fn splitter(&mut self, scheme: Scheme, row: &RowScale) -> (Splitter, Value) {
+        match scheme.family() {
+            Family::Pow2 { largest } => {
+                // Mx <= largest * 2^p: compare mantissas once the exponents are level.
+                let bits = 31 - largest.leading_zeros();
+                let limit = largest as f32 / (1u32 << bits) as f32;
+                let limit = self.b.ins().f32const(limit);
+                let over = self.b.ins().fcmp(cranelift_codegen::ir::condcodes::FloatCC::GreaterThan, row.mantissa, limit);
+                let over = self.b.ins().uextend(types::I64, over);
+                let p = self.b.ins().iadd_imm(row.exponent, -(bits as i64));
+                let p = self.b.ins().iadd(p, over);
+                let negative = self.b.ins().ineg(p);
+                let factors = self.power_f32_pair(negative);
+                let unit = self.power_f64(p);
+                (Splitter::Integer { factors, reciprocal: None, largest: largest as i32 }, unit)
+            }
+            Family::Radix { largest } => {
+                let most = self.b.ins().f32const(largest as f32);
+                let reciprocal = self.b.ins().fdiv(most, row.mantissa);
+                let reciprocal = self.b.ins().splat(types::F32X4, reciprocal);
+                let unit = self.b.ins().fdiv(row.mantissa, most);
+                let negative = self.b.ins().ineg(row.exponent);
+                let factors = self.power_f32_pair(negative);
+                let unit = self.b.ins().fpromote(types::F64, unit);
+                let power = self.power_f64(row.exponent);
+                let unit = self.b.ins().fmul(unit, power);
+                (Splitter::Integer { factors, reciprocal: Some(reciprocal), largest: largest as i32 }, unit)
+            }
+            Family::Greedy { largest_hundredths } => {
+                let mantissa = self.b.ins().fpromote(types::F64, row.mantissa);
+                let most = self.b.ins().f64const(largest_hundredths as f64 / 100.0);
+                let first = self.b.ins().fdiv(mantissa, most);
+                let whole = self.b.ins().f64const(scheme.weights()[0] as f64);
+                let mut units = Vec::new();
+                for weight in scheme.weights() {
+                    let weight = self.b.ins().f64const(*weight as f64);
+                    let unit = self.b.ins().fmul(first, weight);
+                    let unit = self.b.ins().fdiv(unit, whole);
+                    units.push(self.b.ins().splat(types::F64X2, unit));
+                }
+                units[0] = self.b.ins().splat(types::F64X2, first);
+                let negative = self.b.ins().ineg(row.exponent);
+                let factor = self.power_f64(negative);
+                let factor = self.b.ins().splat(types::F64X2, factor);
+                let unit = self.b.ins().fdiv(first, whole);
+                let power = self.power_f64(row.exponent);
+                let unit = self.b.ins().fmul(unit, power);
+                (Splitter::Greedy { factor, units }, unit)
+            }
+        }
+    }
+
+    /// The digits of four values, most significant first, as I32 lanes.
+    fn split(&mut self, splitter: &Splitter, scheme: Scheme, value: Value) -> Vec<Value> {
+        match splitter {
+            Splitter::Integer { factors, reciprocal, largest } => {
+                let mut scaled = self.b.ins().fmul(value, factors[0]);
+                scaled = self.b.ins().fmul(scaled, factors[1]);
+                if let Some(reciprocal) = reciprocal {
+                    scaled = self.b.ins().fmul(scaled, *reciprocal);
+                }
+                let rounded = self.b.ins().nearest(scaled);
+                let mut n = self.b.ins().fcvt_to_sint_sat(types::I32X4, rounded);
+                let (low, high) = (self.splat_i32(-largest), self.splat_i32(*largest));
+                n = self.b.ins().smax(n, low);
+                n = self.b.ins().smin(n, high);
+                self.balanced_bytes(n, scheme.weights().len())
+            }
+            Splitter::Greedy { factor, units } => {
+                let mut rest = self.to_f64(Lane::F32(value)).map(|part| self.b.ins().fmul(part, *factor));
+                let mut digits = Vec::new();
+                for unit in units {
+                    let digit = rest.map(|part| {
+                        let quotient = self.b.ins().fdiv(part, *unit);
+                        self.b.ins().nearest(quotient)
+                    });
+                    for (part, d) in rest.iter_mut().zip(digit) {
+                        let taken = self.b.ins().fmul(d, *unit);
+                        *part = self.b.ins().fsub(*part, taken);
+                    }
+                    // Digits are small integers, exact in F32, whose lanes convert in one step.
+                    let float = self.to_f32(Lane::F64(digit));
+                    digits.push(self.b.ins().fcvt_to_sint_sat(types::I32X4, float));
+                }
+                digits
+            }
+        }
+    }
+
+    /// `n` in base 256 with digits in [-128, 127]: the low digit is the low byte, signed.
+    fn balanced_bytes(&mut self, n: Value, count: usize) -> Vec<Value> {
+        let mut digits = Vec::new();
+        let mut rest = n;
+        for _ in 1..count {
+            let low = self.b.ins().ishl_imm(rest, 24);
+            let low = self.b.ins().sshr_imm(low, 24);
+            let above = self.b.ins().isub(rest, low);
+            rest = self.b.ins().sshr_imm(above, 8);
+            digits.push(low);
+        }
+        digits.push(rest);
+        digits.reverse();
+        digits
+    }
+}

@@ -1,0 +1,227 @@
+//! The Cranelift tile emitter: 128-bit vectors, every architecture. See [`crate::tile`] for the
+//! contract. Cranelift has no opcode for byte dot products; an exact tree of widenings, products
+//! and pairwise sums is folded into one instruction, so the trees below keep their operand order.
+
+use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
+use cranelift_frontend::FunctionBuilder;
+use msd_ir::dtype::DType;
+
+use crate::isa::DotForm;
+use crate::lower::frame::{Emit, Frame};
+use crate::lower::lanes::{Access, Lane};
+use crate::tile::{PANEL, PanelTile, RowTile};
+
+/// Arguments of a row tile.
+struct RowArgs {
+    w: Vec<Value>,
+    x: Vec<Value>,
+    k: Value,
+    c: Value,
+}
+
+/// Emits a row tile for `channels` weight rows into an empty function.
+pub(crate) fn emit_row_tile(b: FunctionBuilder<'_>, dot: DotForm, tile: RowTile, channels: usize, config: Config) -> Emit<()> {
+    let mut used = Vec::new();
+    let (mut f, arguments) = Frame::open_leaf(b, dot, &mut used, crate::tile::TILE_ARGUMENTS);
+    let rows = |f: &mut Frame<'_>, base: Value, stride: Value, count: usize| {
+        let mut rows = vec![base];
+        for _ in 1..count {
+            let last = rows[rows.len() - 1];
+            rows.push(f.b.ins().iadd(last, stride));
+        }
+        rows
+    };
+    let args = RowArgs {
+        w: rows(&mut f, arguments[0], arguments[1], channels),
+        x: rows(&mut f, arguments[2], arguments[3], tile.rows),
+        k: arguments[4],
+        c: arguments[5],
+    };
+    let step = if tile.form.dot == DotForm::Pairs { 8 } else { 16 };
+    let zero = f.int(0);
+    let main = f.round_down(args.k, step);
+    let none = f.splat_i32(0);
+    let sums = f.for_carry(zero, main, step, &vec![none; tile.rows * channels], |f, k, sums| {
+        Ok(row_step(f, tile, &args, k, sums))
+    })?;
+    for (row, sums) in sums.chunks(channels).enumerate() {
+        add_sums(&mut f, &args, row, sums);
+    }
+    row_tail(&mut f, tile, &args, main)?;
+    f.close(config);
+    Ok(())
+}
+
+/// What ends a function.
+pub(crate) type Config = cranelift_codegen::isa::TargetFrontendConfig;
+
+/// One step along `k` of every accumulator.
+fn row_step(f: &mut Frame<'_>, tile: RowTile, args: &RowArgs, k: Value, sums: &[Value]) -> Vec<Value> {
+    let channels = args.w.len();
+    let load = |f: &mut Frame<'_>, base: Value, signed: bool| {
+        let at = f.b.ins().iadd(base, k);
+        match (tile.form.dot, signed) {
+            (DotForm::Pairs, true) => f.b.ins().sload8x8(Frame::flags(), at, 0),
+            (DotForm::Pairs, false) => f.b.ins().uload8x8(Frame::flags(), at, 0),
+            _ => f.b.ins().load(types::I8X16, Frame::flags(), at, 0),
+        }
+    };
+    let xs: Vec<Value> = args.x.iter().map(|x| load(f, *x, tile.form.x_signed)).collect();
+    let mut next = sums.to_vec();
+    for (v, w) in args.w.iter().enumerate() {
+        let mut w = load(f, *w, tile.form.w_signed);
+        if tile.form.is_offset() && !tile.form.stored_offset {
+            // w + 128 as an unsigned byte is w with its sign bit flipped.
+            let high = f.b.ins().iconst(types::I8, -128);
+            let high = f.b.ins().splat(types::I8X16, high);
+            w = f.b.ins().bxor(w, high);
+        }
+        for (row, x) in xs.iter().enumerate() {
+            let sum = &mut next[row * channels + v];
+            *sum = accumulate(f, tile.form.dot, *x, w, *sum);
+        }
+    }
+    next
+}
+
+/// `sum + x . w`, four (or for pairs two) products per lane.
+fn accumulate(f: &mut Frame<'_>, dot: DotForm, x: Value, w: Value, sum: Value) -> Value {
+    if dot == DotForm::Pairs {
+        let (x_low, w_low) = (f.b.ins().swiden_low(x), f.b.ins().swiden_low(w));
+        let (x_high, w_high) = (f.b.ins().swiden_high(x), f.b.ins().swiden_high(w));
+        let (low, high) = (f.b.ins().imul(x_low, w_low), f.b.ins().imul(x_high, w_high));
+        let pairs = f.b.ins().iadd_pairwise(low, high);
+        return f.b.ins().iadd(sum, pairs);
+    }
+    let widen = |f: &mut Frame<'_>, w: Value| match dot {
+        DotForm::UnsignedBytes => (f.b.ins().uwiden_low(w), f.b.ins().uwiden_high(w)),
+        _ => (f.b.ins().swiden_low(w), f.b.ins().swiden_high(w)),
+    };
+    let (x_low, x_high) = (f.b.ins().swiden_low(x), f.b.ins().swiden_high(x));
+    let (w_low, w_high) = widen(f, w);
+    let halves = [f.b.ins().imul(x_low, w_low), f.b.ins().imul(x_high, w_high)];
+    let [low, high] = halves.map(|half| {
+        let (a, b) = (f.b.ins().swiden_low(half), f.b.ins().swiden_high(half));
+        f.b.ins().iadd_pairwise(a, b)
+    });
+    let products = f.b.ins().iadd_pairwise(low, high);
+    f.b.ins().iadd(products, sum)
+}
+
+/// Adds the lanes of each channel's accumulator to `c`.
+fn add_sums(f: &mut Frame<'_>, args: &RowArgs, row: usize, sums: &[Value]) {
+    let at = |channel: usize| ((row * sums.len() + channel) * 8) as i32;
+    if let [a, b, c, d] = *sums {
+        let (low, high) = (f.b.ins().iadd_pairwise(a, b), f.b.ins().iadd_pairwise(c, d));
+        let totals = f.b.ins().iadd_pairwise(low, high);
+        let wide = [f.b.ins().swiden_low(totals), f.b.ins().swiden_high(totals)];
+        for (i, wide) in wide.into_iter().enumerate() {
+            let old = f.b.ins().load(types::I64X2, Frame::flags(), args.c, at(2 * i));
+            let new = f.b.ins().iadd(old, wide);
+            f.b.ins().store(Frame::flags(), new, args.c, at(2 * i));
+        }
+        return;
+    }
+    for (channel, sum) in sums.iter().enumerate() {
+        let mut total = f.int(0);
+        for lane in 0..4u8 {
+            let part = f.b.ins().extractlane(*sum, lane);
+            let part = f.b.ins().sextend(types::I64, part);
+            total = f.b.ins().iadd(total, part);
+        }
+        add_to(f, args.c, at(channel), total);
+    }
+}
+
+fn add_to(f: &mut Frame<'_>, c: Value, offset: i32, value: Value) {
+    let old = f.b.ins().load(types::I64, Frame::flags(), c, offset);
+    let new = f.b.ins().iadd(old, value);
+    f.b.ins().store(Frame::flags(), new, c, offset);
+}
+
+/// The last few `k`, one at a time, so that no row is read beyond its end.
+fn row_tail(f: &mut Frame<'_>, tile: RowTile, args: &RowArgs, from: Value) -> Emit<()> {
+    let byte = |f: &mut Frame<'_>, base: Value, k: Value, signed: bool| {
+        let at = f.b.ins().iadd(base, k);
+        if signed {
+            f.b.ins().sload8(types::I64, Frame::flags(), at, 0)
+        } else {
+            f.b.ins().uload8(types::I64, Frame::flags(), at, 0)
+        }
+    };
+    f.for_range(from, args.k, 1, |f, k| {
+        let xs: Vec<Value> = args.x.iter().map(|x| byte(f, *x, k, tile.form.x_signed)).collect();
+        for (v, w) in args.w.iter().enumerate() {
+            let mut w = byte(f, *w, k, tile.form.w_signed && !tile.form.stored_offset);
+            if tile.form.is_offset() && !tile.form.stored_offset {
+                w = f.b.ins().iadd_imm(w, 128);
+            }
+            for (row, x) in xs.iter().enumerate() {
+                let product = f.b.ins().imul(*x, w);
+                add_to(f, args.c, ((row * args.w.len() + v) * 8) as i32, product);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Emits a panel tile into an empty function.
+pub(crate) fn emit_panel_tile(b: FunctionBuilder<'_>, dot: DotForm, tile: PanelTile, config: Config) -> Emit<()> {
+    let mut used = Vec::new();
+    let (mut f, arguments) = Frame::open_leaf(b, dot, &mut used, crate::tile::TILE_ARGUMENTS);
+    let [panel, a, a_stride, k, c, c_stride] = [0, 1, 2, 3, 4, 5].map(|i| arguments[i]);
+    let vectors = PANEL / 4;
+    let is_float = tile.compute == DType::F32;
+    let start = if is_float { f.splat_f32(0.0) } else { f.splat_i32(0) };
+    let mut rows = vec![a];
+    for _ in 1..tile.rows {
+        let last = rows[rows.len() - 1];
+        rows.push(f.b.ins().iadd(last, a_stride));
+    }
+    let bytes = tile.panel.host_bytes() as i64;
+    let zero = f.int(0);
+    let sums = f.for_carry(zero, k, 1, &vec![start; tile.rows * vectors], |f, k, sums| {
+        let a_offset = f.b.ins().imul_imm(k, 4);
+        let factors: Vec<Value> = rows.iter().map(|row| broadcast(f, *row, a_offset, is_float)).collect();
+        let w_offset = f.b.ins().imul_imm(k, PANEL as i64 * bytes);
+        let base = f.b.ins().iadd(panel, w_offset);
+        let mut next = sums.to_vec();
+        for v in 0..vectors {
+            let at = f.b.ins().iadd_imm(base, v as i64 * 4 * bytes);
+            let lane = f.load_lane(tile.panel, at, Access::Vector);
+            for (row, factor) in factors.iter().enumerate() {
+                let sum = &mut next[row * vectors + v];
+                *sum = match (is_float, lane) {
+                    (false, Lane::I32(w)) => {
+                        let product = f.b.ins().imul(w, *factor);
+                        f.b.ins().iadd(*sum, product)
+                    }
+                    _ => {
+                        let w = f.to_f32(lane);
+                        f.b.ins().fma(w, *factor, *sum)
+                    }
+                };
+            }
+        }
+        Ok(next)
+    })?;
+    let mut target = c;
+    for (row, sums) in sums.chunks(vectors).enumerate() {
+        if row > 0 {
+            target = f.b.ins().iadd(target, c_stride);
+        }
+        for (v, sum) in sums.iter().enumerate() {
+            f.b.ins().store(Frame::flags(), *sum, target, v as i32 * 16);
+        }
+    }
+    f.close(config);
+    Ok(())
+}
+
+fn broadcast(f: &mut Frame<'_>, row: Value, offset: Value, is_float: bool) -> Value {
+    let at = f.b.ins().iadd(row, offset);
+    let (scalar, vector): (Type, Type) =
+        if is_float { (types::F32, types::F32X4) } else { (types::I32, types::I32X4) };
+    let one = f.b.ins().load(scalar, Frame::flags(), at, 0);
+    f.b.ins().splat(vector, one)
+}

@@ -1,0 +1,131 @@
+//! Code memory: declares and defines functions, then makes them executable for good (pages are
+//! writable or executable, never both) and frees them when the last handle goes.
+
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::{AbiParam, Function, Signature, UserFuncName, types};
+use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
+use cranelift_module::{FuncId, Linkage, Module, default_libcall_names};
+use msd_ir::diag::Diagnostic;
+
+use crate::isa::{Isa, internal};
+
+/// Address space reserved per kernel; pages are used only as code fills them. One range, because
+/// direct calls reach 2 GB.
+const RESERVED: usize = 8 << 20;
+
+/// A module under construction.
+pub(crate) struct CodeBuilder {
+    module: JITModule,
+    context: Context,
+    /// Text of what was compiled, if it was asked for.
+    pub(crate) listing: Option<Listing>,
+}
+
+/// What `msd opt --emit clif|asm` prints, one entry per function.
+#[derive(Default)]
+pub(crate) struct Listing {
+    pub(crate) clif: Vec<(String, String)>,
+    pub(crate) asm: Vec<(String, String)>,
+}
+
+extern "C" fn fma_f32(a: f32, b: f32, c: f32) -> f32 {
+    a.mul_add(b, c)
+}
+
+impl CodeBuilder {
+    pub(crate) fn new(isa: &Isa, listing: bool) -> Result<CodeBuilder, Diagnostic> {
+        let mut builder = JITBuilder::with_isa(isa.target.clone(), default_libcall_names());
+        builder.memory_provider(Box::new(ArenaMemoryProvider::new_with_size(RESERVED).map_err(internal)?));
+        // Fused multiply-add below x86-64-v3 is a call; ours, not whatever the process exports.
+        builder.symbol("fmaf", fma_f32 as *const u8);
+        let module = JITModule::new(builder);
+        let context = module.make_context();
+        Ok(CodeBuilder { module, context, listing: listing.then(Listing::default) })
+    }
+
+    /// A signature of integer and address arguments without a result, in the host's C convention.
+    pub(crate) fn signature(&self, arguments: usize) -> Signature {
+        let mut signature = self.module.make_signature();
+        signature.params = vec![AbiParam::new(types::I64); arguments];
+        signature
+    }
+
+    pub(crate) fn declare(&mut self, name: &str, arguments: usize) -> Result<FuncId, Diagnostic> {
+        let signature = self.signature(arguments);
+        self.module.declare_function(name, Linkage::Local, &signature).map_err(internal)
+    }
+
+    /// The function's empty body, to be filled and given to [`CodeBuilder::define`].
+    pub(crate) fn body(&self, id: FuncId, arguments: usize) -> Function {
+        Function::with_name_signature(UserFuncName::user(0, id.as_u32()), self.signature(arguments))
+    }
+
+    /// Makes `callee` callable from the function under construction.
+    pub(crate) fn import(&mut self, callee: FuncId, into: &mut Function) -> cranelift_codegen::ir::FuncRef {
+        self.module.declare_func_in_func(callee, into)
+    }
+
+    pub(crate) fn module(&self) -> &JITModule {
+        &self.module
+    }
+
+    /// Compiles a filled body.
+    pub(crate) fn define(&mut self, name: &str, id: FuncId, body: Function) -> Result<(), Diagnostic> {
+        self.context.func = body;
+        if let Some(listing) = &mut self.listing {
+            listing.clif.push((name.to_string(), self.context.func.display().to_string()));
+            self.context.set_disasm(true);
+        }
+        self.module.define_function(id, &mut self.context).map_err(|e| internal(format!("{name}: {e:?}")))?;
+        if let (Some(listing), Some(code)) = (&mut self.listing, self.context.compiled_code()) {
+            listing.asm.push((name.to_string(), disassemble(self.module.isa(), code)));
+        }
+        self.module.clear_context(&mut self.context);
+        Ok(())
+    }
+
+    /// Makes everything executable.
+    pub(crate) fn finish(mut self) -> Result<(Code, Option<Listing>), Diagnostic> {
+        self.module.finalize_definitions().map_err(internal)?;
+        Ok((Code { module: Some(self.module) }, self.listing))
+    }
+}
+
+#[cfg(feature = "disas")]
+fn disassemble(isa: &dyn cranelift_codegen::isa::TargetIsa, code: &cranelift_codegen::CompiledCode) -> String {
+    let machine = isa.to_capstone().map_err(|e| e.to_string());
+    let text = machine.and_then(|cs| code.disassemble(None, &cs).map_err(|e| e.to_string()));
+    text.unwrap_or_else(|e| format!("; cannot disassemble: {e}\n"))
+}
+
+#[cfg(not(feature = "disas"))]
+fn disassemble(_: &dyn cranelift_codegen::isa::TargetIsa, code: &cranelift_codegen::CompiledCode) -> String {
+    code.vcode.clone().unwrap_or_default()
+}
+
+/// Finished machine code; freed on drop, so whoever calls into it keeps this alive.
+pub(crate) struct Code {
+    module: Option<JITModule>,
+}
+
+// SAFETY: after `finish` the module is only read (addresses of finished functions) and dropped.
+unsafe impl Send for Code {}
+// SAFETY: as above; shared reads of a finished module touch no interior mutability.
+unsafe impl Sync for Code {}
+
+impl Code {
+    /// Address of a function, valid while this lives.
+    pub(crate) fn address(&self, id: FuncId) -> *const u8 {
+        self.module.as_ref().map_or(std::ptr::null(), |m| m.get_finalized_function(id))
+    }
+}
+
+impl Drop for Code {
+    fn drop(&mut self) {
+        if let Some(module) = self.module.take() {
+            // SAFETY: addresses are handed out only to `CompiledKernel`, which owns this and
+            // drops it last; no code of the module can be running or be called again.
+            unsafe { module.free_memory() };
+        }
+    }
+}

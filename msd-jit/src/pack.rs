@@ -1,0 +1,138 @@
+//! Weights in the layouts tiles read. Packing happens once per weight, on the caller's thread;
+//! the packed bytes are shared by any number of calls.
+
+use msd_ir::diag::Diagnostic;
+use msd_ir::dim::{Dim, Sizes};
+use msd_ir::tensor::{Data, Tensor};
+
+use crate::isa::internal;
+use crate::schedule::{Layout, View};
+use crate::tile::PANEL;
+
+/// One cache line, the alignment of packed weights and scratch buffers.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line([u8; 64]);
+
+/// Zeroed bytes on cache-line boundaries, whole lines long.
+pub(crate) struct Aligned {
+    lines: Vec<Line>,
+}
+
+impl Aligned {
+    /// At least `bytes` zero bytes, and never none, so that the address is always good.
+    pub(crate) fn zeroed(bytes: usize) -> Aligned {
+        Aligned { lines: vec![Line([0; 64]); bytes.div_ceil(64).max(1)] }
+    }
+
+    pub(crate) fn as_ptr(&self) -> *const u8 {
+        self.lines.as_ptr().cast()
+    }
+
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.lines.as_mut_ptr().cast()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lines.len() * 64
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        let len = self.len();
+        // SAFETY: `Line` is 64 plain bytes without padding, and the vector owns them exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), len) }
+    }
+}
+
+/// A view with its sizes known: extents and element strides of `[batch.., rows, columns]`.
+struct Strided {
+    shape: Vec<usize>,
+    strides: Vec<usize>,
+    offset: usize,
+}
+
+impl Strided {
+    fn new(view: &View, sizes: &Sizes) -> Result<Strided, Diagnostic> {
+        let eval = |d: &Dim| d.eval(sizes).map_err(internal).map(|n| n as usize);
+        Ok(Strided {
+            shape: view.shape.iter().map(eval).collect::<Result<_, _>>()?,
+            strides: view.strides.iter().map(eval).collect::<Result<_, _>>()?,
+            offset: eval(&view.offset)?,
+        })
+    }
+
+    /// Offsets of each batch's first element, batches in row-major order.
+    fn batches(&self) -> Vec<usize> {
+        let outer = self.shape.len() - 2;
+        let mut offsets = vec![self.offset];
+        for (size, stride) in self.shape[..outer].iter().zip(&self.strides) {
+            offsets = offsets.iter().flat_map(|o| (0..*size).map(move |i| o + i * stride)).collect();
+        }
+        offsets
+    }
+}
+
+/// Packs the codes that `source` selects from `codes`.
+pub(crate) fn pack(codes: &Tensor, source: &View, layout: &Layout, sizes: &Sizes) -> Result<Aligned, Diagnostic> {
+    let source = Strided::new(source, sizes)?;
+    match (codes.data(), layout) {
+        (Data::I8(v), Layout::Rows { offset: true }) => pack_rows(v, &source, |c| [c as u8 ^ 0x80]),
+        (Data::I8(v), Layout::Rows { offset: false }) => pack_rows(v, &source, |c| [c as u8]),
+        (Data::U8(v), Layout::Rows { .. }) => pack_rows(v, &source, |c| [c]),
+        (_, Layout::Rows { .. }) => Err(internal("only bytes are packed as rows")),
+        (Data::I8(v), Layout::Panels) => pack_panels(v, &source, |c| [c as u8]),
+        (Data::U8(v), Layout::Panels) => pack_panels(v, &source, |c| [c]),
+        (Data::U16(v), Layout::Panels) => pack_panels(v, &source, u16::to_le_bytes),
+        (Data::I32(v), Layout::Panels) => pack_panels(v, &source, i32::to_le_bytes),
+        (Data::F32(v), Layout::Panels) => pack_panels(v, &source, f32::to_le_bytes),
+        (Data::I64(_) | Data::F64(_), Layout::Panels) => Err(internal("accumulators are never packed")),
+    }
+}
+
+/// `[batch][n][k]`, each element `code(c)`.
+fn pack_rows<T: Copy, const B: usize>(values: &[T], source: &Strided, code: impl Fn(T) -> [u8; B]) -> Result<Aligned, Diagnostic> {
+    let rank = source.shape.len();
+    let (rows, columns) = (source.shape[rank - 2], source.shape[rank - 1]);
+    let (row_step, column_step) = (source.strides[rank - 2], source.strides[rank - 1]);
+    let batches = source.batches();
+    let mut packed = Aligned::zeroed(batches.len() * rows * columns * B);
+    let mut targets = packed.bytes_mut().chunks_exact_mut(B);
+    for start in batches {
+        for row in 0..rows {
+            let first = start + row * row_step;
+            for (column, target) in (0..columns).zip(&mut targets) {
+                target.copy_from_slice(&code(element(values, first + column * column_step)?));
+            }
+        }
+    }
+    Ok(packed)
+}
+
+/// `[batch][ceil(n / PANEL)][k][PANEL]`, zeros past the last column; `source` is `[.., k, n]`.
+fn pack_panels<T: Copy, const B: usize>(values: &[T], source: &Strided, code: impl Fn(T) -> [u8; B]) -> Result<Aligned, Diagnostic> {
+    let rank = source.shape.len();
+    let (depth, columns) = (source.shape[rank - 2], source.shape[rank - 1]);
+    let (depth_step, column_step) = (source.strides[rank - 2], source.strides[rank - 1]);
+    let panels = columns.div_ceil(PANEL);
+    let batches = source.batches();
+    let mut packed = Aligned::zeroed(batches.len() * panels * depth * PANEL * B);
+    let bytes = packed.bytes_mut();
+    let mut at = 0;
+    for start in batches {
+        for first in (0..columns).step_by(PANEL) {
+            let width = PANEL.min(columns - first);
+            for k in 0..depth {
+                let row = start + k * depth_step + first * column_step;
+                for (j, target) in bytes[at..].chunks_exact_mut(B).take(width).enumerate() {
+                    target.copy_from_slice(&code(element(values, row + j * column_step)?));
+                }
+                at += PANEL * B;
+            }
+        }
+    }
+    Ok(packed)
+}
+
+fn element<T: Copy>(values: &[T], index: usize) -> Result<T, Diagnostic> {
+    values.get(index).copied().ok_or_else(|| internal("packing beyond the tensor"))
+}

@@ -1,0 +1,302 @@
+//! Placing dequantization, digits and matrix products: which operands are read where they lie,
+//! which are packed, and which products merge their digits on the way out.
+
+use msd_ir::diag::{Code, Diagnostic};
+use msd_ir::dim::Dim;
+use msd_ir::dtype::DType;
+use msd_ir::graph::Value;
+use msd_ir::ops::Op;
+use msd_ir::quant::scheme::Scheme;
+use msd_ir::types::{Part, Shape, Type};
+
+use super::{Layout, MemoryKind, PartName, Region, RowOp, Scheduler, Source, Step, View, Work, product, too_complex};
+use crate::isa::internal;
+use crate::tile::{CHANNELS, PANEL, RowForm};
+
+impl Scheduler<'_> {
+    /// `dequant(w)` as a float tensor: an elementwise loop whose axes are split by group, so that a
+    /// group's scale has stride 0 inside it.
+    pub(super) fn place_dequant(&mut self, value: Value) -> Result<(), Diagnostic> {
+        let operand = self.kernel().node(value).operands[0];
+        let (Type::Quant(q), Op::Param { index }) = (self.kernel().ty(operand).clone(), &self.kernel().node(operand).op)
+        else {
+            return Err(internal("dequant of no parameter"));
+        };
+        let index = *index;
+        let shape = self.shape_of(value);
+        let parts: Vec<&Part> = std::iter::once(&q.scale).chain(&q.zero).collect();
+        let units = block_sizes(shape.len(), &parts)?;
+        let split = split_shape(&shape, &units)?;
+
+        let mut leaves = Vec::new();
+        let codes = self.memory(MemoryKind::Input { param: index, part: PartName::Codes });
+        leaves.push(View::dense(codes, q.codes.dtype, split.clone()).ok_or_else(too_complex)?);
+        for (part, name) in parts.iter().zip([PartName::Scale, PartName::Zero]) {
+            let memory = self.memory(MemoryKind::Input { param: index, part: name });
+            let own: Option<Shape> = part.ty.shape.iter().map(|d| d.with(self.fixed)).collect();
+            let dense = View::dense(memory, part.ty.dtype, own.ok_or_else(too_complex)?).ok_or_else(too_complex)?;
+            leaves.push(split_part(&dense, part, &split, &units)?);
+        }
+
+        let float_zero = q.zero.as_ref().is_some_and(|z| z.ty.dtype.is_float());
+        // Integers and small floats subtract exactly and multiply with one rounding in F32; a float
+        // zero point needs F64 to stay exact before the one rounding.
+        let dtype = if float_zero { DType::F64 } else { DType::F32 };
+        let mut steps = Vec::new();
+        let mut centered = wide(&mut steps, 0, dtype);
+        if q.zero.is_some() {
+            let zero = wide(&mut steps, 2, dtype);
+            steps.push(Step { op: Op::Sub, operands: vec![centered, zero], dtype });
+            centered = Source::Step(steps.len() - 1);
+        }
+        let scale = wide(&mut steps, 1, dtype);
+        steps.push(Step { op: Op::Mul, operands: vec![centered, scale], dtype });
+        let product_step = Source::Step(steps.len() - 1);
+        steps.push(Step { op: Op::Cast { dtype: DType::F32 }, operands: vec![product_step], dtype: DType::F32 });
+        let root = Source::Step(steps.len() - 1);
+
+        let out = self.buffer(DType::F32, shape)?;
+        let window = View::dense(out.memory, DType::F32, split.clone()).ok_or_else(too_complex)?;
+        self.push_map(Region { shape: split, leaves, steps, root, dtype: DType::F32 }, window)?;
+        self.set(value, out);
+        Ok(())
+    }
+
+    pub(super) fn place_decompose(&mut self, value: Value, scheme: Scheme) -> Result<(), Diagnostic> {
+        let mut x = self.view(self.kernel().node(value).operands[0])?;
+        if !matches!(x.dtype, DType::F32 | DType::BF16 | DType::F16) {
+            x = self.copy(&x, DType::F32)?;
+        }
+        let digits = self.buffer(scheme.digit_dtype(), self.shape_of(value))?;
+        let scale = self.buffer(DType::F64, self.shape_of(value.sibling(1)))?;
+        let tokens = product(&x.shape[..x.shape.len() - 1])?;
+        let cost = product(&x.shape)?.mul(&Dim::constant(4)).ok_or_else(too_complex)?;
+        let work = Work::Decompose { scheme, x, digits: digits.clone(), scale: scale.clone() };
+        self.push(work, tokens, Dim::constant(1), 1, cost);
+        self.set(value, digits);
+        self.set(value.sibling(1), scale);
+        Ok(())
+    }
+
+    pub(super) fn place_dot(&mut self, value: Value) -> Result<(), Diagnostic> {
+        if self.merges_in_dot(value) {
+            return Ok(());
+        }
+        let out = self.buffer(DType::I64, self.shape_of(value))?;
+        self.push_dot(value, None, out.clone())?;
+        self.set(value, out);
+        Ok(())
+    }
+
+    /// Whether the only user of an integer product is the merging of its digits.
+    fn merges_in_dot(&self, dot: Value) -> bool {
+        let users: Vec<&Op> = self.users(dot).collect();
+        matches!(users.as_slice(), [Op::Combine { .. }]) && !self.kernel().results.iter().any(|r| r.node == dot.node)
+    }
+
+    fn users(&self, value: Value) -> impl Iterator<Item = &Op> {
+        let nodes = self.kernel().nodes[value.node..].iter();
+        nodes.filter(move |n| n.operands.iter().any(|v| v.node == value.node)).map(|n| &n.op)
+    }
+
+    pub(super) fn place_combine(&mut self, value: Value) -> Result<(), Diagnostic> {
+        let node = self.kernel().node(value);
+        let (Op::Combine { scheme }, operand) = (&node.op, node.operands[0]) else {
+            return Err(internal("combine expected"));
+        };
+        let weights = scheme.weights();
+        let out = self.buffer(DType::F32, self.shape_of(value))?;
+        self.set(value, out.clone());
+        if self.known_view(operand).is_none() {
+            return self.push_dot(operand, Some(weights), out);
+        }
+        let products = self.view(operand)?;
+        let rows = out.size_from_end(1);
+        let mut region = Region {
+            shape: out.shape.clone(),
+            leaves: Vec::new(),
+            steps: Vec::new(),
+            root: Source::Const(0),
+            dtype: DType::F32,
+        };
+        let mut sum = None;
+        for (digit, weight) in weights.iter().enumerate() {
+            let at = Dim::constant(digit as u64).mul(&rows).and_then(|r| r.mul(&products.stride_from_end(1)));
+            let offset = at.and_then(|o| products.offset.add(&o)).ok_or_else(too_complex)?;
+            region.leaves.push(View { shape: out.shape.clone(), offset, ..products.clone() });
+            let mut step = |op, operands, dtype| {
+                region.steps.push(Step { op, operands, dtype });
+                Source::Step(region.steps.len() - 1)
+            };
+            let factor = Source::Const((*weight as f32).to_bits());
+            let factor = step(Op::Cast { dtype: DType::I64 }, vec![factor], DType::I64);
+            let term = step(Op::Mul, vec![Source::Leaf(digit), factor], DType::I64);
+            sum = Some(match sum {
+                Some(sum) => step(Op::Add, vec![sum, term], DType::I64),
+                None => term,
+            });
+        }
+        let sum = sum.ok_or_else(|| internal("a scheme without digits"))?;
+        region.steps.push(Step { op: Op::Cast { dtype: DType::F32 }, operands: vec![sum], dtype: DType::F32 });
+        region.root = Source::Step(region.steps.len() - 1);
+        self.push_map(region, out)
+    }
+
+    fn push_dot(&mut self, dot: Value, weights: Option<&'static [i64]>, out: View) -> Result<(), Diagnostic> {
+        let (a, b) = (self.kernel().node(dot).operands[0], self.kernel().node(dot).operands[1]);
+        let (a, b) = (self.view(a)?, self.view(b)?);
+        let x = self.rows_of(a)?;
+        let packed = matches!(self.kind_of(b.memory), MemoryKind::Input { .. });
+        let form = RowForm::choose(self.dot, x.dtype, b.dtype, packed);
+        let by_row = transposed(&b);
+        let w = if packed {
+            self.packed(by_row, Layout::Rows { offset: form.stored_offset })?
+        } else {
+            self.rows_of(by_row)?
+        };
+        let sums = if form.is_offset() { Some(self.row_sums(&x)?) } else { None };
+        let batch = product(&out.shape[..out.shape.len() - 2])?;
+        let work: Shape = x.shape[x.shape.len() - 2..].iter().chain([&batch, &w.size_from_end(1)]).cloned().collect();
+        let cost = product(&work)?;
+        let channels = w.size_from_end(1);
+        self.push(Work::Dot { x, w, sums, form, weights, out }, batch, channels, CHANNELS as u64, cost);
+        Ok(())
+    }
+
+    /// `[.., R, 1]` sums of integer rows.
+    fn row_sums(&mut self, x: &View) -> Result<View, Diagnostic> {
+        let region = Region {
+            shape: x.shape.clone(),
+            leaves: vec![x.clone()],
+            steps: Vec::new(),
+            root: Source::Leaf(0),
+            dtype: x.dtype,
+        };
+        let (outer, cost) = (product(&x.shape[..x.shape.len() - 1])?, product(&x.shape)?);
+        let mut shape = x.shape.clone();
+        if let Some(last) = shape.last_mut() {
+            *last = Dim::constant(1);
+        }
+        let out = self.buffer(DType::I32, shape)?;
+        self.push(Work::Row { op: RowOp::Sum, region, out: out.clone() }, outer, Dim::constant(1), 1, cost);
+        Ok(out)
+    }
+
+    /// The view with neighbouring elements along its last axis, copied if they are not.
+    fn rows_of(&mut self, view: View) -> Result<View, Diagnostic> {
+        if view.stride_from_end(0).is_one() { Ok(view) } else { self.copy(&view, view.dtype) }
+    }
+
+    /// The packed form of a parameter seen through `source`; shape and strides are the packed ones.
+    fn packed(&mut self, source: View, layout: Layout) -> Result<View, Diagnostic> {
+        let MemoryKind::Input { param, .. } = *self.kind_of(source.memory) else {
+            return Err(internal("only parameters are packed"));
+        };
+        let shape = match layout {
+            Layout::Rows { .. } => source.shape.clone(),
+            Layout::Panels => panel_shape(&source)?,
+        };
+        let dtype = source.dtype;
+        let memory = self.packed_memory(param, layout, source);
+        View::dense(memory, dtype, shape).ok_or_else(too_complex)
+    }
+
+    pub(super) fn place_matmul(&mut self, value: Value) -> Result<(), Diagnostic> {
+        let (a, b) = (self.kernel().node(value).operands[0], self.kernel().node(value).operands[1]);
+        let dtype = self.kernel().tensor_ty(value).dtype;
+        let a = self.view_as(a, dtype)?;
+        let a = self.rows_of(a)?;
+        let b = self.view(b)?;
+        let panels = if matches!(self.kind_of(b.memory), MemoryKind::Input { .. }) {
+            self.packed(b, Layout::Panels)?
+        } else {
+            let out = self.buffer(b.dtype, panel_shape(&b)?)?;
+            let batch = product(&b.shape[..b.shape.len() - 2])?;
+            let cost = product(&b.shape)?;
+            self.push(Work::Panels { b: b.clone(), out: out.clone() }, batch, b.size_from_end(0), PANEL as u64, cost);
+            out
+        };
+        let out = self.buffer(dtype, self.shape_of(value))?;
+        let batch = product(&out.shape[..out.shape.len() - 2])?;
+        let cost = product(&out.shape)?.mul(&a.size_from_end(0)).ok_or_else(too_complex)?;
+        let channels = out.size_from_end(0);
+        self.push(Work::MatMul { a, panels, out: out.clone() }, batch, channels, PANEL as u64, cost);
+        self.set(value, out);
+        Ok(())
+    }
+}
+
+/// A region operand of the loop's compute type.
+fn wide(steps: &mut Vec<Step>, leaf: usize, dtype: DType) -> Source {
+    steps.push(Step { op: Op::Cast { dtype }, operands: vec![Source::Leaf(leaf)], dtype });
+    Source::Step(steps.len() - 1)
+}
+
+/// `[.., a, b]` seen as `[.., b, a]`.
+fn transposed(view: &View) -> View {
+    let mut view = view.clone();
+    let rank = view.shape.len();
+    view.shape.swap(rank - 2, rank - 1);
+    view.strides.swap(rank - 2, rank - 1);
+    view
+}
+
+/// `[.., ceil(N/24), K, 24]`. A ceiling is no polynomial, so the number of channels must be known.
+fn panel_shape(b: &View) -> Result<Shape, Diagnostic> {
+    let mut shape = b.shape.clone();
+    shape.truncate(b.shape.len() - 2);
+    let channels = b.size_from_end(0).as_constant().ok_or_else(|| {
+        let message = format!("the compiled kernel needs a size for `{}`", b.size_from_end(0));
+        Diagnostic::new(Code::DimensionUnset, message).help("only token counts may stay open")
+    })?;
+    let panels = Dim::constant(channels.div_ceil(PANEL as u64));
+    shape.extend([panels, b.size_from_end(1), Dim::constant(PANEL as u64)]);
+    Ok(shape)
+}
+
+/// For each axis of the codes: block sizes, largest first and ending with 1, such that every
+/// part's groups are whole blocks.
+fn block_sizes(rank: usize, parts: &[&Part]) -> Result<Vec<Vec<u64>>, Diagnostic> {
+    let mut units = vec![vec![1]; rank];
+    for part in parts {
+        for (axis, along) in part.along.iter().enumerate() {
+            if let Some(along) = along.as_ref().filter(|a| !units[axis].contains(&a.group)) {
+                units[axis].push(along.group);
+            }
+        }
+    }
+    for sizes in &mut units {
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        if let Some(pair) = sizes.windows(2).find(|p| p[0] % p[1] != 0) {
+            let message = format!("scale and zero point have groups of {} and {}", pair[0], pair[1]);
+            return Err(Diagnostic::new(Code::ScaleDimension, message).help("one group size must divide the other"));
+        }
+    }
+    Ok(units)
+}
+
+/// Splits every axis into its blocks: `n/u0, u0/u1, ..., u_last` with `u_last` = 1.
+fn split_shape(shape: &[Dim], units: &[Vec<u64>]) -> Result<Shape, Diagnostic> {
+    let mut split = Vec::new();
+    for (size, units) in shape.iter().zip(units) {
+        split.push(size.div(&Dim::constant(units[0])).ok_or_else(too_complex)?);
+        split.extend(units.windows(2).map(|pair| Dim::constant(pair[0] / pair[1])));
+    }
+    Ok(split)
+}
+
+/// A scale or zero point under the split axes of its codes: stride 0 inside a group.
+fn split_part(dense: &View, part: &Part, split: &[Dim], units: &[Vec<u64>]) -> Result<View, Diagnostic> {
+    let mut strides = Vec::new();
+    for (along, units) in part.along.iter().zip(units) {
+        for unit in units {
+            strides.push(match along {
+                Some(a) if *unit >= a.group => {
+                    dense.strides[a.part_axis].mul(&Dim::constant(unit / a.group)).ok_or_else(too_complex)?
+                }
+                _ => Dim::constant(0),
+            });
+        }
+    }
+    Ok(View { shape: split.to_vec(), strides, ..dense.clone() })
+}
