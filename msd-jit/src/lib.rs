@@ -1,6 +1,7 @@
-//! IR to CPU code: scheduling, Cranelift lowering, packed weights, thread pool, and the handle
-//! that owns the machine code. All `unsafe` of the project lives here, block by block with its
-//! argument. Rewriting, numerics and file formats are other crates' business.
+//! IR to CPU code: scheduling, Cranelift lowering, packed weights, thread pool, the handle that
+//! owns the machine code, and probes of the machine's own limits. All `unsafe` of the project
+//! lives here, block by block with its argument. Rewriting, numerics and file formats are other
+//! crates' business.
 
 pub mod isa;
 pub mod kernel;
@@ -9,5 +10,6 @@ mod micro;
 mod module;
 mod pack;
 pub mod pool;
+pub mod probe;
 mod schedule;
 mod tile;
