@@ -5,6 +5,7 @@
 pub mod diag;
 pub mod dim;
 pub mod dtype;
+pub mod eval;
 pub mod functions;
 pub mod graph;
 pub mod math;
@@ -16,5 +17,6 @@ pub mod types;
 
 /// Quantized formats and the splitting of activations.
 pub mod quant {
+    pub mod decompose;
     pub mod scheme;
 }

@@ -57,8 +57,9 @@ macro_rules! schemes {
     };
 }
 
-/// Slack of the bounds whose arithmetic is F64: far above its rounding, far below notice.
-const F64_SLACK: f64 = 1.0 + 1.0 / (1u64 << 40) as f64;
+/// Slack of the bounds whose arithmetic is F64: units, products and the final sum are each rounded
+/// at most 2^-53 of Mx, together under 4 * 2^-53 Mx, while the smallest bound is 2^-24 Mx.
+const F64_SLACK: f64 = 1.0 + 1.0 / (1u64 << 26) as f64;
 
 schemes! {
     Int8x1 "int8x1" Family::Greedy { largest_hundredths: 12700 }, &[1], F64_SLACK / 254.0,

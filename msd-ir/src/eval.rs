@@ -1,0 +1,2 @@
+//! The reference evaluator.
+pub(crate) mod float64;

@@ -1,0 +1,107 @@
+//! Splitting a row of activations into digits (msd.md section 2): the definition every backend
+//! reproduces digit for digit. Schemes and their bounds are in [`super::scheme`]; stacking the
+//! digits of many rows and multiplying them is the business of the ops.
+
+use super::scheme::{Family, Scheme};
+
+/// A row as digits: `x[k] ~ scale * sum_d weights[d] * digits[d][k]`, weights from the scheme.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Digits {
+    /// `[D][K]`, most significant digit first, each in -128..=127.
+    pub digits: Vec<Vec<i8>>,
+    /// Value of one unit of the weighted sum. NaN if the row holds a NaN or an infinity, 1 if it
+    /// is all zeros.
+    pub scale: f64,
+}
+
+/// Splits one scaling group. Total: every row of F32 values has digits.
+///
+/// With `Mx` the largest magnitude and `e = floor(log2 Mx)`, the row is first normalised to
+/// `t = x * 2^-e`, exactly, so `Mn = Mx * 2^-e` lies in [1, 2) and no scale can under- or overflow
+/// before the last step, which is in F64.
+pub fn decompose_row(scheme: Scheme, row: &[f32]) -> Digits {
+    let count = scheme.weights().len();
+    let zeros = |scale| Digits { digits: vec![vec![0; row.len()]; count], scale };
+    // Magnitudes of floats order as their bits; NaN and infinity come last.
+    let largest_bits = row.iter().map(|x| x.to_bits() & 0x7FFF_FFFF).max().unwrap_or(0);
+    let mx = f32::from_bits(largest_bits);
+    if !mx.is_finite() {
+        return zeros(f64::NAN);
+    }
+    if mx == 0.0 {
+        return zeros(1.0);
+    }
+    let e = exponent(mx as f64);
+    let (down, up) = (exp2(-e), exp2(e));
+    let mn = mx as f64 * down;
+
+    match scheme.family() {
+        Family::Pow2 { largest } => {
+            let l = exponent(largest as f64);
+            // Smallest p with Mx <= largest * 2^p, by comparing mantissas.
+            let p = e - l + i32::from(mn > largest as f64 * exp2(-l));
+            let unit = exp2(-p);
+            split(scheme, row, exp2(p), |x| (x as f64 * unit).round_ties_even() as i32)
+        }
+        Family::Radix { largest } => {
+            let (largest, mn) = (largest as f32, mn as f32);
+            let (r, g) = (largest / mn, mn / largest);
+            split(scheme, row, g as f64 * up, |x| {
+                // An element too small for F32 after normalising has n = 0 either way.
+                let t = (x as f64 * down) as f32;
+                (t * r).round_ties_even().clamp(-largest, largest) as i32
+            })
+        }
+        Family::Greedy { largest_hundredths } => {
+            let a = mn / (largest_hundredths as f64 / 100.0);
+            greedy(scheme, row, a, down, up)
+        }
+    }
+}
+
+/// Splits the integers `n(x)` exactly into balanced base-256 digits. Every digit but the first
+/// lies in [-128, 127]; the largest `n` of the table keeps the first within ±127.
+fn split(scheme: Scheme, row: &[f32], scale: f64, n: impl Fn(f32) -> i32) -> Digits {
+    let count = scheme.weights().len();
+    let mut digits = vec![vec![0i8; row.len()]; count];
+    for (k, x) in row.iter().enumerate() {
+        let mut rest = n(*x);
+        for digit in digits.iter_mut().rev().take(count - 1) {
+            let next = (rest + 128) >> 8;
+            digit[k] = (rest - (next << 8)) as i8;
+            rest = next;
+        }
+        digits[0][k] = rest as i8;
+    }
+    Digits { digits, scale }
+}
+
+/// Each digit rounds what the digits before it left over; `a` is the unit of the first. F64.
+fn greedy(scheme: Scheme, row: &[f32], a: f64, down: f64, up: f64) -> Digits {
+    let weights: Vec<f64> = scheme.weights().iter().map(|w| *w as f64).collect();
+    let units: Vec<f64> = weights.iter().map(|w| a * w / weights[0]).collect();
+    let mut digits = vec![vec![0i8; row.len()]; weights.len()];
+    for (k, x) in row.iter().enumerate() {
+        let mut rest = *x as f64 * down;
+        for (digit, unit) in digits.iter_mut().zip(&units) {
+            let d = (rest / unit).round_ties_even().clamp(-127.0, 127.0);
+            // Two roundings, not one fused: every backend has them.
+            rest -= unit * d;
+            digit[k] = d as i8;
+        }
+    }
+    Digits { digits, scale: a / weights[0] * up }
+}
+
+/// `floor(log2 x)` of a positive normal number.
+fn exponent(x: f64) -> i32 {
+    (x.to_bits() >> 52) as i32 - 1023
+}
+
+/// `2^e` for exponents of normal F64 numbers.
+fn exp2(e: i32) -> f64 {
+    f64::from_bits(((e + 1023) as u64) << 52)
+}
+
+#[cfg(test)]
+mod tests;
