@@ -340,6 +340,7 @@ impl fmt::Display for DimError {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

