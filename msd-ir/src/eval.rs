@@ -63,7 +63,7 @@ fn run(kernel: &Kernel, given: &Sizes, inputs: &[Input], precision: Precision) -
         let shapes = node.types.iter().map(|t| shape_under(t.shape(), &sizes)).collect::<Result<Vec<_>, _>>()?;
         check_memory(&shapes).map_err(|d| d.at(node.span))?;
         let operands = node.operands.iter().map(|v| &values[v.node][v.result]).collect();
-        let step = Step { kernel, node, sizes: &sizes, inputs, operands, shapes, precision };
+        let step = Step { node, sizes: &sizes, inputs, operands, shapes, precision };
         let results = if uses[index] == 0 { Vec::new() } else { step.results()? };
         values.push(results);
         for v in &node.operands {
@@ -96,7 +96,6 @@ fn internal(message: &str) -> Diagnostic {
 
 /// One node about to be evaluated.
 struct Step<'a, 'b> {
-    kernel: &'a Kernel,
     node: &'a Node,
     sizes: &'b Sizes,
     inputs: &'a [Input],
@@ -108,22 +107,18 @@ struct Step<'a, 'b> {
 
 impl<'a> Step<'a, '_> {
     fn results(&self) -> Result<Vec<Held<'a>>, Diagnostic> {
-        if let Op::Param { index } = self.node.op {
-            return Ok(vec![self.param(index)]);
+        if let (Op::Param { index }, [Type::Quant(q)]) = (&self.node.op, self.node.types.as_slice()) {
+            return Ok(vec![Held::Quantized(q, &self.inputs[*index])]);
         }
-        if let Op::Decompose { scheme } = self.node.op {
-            let (digits, scale) = product::decompose(self.array(0)?, scheme);
-            let arrays = self.shapes.iter().zip([digits, scale]);
-            return Ok(arrays.map(|(shape, e)| Held::Array(Array::new(shape.clone(), e))).collect());
-        }
-        Ok(vec![Held::Array(Array::new(self.shapes[0].clone(), self.elements()?))])
+        let results = self.shapes.iter().zip(self.elements()?);
+        Ok(results.map(|(shape, elements)| Held::Array(Array::new(shape.clone(), elements))).collect())
     }
 
-    /// THE definition: the elements of the first result.
-    fn elements(&self) -> Result<Elements, Diagnostic> {
+    /// THE definition: the elements of each result.
+    fn elements(&self) -> Result<Vec<Elements>, Diagnostic> {
         let (x, shape, precision) = (|| self.array(0), &self.shapes[0], self.precision);
-        Ok(match &self.node.op {
-            Op::Param { .. } => x()?.elements.clone(),
+        let one = match &self.node.op {
+            Op::Param { index } => Array::load(&self.inputs[*index].tensor, precision).elements,
             Op::Const { bits } => precision.float(vec![f32::from_bits(*bits)]),
             Op::Size { dim } => {
                 let size = dim.eval(self.sizes).map_err(size_fault)?;
@@ -170,16 +165,13 @@ impl<'a> Step<'a, '_> {
             }
             Op::MatMul => product::matmul(x()?, self.array(1)?, shape, self.kind(), precision).wrapped(self.dtype()),
             Op::Dot => product::dot(x()?, self.array(1)?, shape),
-            Op::Decompose { scheme } => product::decompose(x()?, *scheme).0,
+            Op::Decompose { scheme } => {
+                let (digits, scale) = product::decompose(x()?, *scheme);
+                return Ok(vec![digits, scale]);
+            }
             Op::Combine { scheme } => product::combine(x()?, *scheme, precision),
-        })
-    }
-
-    fn param(&self, index: usize) -> Held<'a> {
-        match &self.kernel.params[index].ty {
-            Type::Quant(q) => Held::Quantized(q, &self.inputs[index]),
-            Type::Tensor(_) => Held::Array(Array::load(&self.inputs[index].tensor, self.precision)),
-        }
+        };
+        Ok(vec![one])
     }
 
     fn array(&self, i: usize) -> Result<&Array, Diagnostic> {
