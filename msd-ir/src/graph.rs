@@ -280,6 +280,16 @@ impl Builder {
         &self.nodes[value.node].types[value.result]
     }
 
+    /// The node of a value.
+    pub fn node(&self, value: Value) -> &Node {
+        &self.nodes[value.node]
+    }
+
+    /// The parameters declared so far.
+    pub fn params(&self) -> &[Param] {
+        &self.params
+    }
+
     /// How many results the value's node has.
     pub fn result_count(&self, value: Value) -> usize {
         self.nodes[value.node].types.len()

@@ -2,6 +2,7 @@
 //! decomposition schemes, rewrite rules, cost models. No IO, clock, threads, terminal or
 //! `unsafe`; everything here is a function of its arguments.
 
+pub mod cost;
 pub mod diag;
 pub mod dim;
 pub mod dtype;
@@ -9,8 +10,11 @@ pub mod eval;
 pub mod functions;
 pub mod graph;
 pub mod input;
+pub mod machine;
 pub mod math;
 pub mod ops;
+pub mod plan;
+pub mod rewrite;
 mod shape;
 pub mod span;
 pub mod tensor;

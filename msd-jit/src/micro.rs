@@ -154,7 +154,7 @@ fn row_tail(f: &mut Frame<'_>, tile: RowTile, args: &RowArgs, from: Value) -> Em
         for (v, w) in args.w.iter().enumerate() {
             let mut w = byte(f, *w, k, tile.form.w_signed && !tile.form.stored_offset);
             if tile.form.is_offset() && !tile.form.stored_offset {
-                w = f.b.ins().iadd_imm(w, 128);
+                w = f.b.ins().iadd_imm_s(w, 128);
             }
             for (row, x) in xs.iter().enumerate() {
                 let product = f.b.ins().imul(*x, w);
@@ -181,13 +181,13 @@ pub(crate) fn emit_panel_tile(b: FunctionBuilder<'_>, dot: DotForm, tile: PanelT
     let bytes = tile.panel.host_bytes() as i64;
     let zero = f.int(0);
     let sums = f.for_carry(zero, k, 1, &vec![start; tile.rows * vectors], |f, k, sums| {
-        let a_offset = f.b.ins().imul_imm(k, 4);
+        let a_offset = f.b.ins().imul_imm_s(k, 4);
         let factors: Vec<Value> = rows.iter().map(|row| broadcast(f, *row, a_offset, is_float)).collect();
-        let w_offset = f.b.ins().imul_imm(k, PANEL as i64 * bytes);
+        let w_offset = f.b.ins().imul_imm_s(k, PANEL as i64 * bytes);
         let base = f.b.ins().iadd(panel, w_offset);
         let mut next = sums.to_vec();
         for v in 0..vectors {
-            let at = f.b.ins().iadd_imm(base, v as i64 * 4 * bytes);
+            let at = f.b.ins().iadd_imm_s(base, v as i64 * 4 * bytes);
             let lane = f.load_lane(tile.panel, at, Access::Vector);
             for (row, factor) in factors.iter().enumerate() {
                 let sum = &mut next[row * vectors + v];

@@ -98,14 +98,14 @@ impl Frame<'_> {
     fn element(&mut self, x: &View, source: Value, column: Value, vector: bool) -> Emit<(Value, Access)> {
         let stride = x.stride_from_end(0);
         let elements = self.scaled(column, &stride)?;
-        let bytes = self.b.ins().imul_imm(elements, x.dtype.host_bytes() as i64);
+        let bytes = self.b.ins().imul_imm_s(elements, x.dtype.host_bytes() as i64);
         let at = self.b.ins().iadd(source, bytes);
         let access = match (vector, stride.is_one()) {
             (false, _) => Access::One,
             (true, true) => Access::Vector,
             (true, false) => {
                 let step = self.dim(&stride)?;
-                Access::Strided(self.b.ins().imul_imm(step, x.dtype.host_bytes() as i64))
+                Access::Strided(self.b.ins().imul_imm_s(step, x.dtype.host_bytes() as i64))
             }
         };
         Ok((at, access))
@@ -140,41 +140,41 @@ impl Frame<'_> {
     }
 
     fn row_scale(&mut self, bits: Value) -> RowScale {
-        let is_zero = self.b.ins().icmp_imm(IntCC::Equal, bits, 0);
-        let is_finite = self.b.ins().icmp_imm(IntCC::SignedLessThan, bits, INFINITE);
+        let is_zero = self.b.ins().icmp_imm_s(IntCC::Equal, bits, 0);
+        let is_finite = self.b.ins().icmp_imm_s(IntCC::SignedLessThan, bits, INFINITE);
         // A subnormal is shifted until its leading one stands where a normal number's hides.
         let leading = self.b.ins().clz(bits);
-        let shift = self.b.ins().iadd_imm(leading, -8);
+        let shift = self.b.ins().iadd_imm_s(leading, -8);
         let none = self.b.ins().iconst(types::I32, 0);
         let shift = self.b.ins().smax(shift, none);
         let shifted = self.b.ins().ishl(bits, shift);
-        let fraction = self.b.ins().band_imm(shifted, 0x7F_FFFF);
-        let one = self.b.ins().bor_imm(fraction, 0x3F80_0000);
+        let fraction = self.b.ins().band_imm_s(shifted, 0x7F_FFFF);
+        let one = self.b.ins().bor_imm_s(fraction, 0x3F80_0000);
         let mantissa = self.cast_bits(types::F32, one);
-        let biased = self.b.ins().ushr_imm(bits, 23);
+        let biased = self.b.ins().ushr_imm_s(bits, 23);
         let least = self.b.ins().iconst(types::I32, 1);
         let biased = self.b.ins().smax(biased, least);
         let exponent = self.b.ins().isub(biased, shift);
-        let exponent = self.b.ins().iadd_imm(exponent, -127);
+        let exponent = self.b.ins().iadd_imm_s(exponent, -127);
         let exponent = self.b.ins().sextend(types::I64, exponent);
         RowScale { mantissa, exponent, is_zero, is_finite }
     }
 
     /// 2^e in F64, for e well inside its range.
     fn power_f64(&mut self, exponent: Value) -> Value {
-        let biased = self.b.ins().iadd_imm(exponent, 1023);
-        let bits = self.b.ins().ishl_imm(biased, 52);
+        let biased = self.b.ins().iadd_imm_s(exponent, 1023);
+        let bits = self.b.ins().ishl_imm_s(biased, 52);
         self.cast_bits(types::F64, bits)
     }
 
     /// Two F32 factors whose product is 2^e; e may lie outside F32's range, its halves do not.
     fn power_f32_pair(&mut self, exponent: Value) -> [Value; 2] {
-        let half = self.b.ins().sshr_imm(exponent, 1);
+        let half = self.b.ins().sshr_imm_s(exponent, 1);
         let rest = self.b.ins().isub(exponent, half);
         [half, rest].map(|e| {
             let e = self.b.ins().ireduce(types::I32, e);
-            let biased = self.b.ins().iadd_imm(e, 127);
-            let bits = self.b.ins().ishl_imm(biased, 23);
+            let biased = self.b.ins().iadd_imm_s(e, 127);
+            let bits = self.b.ins().ishl_imm_s(biased, 23);
             let scalar = self.cast_bits(types::F32, bits);
             self.b.ins().splat(types::F32X4, scalar)
         })
@@ -190,7 +190,7 @@ impl Frame<'_> {
                 let limit = self.b.ins().f32const(limit);
                 let over = self.b.ins().fcmp(cranelift_codegen::ir::condcodes::FloatCC::GreaterThan, row.mantissa, limit);
                 let over = self.b.ins().uextend(types::I64, over);
-                let p = self.b.ins().iadd_imm(row.exponent, -(bits as i64));
+                let p = self.b.ins().iadd_imm_s(row.exponent, -(bits as i64));
                 let p = self.b.ins().iadd(p, over);
                 let negative = self.b.ins().ineg(p);
                 let factors = self.power_f32_pair(negative);
@@ -275,10 +275,10 @@ impl Frame<'_> {
         let mut digits = Vec::new();
         let mut rest = n;
         for _ in 1..count {
-            let low = self.b.ins().ishl_imm(rest, 24);
-            let low = self.b.ins().sshr_imm(low, 24);
+            let low = self.b.ins().ishl_imm_s(rest, 24);
+            let low = self.b.ins().sshr_imm_s(low, 24);
             let above = self.b.ins().isub(rest, low);
-            rest = self.b.ins().sshr_imm(above, 8);
+            rest = self.b.ins().sshr_imm_s(above, 8);
             digits.push(low);
         }
         digits.push(rest);

@@ -57,7 +57,7 @@ impl Frame<'_> {
             let group = f.b.ins().udiv(unit, batches);
             let batch = f.b.ins().urem(unit, batches);
             let indices = f.unflatten(batch, batch_shape)?;
-            let channel = f.b.ins().imul_imm(group, CHANNELS as i64);
+            let channel = f.b.ins().imul_imm_s(group, CHANNELS as i64);
             let at = Unit { x: f.locate(&x, &indices)?, w: f.locate(&w, &indices)?, out: f.locate(args.out, &indices)?, channel };
             let sums = sums.as_ref().map(|s| f.locate(s, &indices)).transpose()?;
             let step = f.dim(&args.w.stride_from_end(1))?;
@@ -65,7 +65,7 @@ impl Frame<'_> {
             let at = Unit { w: f.b.ins().iadd(at.w, skip), ..at };
 
             let left = f.b.ins().isub(channels, channel);
-            let is_full = f.b.ins().icmp_imm(IntCC::SignedGreaterThanOrEqual, left, CHANNELS as i64);
+            let is_full = f.b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, left, CHANNELS as i64);
             let is_full = f.b.ins().uextend(types::I64, is_full);
             let zero = f.int(0);
             let one = f.int(1);
@@ -105,12 +105,12 @@ impl Frame<'_> {
                 for row in 0..rows {
                     let start = match sums {
                         Some(sums) => {
-                            let index = f.b.ins().imul_imm(sum_stride, row as i64);
+                            let index = f.b.ins().imul_imm_s(sum_stride, row as i64);
                             let index = f.b.ins().iadd(index, token);
-                            let offset = f.b.ins().imul_imm(index, 4);
+                            let offset = f.b.ins().imul_imm_s(index, 4);
                             let address = f.b.ins().iadd(sums, offset);
                             let sum = f.b.ins().sload32(Frame::flags(), address, 0);
-                            f.b.ins().imul_imm(sum, -128)
+                            f.b.ins().imul_imm_s(sum, -128)
                         }
                         None => f.int(0),
                     };
@@ -152,10 +152,10 @@ impl Frame<'_> {
         let row_stride = self.dim(&args.out.stride_from_end(1))?;
         let bytes = args.out.dtype.host_bytes() as i64;
         for set in 0..rows / digits {
-            let row = self.b.ins().iadd_imm(token, set as i64);
+            let row = self.b.ins().iadd_imm_s(token, set as i64);
             let elements = self.b.ins().imul(row, row_stride);
             let elements = self.b.ins().iadd(elements, at.channel);
-            let offset = self.b.ins().imul_imm(elements, bytes);
+            let offset = self.b.ins().imul_imm_s(elements, bytes);
             let target = self.b.ins().iadd(at.out, offset);
             for v in 0..channels {
                 let load = |f: &mut Self, digit: usize| {
@@ -168,7 +168,7 @@ impl Frame<'_> {
                         let mut sum = self.int(0);
                         for (digit, weight) in weights.iter().enumerate() {
                             let product = load(self, digit);
-                            let term = self.b.ins().imul_imm(product, *weight);
+                            let term = self.b.ins().imul_imm_s(product, *weight);
                             sum = self.b.ins().iadd(sum, term);
                         }
                         let rounded = self.b.ins().fcvt_from_sint(types::F32, sum);
@@ -201,9 +201,9 @@ impl Frame<'_> {
         let columns = self.dim(&out.size_from_end(0))?;
         let k = self.dim(&a.size_from_end(0))?;
         let a_stride = self.dim(&a.stride_from_end(1))?;
-        let a_stride = self.b.ins().imul_imm(a_stride, 4);
+        let a_stride = self.b.ins().imul_imm_s(a_stride, 4);
         let panel_step = self.dim(&panels.stride_from_end(2))?;
-        let panel_step = self.b.ins().imul_imm(panel_step, panels.dtype.host_bytes() as i64);
+        let panel_step = self.b.ins().imul_imm_s(panel_step, panels.dtype.host_bytes() as i64);
         let scratch = self.scratch(2 * PANEL * 4);
         let (begin, end) = (self.begin, self.end);
         self.for_range(begin, end, 1, |f, unit| {
@@ -214,7 +214,7 @@ impl Frame<'_> {
             let w = f.locate(&panels_outer, &indices)?;
             let skip = f.b.ins().imul(panel, panel_step);
             let w = f.b.ins().iadd(w, skip);
-            let first = f.b.ins().imul_imm(panel, PANEL as i64);
+            let first = f.b.ins().imul_imm_s(panel, PANEL as i64);
             let left = f.b.ins().isub(columns, first);
             let full = f.int(PANEL as i64);
             let width = f.b.ins().smin(left, full);
@@ -227,12 +227,12 @@ impl Frame<'_> {
                     let c_stride = f.int(PANEL as i64 * 4);
                     f.b.ins().call(tile, &[w, a, a_stride, k, scratch, c_stride]);
                     for r in 0..step {
-                        let row = f.b.ins().iadd_imm(row, r);
+                        let row = f.b.ins().iadd_imm_s(row, r);
                         let elements = f.b.ins().imul(row, columns);
                         let elements = f.b.ins().iadd(elements, first);
-                        let offset = f.b.ins().imul_imm(elements, 4);
+                        let offset = f.b.ins().imul_imm_s(elements, 4);
                         let target = f.b.ins().iadd(out_base, offset);
-                        let source = f.b.ins().iadd_imm(scratch, r * PANEL as i64 * 4);
+                        let source = f.b.ins().iadd_imm_s(scratch, r * PANEL as i64 * 4);
                         f.copy_words(source, target, width)?;
                     }
                     Ok(())
@@ -248,7 +248,7 @@ impl Frame<'_> {
         let main = self.round_down(count, 4);
         for (from, to, step, kind) in [(zero, main, 4, types::I32X4), (main, count, 1, types::I32)] {
             self.for_range(from, to, step, |f, i| {
-                let offset = f.b.ins().imul_imm(i, 4);
+                let offset = f.b.ins().imul_imm_s(i, 4);
                 let (from, to) = (f.b.ins().iadd(source, offset), f.b.ins().iadd(target, offset));
                 let value = f.b.ins().load(kind, Frame::flags(), from, 0);
                 f.b.ins().store(Frame::flags(), value, to, 0);
@@ -276,26 +276,26 @@ impl Frame<'_> {
             let source = f.locate(b, &indices)?;
             let target = f.locate(out, &indices)?;
             let skip = f.b.ins().imul(panel, panel_step);
-            let skip = f.b.ins().imul_imm(skip, bytes);
+            let skip = f.b.ins().imul_imm_s(skip, bytes);
             let target = f.b.ins().iadd(target, skip);
-            let first = f.b.ins().imul_imm(panel, PANEL as i64);
+            let first = f.b.ins().imul_imm_s(panel, PANEL as i64);
             let left = f.b.ins().isub(columns, first);
             let zero = f.int(0);
             f.for_range(zero, depth, 1, |f, k| {
                 let row = f.b.ins().imul(k, k_step);
-                let out_row = f.b.ins().imul_imm(k, PANEL as i64);
+                let out_row = f.b.ins().imul_imm_s(k, PANEL as i64);
                 let full = f.int(PANEL as i64);
                 let width = f.b.ins().smin(left, full);
                 let place = |f: &mut Self, j: Value| {
                     let element = f.b.ins().iadd(out_row, j);
-                    let offset = f.b.ins().imul_imm(element, bytes);
+                    let offset = f.b.ins().imul_imm_s(element, bytes);
                     f.b.ins().iadd(target, offset)
                 };
                 f.for_range(zero, width, 1, |f, j| {
                     let column = f.b.ins().iadd(first, j);
                     let element = f.b.ins().imul(column, n_step);
                     let element = f.b.ins().iadd(element, row);
-                    let offset = f.b.ins().imul_imm(element, bytes);
+                    let offset = f.b.ins().imul_imm_s(element, bytes);
                     let at = f.b.ins().iadd(source, offset);
                     let lane = f.load_lane(b.dtype, at, Access::One);
                     let to = place(f, j);

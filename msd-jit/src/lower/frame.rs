@@ -103,7 +103,7 @@ impl<'a> Frame<'a> {
     pub(crate) fn scaled(&mut self, value: Value, size: &Dim) -> Emit<Value> {
         match size.as_constant() {
             Some(1) => Ok(value),
-            Some(constant) => Ok(self.b.ins().imul_imm(value, constant as i64)),
+            Some(constant) => Ok(self.b.ins().imul_imm_s(value, constant as i64)),
             None => {
                 let size = self.dim(size)?;
                 Ok(self.b.ins().imul(value, size))
@@ -138,7 +138,7 @@ impl<'a> Frame<'a> {
                 elements = self.b.ins().iadd(elements, step);
             }
         }
-        let bytes = self.b.ins().imul_imm(elements, view.dtype.host_bytes() as i64);
+        let bytes = self.b.ins().imul_imm_s(elements, view.dtype.host_bytes() as i64);
         let base = self.address(view.memory)?;
         Ok(self.b.ins().iadd(base, bytes))
     }
@@ -176,7 +176,7 @@ impl<'a> Frame<'a> {
         let params = self.b.block_params(inside).to_vec();
         let (i, carried) = (params[kinds.len()], params[..kinds.len()].to_vec());
         let next = body(self, i, &carried)?;
-        let i = self.b.ins().iadd_imm(i, step);
+        let i = self.b.ins().iadd_imm_s(i, step);
         let more = self.b.ins().icmp(IntCC::SignedLessThan, i, to);
         self.b.ins().brif(more, inside, &with(&next, Some(i)), after, &with(&next, None));
         self.b.seal_block(inside);
@@ -195,6 +195,6 @@ impl<'a> Frame<'a> {
 
     /// The largest multiple of the power of two `unit` that is at most `n`.
     pub(crate) fn round_down(&mut self, n: Value, unit: i64) -> Value {
-        self.b.ins().band_imm(n, -unit)
+        self.b.ins().band_imm_s(n, -unit)
     }
 }

@@ -248,7 +248,7 @@ impl Frame<'_> {
     pub(crate) fn decode(&mut self, dtype: DType, bits: Value) -> Value {
         match dtype {
             DType::BF16 => {
-                let wide = self.b.ins().ishl_imm(bits, 16);
+                let wide = self.b.ins().ishl_imm_s(bits, 16);
                 self.cast_bits(types::F32X4, wide)
             }
             DType::E8M0 => self.decode_e8m0(bits),
@@ -266,7 +266,7 @@ impl Frame<'_> {
         let (e, m) = (format.exp_bits, format.man_bits);
         let magnitude_mask = self.splat_i32((1 << (e + m)) - 1);
         let magnitude = self.b.ins().band(bits, magnitude_mask);
-        let placed = self.b.ins().ishl_imm(magnitude, 23 - m as i64);
+        let placed = self.b.ins().ishl_imm_s(magnitude, 23 - m as i64);
         let placed = self.cast_bits(types::F32X4, placed);
         let factor = self.splat_f32(f32::from_bits(((254 - format.bias) as u32) << 23));
         let mut value = self.b.ins().fmul(placed, factor);
@@ -287,14 +287,14 @@ impl Frame<'_> {
         }
         let sign_mask = self.splat_i32(1 << (e + m));
         let sign = self.b.ins().band(bits, sign_mask);
-        let sign = self.b.ins().ishl_imm(sign, 31 - (e + m) as i64);
+        let sign = self.b.ins().ishl_imm_s(sign, 31 - (e + m) as i64);
         let value = self.cast_bits(types::I32X4, value);
         let signed = self.b.ins().bor(value, sign);
         self.cast_bits(types::F32X4, signed)
     }
 
     fn decode_e8m0(&mut self, bits: Value) -> Value {
-        let placed = self.b.ins().ishl_imm(bits, 23);
+        let placed = self.b.ins().ishl_imm_s(bits, 23);
         let (zero, smallest) = (self.splat_i32(0), self.splat_i32(1 << 22));
         let is_zero = self.b.ins().icmp(IntCC::Equal, bits, zero);
         let value = self.b.ins().bitselect(is_zero, smallest, placed);
@@ -321,11 +321,11 @@ impl Frame<'_> {
     fn encode_bf16(&mut self, value: Value) -> Value {
         let bits = self.cast_bits(types::I32X4, value);
         let (one, bias) = (self.splat_i32(1), self.splat_i32(0x7FFF));
-        let high = self.b.ins().ushr_imm(bits, 16);
+        let high = self.b.ins().ushr_imm_s(bits, 16);
         let odd = self.b.ins().band(high, one);
         let rounded = self.b.ins().iadd(bits, bias);
         let rounded = self.b.ins().iadd(rounded, odd);
-        let rounded = self.b.ins().ushr_imm(rounded, 16);
+        let rounded = self.b.ins().ushr_imm_s(rounded, 16);
         let nan = self.splat_i32(0x7FC0);
         let is_nan = self.is_nan(value);
         self.b.ins().bitselect(is_nan, nan, rounded)
@@ -335,7 +335,7 @@ impl Frame<'_> {
         let bits = self.cast_bits(types::I32X4, value);
         let (half, most) = (self.splat_i32(0x40_0000), self.splat_i32(254));
         let rounded = self.b.ins().iadd(bits, half);
-        let code = self.b.ins().ushr_imm(rounded, 23);
+        let code = self.b.ins().ushr_imm_s(rounded, 23);
         let code = self.b.ins().smin(code, most);
         let zero = self.splat_f32(0.0);
         let fine = self.b.ins().fcmp(FloatCC::GreaterThanOrEqual, value, zero);
@@ -354,12 +354,12 @@ impl Frame<'_> {
 
         // Normal results: rebias the exponent, round the mantissa in place.
         let one = self.splat_i32(1);
-        let kept = self.b.ins().ushr_imm(magnitude, shift);
+        let kept = self.b.ins().ushr_imm_s(magnitude, shift);
         let odd = self.b.ins().band(kept, one);
         let rebias = self.splat_i32(((1 << (shift - 1)) - 1) - ((127 - format.bias) << 23));
         let normal = self.b.ins().iadd(magnitude, rebias);
         let normal = self.b.ins().iadd(normal, odd);
-        let normal = self.b.ins().sshr_imm(normal, shift);
+        let normal = self.b.ins().sshr_imm_s(normal, shift);
 
         // Subnormal results: adding a power of two whose last place is the format's smallest
         // step lets the float adder round.
@@ -377,8 +377,8 @@ impl Frame<'_> {
         // Far overflow would wrap in the integer rebias; infinity compares above every finite.
         let largest = self.splat_i32(largest);
         let code = self.b.ins().smin(code, largest);
-        let sign = self.b.ins().ushr_imm(bits, 31);
-        let sign = self.b.ins().ishl_imm(sign, e as i64 + m);
+        let sign = self.b.ins().ushr_imm_s(bits, 31);
+        let sign = self.b.ins().ishl_imm_s(sign, e as i64 + m);
         let code = self.b.ins().bor(code, sign);
         let nan_code = match format.specials {
             Specials::None => 0,
@@ -576,9 +576,9 @@ impl Lanes for Frame<'_> {
         self.b.ins().bor(a, b)
     }
     fn shl(&mut self, a: Value, by: u8) -> Value {
-        self.b.ins().ishl_imm(a, by as i64)
+        self.b.ins().ishl_imm_s(a, by as i64)
     }
     fn sar(&mut self, a: Value, by: u8) -> Value {
-        self.b.ins().sshr_imm(a, by as i64)
+        self.b.ins().sshr_imm_s(a, by as i64)
     }
 }

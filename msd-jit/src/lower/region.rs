@@ -41,7 +41,7 @@ impl Frame<'_> {
                 }
                 None => {
                     let elements = self.dim(&view.stride_from_end(0))?;
-                    let stride = self.b.ins().imul_imm(elements, view.dtype.host_bytes() as i64);
+                    let stride = self.b.ins().imul_imm_s(elements, view.dtype.host_bytes() as i64);
                     Leaf::Moving { address, step: 0, stride: Some(stride) }
                 }
             });
@@ -62,7 +62,7 @@ impl Frame<'_> {
                 Leaf::Moving { address, step, stride } => {
                     let offset = match (step, stride) {
                         (0, Some(stride)) => self.b.ins().imul(column, *stride),
-                        (step, _) => self.b.ins().imul_imm(column, *step),
+                        (step, _) => self.b.ins().imul_imm_s(column, *step),
                     };
                     let at = self.b.ins().iadd(*address, offset);
                     let access = match (vector, stride) {
@@ -380,7 +380,7 @@ impl Frame<'_> {
         self.for_range(begin, end, 1, |f, unit| {
             let zero = f.int(0);
             // An empty row has nothing to load; one round of nothing guards the whole row.
-            let once = f.b.ins().icmp_imm(IntCC::SignedGreaterThan, columns, 0);
+            let once = f.b.ins().icmp_imm_s(IntCC::SignedGreaterThan, columns, 0);
             let once = f.b.ins().uextend(types::I64, once);
             f.for_range(zero, once, 1, |f, _| {
                 let indices = f.unflatten(unit, outer)?;
@@ -402,7 +402,7 @@ impl Frame<'_> {
         let bytes = match step {
             Some(stride) => {
                 let elements = self.dim(stride)?;
-                self.b.ins().imul_imm(elements, size)
+                self.b.ins().imul_imm_s(elements, size)
             }
             None => self.int(size),
         };

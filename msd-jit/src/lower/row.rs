@@ -26,7 +26,7 @@ impl Frame<'_> {
         self.for_range(begin, end, 1, |f, unit| {
             let indices = f.unflatten(unit, outer)?;
             let target = f.locate(out, &indices)?;
-            let is_empty = f.b.ins().icmp_imm(IntCC::Equal, columns, 0);
+            let is_empty = f.b.ins().icmp_imm_s(IntCC::Equal, columns, 0);
             // Leaves that do not vary are loaded on entering the row: skip that for empty rows.
             let start = f.identity(op, out.dtype);
             if op != RowOp::Softmax {
@@ -103,7 +103,7 @@ impl Frame<'_> {
         let sums = self.for_carry(zero, main, PARTIALS, &init, |f, column, carried| {
             let mut next = Vec::new();
             for (i, old) in carried.chunks(per_vector).enumerate() {
-                let at = f.b.ins().iadd_imm(column, i as i64 * WIDTH);
+                let at = f.b.ins().iadd_imm_s(column, i as i64 * WIDTH);
                 let new = value(f, at, true)?;
                 let new = f.as_class(new, dtype);
                 let joined = f.join(op, new, rebuild(start, old), dtype)?;
@@ -112,12 +112,12 @@ impl Frame<'_> {
             Ok(next)
         })?;
         for (i, sum) in sums.chunks(per_vector).enumerate() {
-            let at = self.b.ins().iadd_imm(partials, i as i64 * WIDTH * bytes);
+            let at = self.b.ins().iadd_imm_s(partials, i as i64 * WIDTH * bytes);
             self.store_lane(rebuild(start, sum), dtype, at, Access::Vector);
         }
         self.for_range(main, columns, 1, |f, column| {
-            let index = f.b.ins().band_imm(column, PARTIALS - 1);
-            let offset = f.b.ins().imul_imm(index, bytes);
+            let index = f.b.ins().band_imm_s(column, PARTIALS - 1);
+            let offset = f.b.ins().imul_imm_s(index, bytes);
             let at = f.b.ins().iadd(partials, offset);
             let old = f.load_lane(dtype, at, Access::One);
             let new = value(f, column, false)?;
@@ -136,8 +136,8 @@ impl Frame<'_> {
             let access = if half >= WIDTH { Access::Vector } else { Access::One };
             let width = if half >= WIDTH { WIDTH } else { 1 };
             for i in (0..half).step_by(width as usize) {
-                let low = self.b.ins().iadd_imm(partials, i * bytes);
-                let high = self.b.ins().iadd_imm(partials, (i + half) * bytes);
+                let low = self.b.ins().iadd_imm_s(partials, i * bytes);
+                let high = self.b.ins().iadd_imm_s(partials, (i + half) * bytes);
                 let (a, b) = (self.load_lane(dtype, low, access), self.load_lane(dtype, high, access));
                 let joined = self.join(op, b, a, dtype)?;
                 self.store_lane(joined, dtype, low, access);
@@ -149,7 +149,7 @@ impl Frame<'_> {
     /// Three passes over an F32 row: copy and maximum, exponentials and sum, division.
     fn softmax(&mut self, row: &Row<'_>, columns: Value, partials: Value, target: Value) -> Emit<()> {
         let place = |f: &mut Self, column: Value| {
-            let offset = f.b.ins().imul_imm(column, 4);
+            let offset = f.b.ins().imul_imm_s(column, 4);
             f.b.ins().iadd(target, offset)
         };
         let access = |vector: bool| if vector { Access::Vector } else { Access::One };

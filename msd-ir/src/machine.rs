@@ -1,0 +1,24 @@
+//! Machine profiles: what the cost model believes about the CPU. Fixed by default, so that the
+//! same command makes the same plan, and so the same bits, everywhere.
+
+/// Rates of one thread.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Machine {
+    /// Name in `explain`.
+    pub name: String,
+    /// Memory read bandwidth, 10^9 bytes per second.
+    pub read_gbs: f64,
+    /// 8-bit integer multiply-accumulates of our tiles, 10^9 per second.
+    pub int8_gmacs: f64,
+    /// F32 multiply-accumulates of our tiles, conversion of the codes included.
+    pub f32_gmacs: f64,
+    /// Elementwise operations, 10^9 per second.
+    pub vector_gops: f64,
+}
+
+impl Machine {
+    /// A server core of 2019 (Cascade Lake) running 128-bit code: the rates measured there.
+    pub fn default_profile() -> Machine {
+        Machine { name: "default".to_string(), read_gbs: 12.0, int8_gmacs: 48.0, f32_gmacs: 9.0, vector_gops: 2.0 }
+    }
+}

@@ -1,0 +1,249 @@
+//! The planner: for each product with a dequantized weight, which lowering and which scheme, with
+//! the reason, the certified bound and what the alternatives would have cost. Decisions depend on
+//! the kernel, its sizes and a machine profile, never on threads or instruction sets, so that a
+//! plan means the same bits everywhere.
+
+use std::collections::BTreeMap;
+
+use crate::cost::{Cost, Product};
+use crate::diag::{Code, Diagnostic};
+use crate::dim::{Dim, Sizes};
+use crate::dtype::DType;
+use crate::graph::{Kernel, Lowering};
+use crate::machine::Machine;
+use crate::ops::Op;
+use crate::quant::scheme::Scheme;
+use crate::rewrite::pattern::Weight;
+use crate::rewrite::rules::stored_guard;
+use crate::span::Span;
+use crate::types::Part;
+
+/// What the caller asks for; attributes of the kernel stand where this is silent.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `--lowering`
+    pub lowering: Option<Lowering>,
+    /// `--scheme`
+    pub scheme: Option<Scheme>,
+    /// `--machine`
+    pub machine: Machine,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Request { lowering: None, scheme: None, machine: Machine::default_profile() }
+    }
+}
+
+/// What the rules are told to do with a product.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// [`Lowering::Msd`] or [`Lowering::Dequant`].
+    pub lowering: Lowering,
+    /// The scheme, should the lowering be `msd`.
+    pub scheme: Scheme,
+    /// Why.
+    pub because: String,
+}
+
+/// One way to compute a product.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alternative {
+    /// `msd` or `dequant`.
+    pub lowering: Lowering,
+    /// The scheme of an `msd` alternative.
+    pub scheme: Option<Scheme>,
+    /// Certified bound: `|y - y*| <= bound * Mx * sum_k |w|` before the final cast; `None` where
+    /// it depends on a size that is not known.
+    pub bound: Option<f64>,
+    /// Predicted cost; `None` where a size is not known.
+    pub cost: Option<Cost>,
+}
+
+/// A product with a dequantized weight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Site {
+    /// The product's node in the canonical kernel.
+    pub node: usize,
+    /// Its place in the source.
+    pub span: Span,
+    /// Name of the quantized parameter.
+    pub weight: String,
+    /// What is to be done.
+    pub choice: Choice,
+    /// Certified bound of what is to be done.
+    pub bound: Option<f64>,
+    /// Everything considered, chosen one included.
+    pub alternatives: Vec<Alternative>,
+}
+
+/// Decisions for every site of a kernel.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// In node order.
+    pub sites: Vec<Site>,
+}
+
+impl Plan {
+    /// The choices by node, as the rewrite driver wants them.
+    pub fn choices(&self) -> BTreeMap<usize, Choice> {
+        self.sites.iter().map(|s| (s.node, s.choice.clone())).collect()
+    }
+}
+
+/// Half a unit in the last place of F32: the relative error of one rounding.
+const ROUNDING: f64 = 1.0 / (1u64 << 24) as f64;
+
+/// Plans a kernel in canonical form (see [`crate::rewrite::rules::CANONICAL`]).
+///
+/// # Errors
+/// If a tolerance is asked for that no scheme meets.
+pub fn plan(kernel: &Kernel, sizes: &Sizes, request: &Request) -> Result<Plan, Diagnostic> {
+    let mut sites = Vec::new();
+    for (node, n) in kernel.nodes.iter().enumerate() {
+        if n.op != Op::MatMul {
+            continue;
+        }
+        let Some(weight) = Weight::find(kernel, n.operands[1]) else { continue };
+        let activation = kernel.tensor_ty(n.operands[0]);
+        let shape = &n.types[0].shape().to_vec();
+        let k = activation.shape.last().and_then(|d| d.eval(sizes).ok());
+        let product = product(&weight, shape, activation.dtype, k, sizes);
+        let stored = stored_guard(&weight).is_none();
+        let alternatives = alternatives(&product, k, stored, &request.machine);
+        let default = Scheme::default_for(activation.dtype);
+        let choice = choose(kernel, request, &alternatives, default).map_err(|d| d.at(n.span))?;
+        let bound = alternatives
+            .iter()
+            .find(|a| a.lowering == choice.lowering && a.scheme.is_none_or(|s| s == choice.scheme))
+            .and_then(|a| a.bound);
+        let weight = match kernel.node(weight.param).op {
+            Op::Param { index } => kernel.params[index].name.to_string(),
+            _ => String::new(),
+        };
+        sites.push(Site { node, span: n.span, weight, choice, bound, alternatives });
+    }
+    Ok(Plan { sites })
+}
+
+/// The product's sizes, if all are known.
+fn product(weight: &Weight, shape: &[Dim], x: DType, k: Option<u64>, sizes: &Sizes) -> Option<Product> {
+    let count = |shape: &[Dim]| shape.iter().try_fold(1.0, |n, d| d.eval(sizes).ok().map(|s| n * s as f64));
+    let rank = shape.len();
+    let codes = &weight.ty.codes;
+    let elements = count(&codes.shape)?;
+    let part_bits = |p: &Part| count(&p.ty.shape).map(|n| n * p.ty.dtype.bits() as f64);
+    let parts = part_bits(&weight.ty.scale)? + weight.ty.zero.as_ref().map_or(Some(0.0), part_bits)?;
+    Some(Product {
+        batches: count(&shape[..rank - 2])?,
+        m: count(&shape[rank - 2..rank - 1])?,
+        n: count(&shape[rank - 1..])?,
+        k: k? as f64,
+        weight_bits: codes.dtype.bits() as f64 + if elements > 0.0 { parts / elements } else { 0.0 },
+        activation_bits: x.bits() as f64,
+    })
+}
+
+fn alternatives(product: &Option<Product>, k: Option<u64>, stored: bool, machine: &Machine) -> Vec<Alternative> {
+    let mut list: Vec<Alternative> = Vec::new();
+    if stored {
+        list.extend(Scheme::ALL.iter().map(|scheme| Alternative {
+            lowering: Lowering::Msd,
+            scheme: Some(*scheme),
+            bound: Some(msd_bound(*scheme)),
+            cost: product.map(|p| p.msd(scheme.weights().len(), machine)),
+        }));
+    }
+    list.push(Alternative {
+        lowering: Lowering::Dequant,
+        scheme: None,
+        bound: k.map(|k| dequant_bound(k)),
+        cost: product.map(|p| p.dequant(!stored, machine)),
+    });
+    list
+}
+
+/// Error of the digits, then the roundings of S, of the weight scale and of the row scale, each
+/// relative to |y| <= Mx * sum |w| up to the digits' own error.
+fn msd_bound(scheme: Scheme) -> f64 {
+    let digits = scheme.bound();
+    digits + (1.0 + digits) * ((1.0 + ROUNDING).powi(3) - 1.0)
+}
+
+/// `k` fused multiply-adds in sequence, and one rounding of the scaled result or of each weight.
+fn dequant_bound(k: u64) -> f64 {
+    let steps = (k as f64 + 1.0) * ROUNDING;
+    if steps < 1.0 { steps / (1.0 - steps) } else { f64::INFINITY }
+}
+
+fn choose(
+    kernel: &Kernel,
+    request: &Request,
+    alternatives: &[Alternative],
+    default: Scheme,
+) -> Result<Choice, Diagnostic> {
+    let attributes = &kernel.attributes;
+    let asked_scheme = request.scheme.or(attributes.scheme);
+    let asked_lowering = request.lowering.or(attributes.lowering).unwrap_or(Lowering::Auto);
+    let from = |flag: bool| if flag { "asked for" } else { "by attribute" };
+    let (scheme, scheme_reason) = match (asked_scheme, attributes.tolerance) {
+        (Some(scheme), tolerance) => {
+            if let Some(t) = tolerance.filter(|t| msd_bound(scheme) > *t) {
+                return Err(unmet(t, msd_bound(scheme), scheme.name()));
+            }
+            (scheme, format!("`{}` {}", scheme.name(), from(request.scheme.is_some())))
+        }
+        (None, Some(t)) => cheapest_within(t, alternatives, default)?,
+        (None, None) => (default, format!("`{}` is the default for these activations", default.name())),
+    };
+    let choice = |lowering, because: String| Ok(Choice { lowering, scheme, because });
+    let find = |l: Lowering| alternatives.iter().find(|a| a.lowering == l && a.scheme.is_none_or(|s| s == scheme));
+    match asked_lowering {
+        Lowering::Msd => choice(Lowering::Msd, format!("`msd` {}, {scheme_reason}", from(request.lowering.is_some()))),
+        Lowering::Dequant => choice(Lowering::Dequant, format!("`dequant` {}", from(request.lowering.is_some()))),
+        Lowering::Auto if asked_scheme.is_some() => choice(Lowering::Msd, scheme_reason),
+        Lowering::Auto => {
+            let costs = |l| find(l).and_then(|a| a.cost).map(|c| c.seconds);
+            match (costs(Lowering::Msd), costs(Lowering::Dequant)) {
+                (Some(m), Some(d)) if m <= d => choice(
+                    Lowering::Msd,
+                    format!("predicted {} against {} for dequant; {scheme_reason}", time(m), time(d)),
+                ),
+                (Some(m), Some(d)) => {
+                    choice(Lowering::Dequant, format!("predicted {} against {} for msd", time(d), time(m)))
+                }
+                (None, Some(_)) if find(Lowering::Msd).is_none() => {
+                    choice(Lowering::Dequant, "no rule multiplies this weight as stored".to_string())
+                }
+                _ => choice(Lowering::Msd, format!("sizes are open; {scheme_reason}")),
+            }
+        }
+    }
+}
+
+/// The scheme of fewest digits within tolerance `t`, the default before others of as many.
+fn cheapest_within(t: f64, alternatives: &[Alternative], default: Scheme) -> Result<(Scheme, String), Diagnostic> {
+    let schemes = || Scheme::ALL.iter().copied();
+    let within = schemes().filter(|s| msd_bound(*s) <= t);
+    let best = within.min_by(|a, b| {
+        let rank = |s: &Scheme| (s.weights().len(), *s != default);
+        rank(a).cmp(&rank(b)).then(msd_bound(*a).total_cmp(&msd_bound(*b)))
+    });
+    if let Some(scheme) = best {
+        return Ok((scheme, format!("`{}` is the cheapest within {t:e}", scheme.name())));
+    }
+    let bounds = schemes().map(|s| (msd_bound(s), s.name()));
+    let dequant = alternatives.iter().filter(|a| a.lowering == Lowering::Dequant);
+    let all = bounds.chain(dequant.filter_map(|a| a.bound.map(|b| (b, "dequant"))));
+    let (bound, name) = all.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((f64::INFINITY, "none"));
+    Err(unmet(t, bound, name))
+}
+
+fn unmet(t: f64, bound: f64, name: &str) -> Diagnostic {
+    Diagnostic::new(Code::ToleranceUnmet, format!("no scheme has an error of at most {t:e}"))
+        .help(format!("the best bound here is {bound:.3e} (`{name}`)"))
+}
+
+fn time(seconds: f64) -> String {
+    if seconds < 1e-3 { format!("{:.1} us", seconds * 1e6) } else { format!("{:.2} ms", seconds * 1e3) }
+}

@@ -1,0 +1,213 @@
+//! The rules: name, equation, pattern, guard, result. Each has a filetest where it fires, one
+//! where its guard stops it, and one that runs it through evaluator and JIT.
+
+use super::pattern::{Factor, Weight, varies};
+use super::{Outcome, Rewriter, Rule};
+use crate::diag::Diagnostic;
+use crate::dtype::DType;
+use crate::graph::{Lowering, Value};
+use crate::ops::Op;
+use crate::types::Type;
+
+type Applied = Result<Outcome, Diagnostic>;
+
+/// Brings products into one form: the dequantized operand on the right, bare.
+pub const CANONICAL: &[Rule] = &[
+    Rule {
+        name: "double-transpose",
+        equation: "transpose(transpose(x, p), q) -> transpose(x, p . q)",
+        apply: double_transpose,
+    },
+    Rule { name: "orient-left", equation: "dequant(W) @ x -> (x.T @ dequant(W).T).T", apply: orient_left },
+    Rule { name: "hoist-scalar", equation: "x @ (c * dequant(W)) -> (x @ dequant(W)) * c", apply: hoist_scalar },
+];
+
+/// Replaces products by what the plan chose.
+pub const LOWERING: &[Rule] = &[
+    Rule {
+        name: "double-transpose",
+        equation: "transpose(transpose(x, p), q) -> transpose(x, p . q)",
+        apply: double_transpose,
+    },
+    Rule {
+        name: "native-product",
+        equation: "dequant(A) @ dequant(B) -> f32(codes(A) . codes(B)) * scale(A) * scale(B)",
+        apply: native_product,
+    },
+    Rule {
+        name: "digit-split",
+        equation: "x @ dequant(W) -> (f32(sum_d weight_d * digit_d(x) . codes(W)) * scale(W)) * scale(x)",
+        apply: digit_split,
+    },
+    Rule { name: "post-scale", equation: "x @ dequant(W) -> (x @ codes(W)) * scale(W)", apply: post_scale },
+];
+
+fn double_transpose(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
+    let Op::Transpose { axes } = op else { return Ok(Outcome::NoMatch) };
+    let inner = r.graph().node(operands[0]);
+    let Op::Transpose { axes: first } = &inner.op else {
+        let is_identity = axes.iter().enumerate().all(|(i, a)| i == *a);
+        return Ok(if is_identity { Outcome::Fired(operands[0]) } else { Outcome::NoMatch });
+    };
+    let joined: Vec<usize> = axes.iter().map(|a| first[*a]).collect();
+    let source = inner.operands[0];
+    if joined.iter().enumerate().all(|(i, a)| i == *a) {
+        return Ok(Outcome::Fired(source));
+    }
+    Ok(Outcome::Fired(r.apply(Op::Transpose { axes: joined }, &[source])?))
+}
+
+fn swap_last(r: &mut Rewriter<'_>, x: Value) -> Result<Value, Diagnostic> {
+    let rank = r.graph().ty(x).shape().len();
+    let mut axes: Vec<usize> = (0..rank).collect();
+    axes.swap(rank - 2, rank - 1);
+    r.apply(Op::Transpose { axes }, &[x])
+}
+
+fn orient_left(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
+    if *op != Op::MatMul || Weight::find(&*r.graph(), operands[0]).is_none() {
+        return Ok(Outcome::NoMatch);
+    }
+    if Weight::find(&*r.graph(), operands[1]).is_some() {
+        return Ok(Outcome::NoMatch);
+    }
+    let left = swap_last(r, operands[1])?;
+    let right = swap_last(r, operands[0])?;
+    let product = r.apply(Op::MatMul, &[left, right])?;
+    Ok(Outcome::Fired(swap_last(r, product)?))
+}
+
+fn hoist_scalar(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
+    if *op != Op::MatMul {
+        return Ok(Outcome::NoMatch);
+    }
+    let mut bare = operands.to_vec();
+    let mut factors = Vec::new();
+    let span = r.span();
+    for operand in &mut bare {
+        if let Some(weight) = Weight::find(&*r.graph(), *operand)
+            && !weight.factors.is_empty()
+        {
+            *operand = weight.dequantized(r.graph(), span)?;
+            // The innermost factor was applied first.
+            factors.extend(weight.factors.into_iter().rev());
+        }
+    }
+    if factors.is_empty() {
+        return Ok(Outcome::NoMatch);
+    }
+    let mut product = r.apply(Op::MatMul, &bare)?;
+    for factor in factors {
+        product = match factor {
+            Factor::Neg => r.graph().neg(product, span)?,
+            Factor::Mul(c) => r.graph().mul(product, c, span)?,
+            Factor::Div(c) => r.graph().div(product, c, span)?,
+        };
+    }
+    Ok(Outcome::Fired(product))
+}
+
+/// The guards every rule on stored codes shares: name and reason of what stops `weight` from being
+/// multiplied as stored on the right of a product.
+pub fn stored_guard(weight: &Weight) -> Option<(&'static str, String)> {
+    let q = &weight.ty;
+    let codes = &q.codes;
+    if !codes.dtype.is_int() {
+        return Some(("weight-format", format!("`{}` codes are no integers", codes.dtype.name())));
+    }
+    if let Some(zero) = &q.zero {
+        return Some(("zero-point", format!("the weight has a zero point `{}`", zero.ty)));
+    }
+    let contracted = weight.contraction_axis();
+    if varies(&q.scale, contracted) {
+        let reason =
+            format!("the scale `{}` varies along the contracted dimension `{}`", q.scale.ty, codes.shape[contracted]);
+        return Some(("scale-placement", reason));
+    }
+    if let Some(along) = q.scale.along.iter().flatten().find(|a| a.group > 1) {
+        let reason = format!("the scale `{}` has groups of {} output channels", q.scale.ty, along.group);
+        return Some(("scale-placement", reason));
+    }
+    None
+}
+
+/// The right operand's weight and the left operand, for products the lowering rules apply to.
+fn weight_product(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Option<Weight> {
+    if *op != Op::MatMul {
+        return None;
+    }
+    Weight::find(&*r.graph(), operands[1]).filter(|w| w.factors.is_empty())
+}
+
+/// `(f32(S) * s) * g`: one rounding of S, then the scales.
+fn scaled(r: &mut Rewriter<'_>, sum: Value, weight: &Weight) -> Result<Value, Diagnostic> {
+    let span = r.span();
+    let scale = weight.aligned_scale(r.graph(), span)?;
+    r.graph().mul(sum, scale, span)
+}
+
+fn digit_split(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
+    let Some(weight) = weight_product(r, op, operands) else { return Ok(Outcome::NoMatch) };
+    let Some(choice) = r.choice().cloned() else { return Ok(Outcome::NoMatch) };
+    if choice.lowering != Lowering::Msd {
+        return Ok(Outcome::Stopped { guard: "plan", reason: choice.because });
+    }
+    if let Some((guard, reason)) = stored_guard(&weight).or_else(|| activation_guard(r, operands[0])) {
+        return Ok(Outcome::Stopped { guard, reason });
+    }
+    let span = r.span();
+    let scheme = choice.scheme;
+    let digits = r.graph().decompose(operands[0], scheme, span)?;
+    let unit = digits.sibling(1);
+    let codes = weight.codes(r.graph(), span)?;
+    let products = r.graph().dot(digits, codes, span)?;
+    let sum = r.graph().combine(products, scheme, span)?;
+    let result = scaled(r, sum, &weight)?;
+    let wide = r.graph().mul(result, unit, span)?;
+    Ok(Outcome::Fired(r.graph().cast(wide, DType::F32, span)?))
+}
+
+fn activation_guard(r: &mut Rewriter<'_>, x: Value) -> Option<(&'static str, String)> {
+    match r.graph().ty(x) {
+        Type::Tensor(t) if t.dtype.is_float() => None,
+        other => Some(("activation-type", format!("the other operand is `{other}`, no float to split"))),
+    }
+}
+
+fn post_scale(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
+    let Some(weight) = weight_product(r, op, operands) else { return Ok(Outcome::NoMatch) };
+    if let Some((guard, reason)) = stored_guard(&weight).or_else(|| activation_guard(r, operands[0])) {
+        return Ok(Outcome::Stopped { guard, reason });
+    }
+    let span = r.span();
+    let codes = weight.codes(r.graph(), span)?;
+    let product = r.graph().matmul(operands[0], codes, span)?;
+    Ok(Outcome::Fired(scaled(r, product, &weight)?))
+}
+
+fn native_product(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
+    if *op != Op::MatMul {
+        return Ok(Outcome::NoMatch);
+    }
+    let (Some(a), Some(b)) = (Weight::find(&*r.graph(), operands[0]), Weight::find(&*r.graph(), operands[1])) else {
+        return Ok(Outcome::NoMatch);
+    };
+    if !a.factors.is_empty() || !b.factors.is_empty() {
+        return Ok(Outcome::NoMatch);
+    }
+    // The left operand contracts its last axis: seen transposed, it obeys the same guards.
+    let mut left = a;
+    let rank = left.axes.len();
+    left.axes.swap(rank - 2, rank - 1);
+    let stopped = stored_guard(&left).or_else(|| stored_guard(&b));
+    left.axes.swap(rank - 2, rank - 1);
+    if let Some((guard, reason)) = stopped {
+        return Ok(Outcome::Stopped { guard, reason });
+    }
+    let span = r.span();
+    let (x, w) = (left.codes(r.graph(), span)?, b.codes(r.graph(), span)?);
+    let products = r.graph().dot(x, w, span)?;
+    let sum = r.graph().cast(products, DType::F32, span)?;
+    let by_row = scaled(r, sum, &left)?;
+    Ok(Outcome::Fired(scaled(r, by_row, &b)?))
+}
