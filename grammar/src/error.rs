@@ -24,7 +24,9 @@ pub(crate) enum Section {
 pub(crate) fn of_fault(fault: Fault, span: Span) -> Diagnostic {
     let (message, help) = match fault {
         Fault::Characters => ("no token starts here", "remove these characters; comments begin with `//`"),
-        Fault::Number => ("a number runs into letters", "write numbers as `128`, `0.5` or `1e-4`; names begin with a letter"),
+        Fault::Number => {
+            ("a number runs into letters", "write numbers as `128`, `0.5` or `1e-4`; names begin with a letter")
+        }
         Fault::Text => ("the string does not end on its line", "close it with `\"`"),
     };
     Diagnostic::new(Code::InvalidToken, message).at(span).help(help)
@@ -80,7 +82,9 @@ pub(crate) fn of_syntax(error: &SyntaxError<'_>, section: Section, behind: Optio
 pub(crate) fn unclosed(open: Span, end: usize, behind: Option<Span>) -> Diagnostic {
     let message = "the kernel's `{` is not closed";
     match behind {
-        Some(next) => Diagnostic::new(Code::UnexpectedToken, format!("expected `}}`, found `kernel`: {message}")).at(next),
+        Some(next) => {
+            Diagnostic::new(Code::UnexpectedToken, format!("expected `}}`, found `kernel`: {message}")).at(next)
+        }
         None => Diagnostic::new(Code::UnexpectedEnd, format!("the file ends where `}}` should follow: {message}"))
             .at(Span::new(end, end)),
     }
@@ -119,7 +123,9 @@ fn hint(found: Token<'_>, expected: &[String], section: Section) -> String {
         Token::Operator("<" | "<=" | ">" | ">=" | "==" | "!=") if can("+") => {
             "comparisons do not chain: put parentheses around one of them".into()
         }
-        Token::BracketOpen if can("+") => "elements are not indexed; take a part with `slice(x, axis, start, stop)`".into(),
+        Token::BracketOpen if can("+") => {
+            "elements are not indexed; take a part with `slice(x, axis, start, stop)`".into()
+        }
         _ if can(";") && can("+") && !can("}") => "end the `let` with `;`".into(),
         _ if can(":") => "a parameter is written `name: type[sizes]`".into(),
         _ if expected.len() == 1 && can("[") => "a type has sizes: `f32[M, N]`, or `f32[]` for one number".into(),

@@ -41,9 +41,7 @@ pub fn check_bytes(bytes: &[u8]) -> Result<Vec<Kernel>, Vec<Diagnostic>> {
     let start = fault.valid_up_to();
     let end = fault.error_len().map_or(bytes.len(), |n| start + n);
     let message = format!("byte 0x{:02x} at offset {start} is not UTF-8", bytes.get(start).copied().unwrap_or(0));
-    Err(vec![
-        Diagnostic::new(Code::InvalidUtf8, message).at(Span::new(start, end)).help("save the file as UTF-8 text"),
-    ])
+    Err(vec![Diagnostic::new(Code::InvalidUtf8, message).at(Span::new(start, end)).help("save the file as UTF-8 text")])
 }
 
 /// Parses and checks kernels that are tokens already; comments must have been left out.

@@ -75,9 +75,7 @@ pub(crate) fn kernel(piece: &Piece<'_>) -> Result<Option<Kernel>, Vec<Diagnostic
     if !lower.errors.is_empty() {
         return Err(lower.errors);
     }
-    Ok(tree.name.zip(results).map(|(name, results)| {
-        lower.builder.finish(name.text, results, attributes, tree.span)
-    }))
+    Ok(tree.name.zip(results).map(|(name, results)| lower.builder.finish(name.text, results, attributes, tree.span)))
 }
 
 impl<'a> Lower<'a, '_> {

@@ -16,7 +16,8 @@ pub(crate) fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c s
         .take(MAX_CANDIDATES)
         .filter(|c| c.len() <= MAX_LENGTH && *c != name)
         .map(|c| (strsim::damerau_levenshtein(&name.to_lowercase(), &c.to_lowercase()), c))
-        .filter(|(edits, c)| *edits <= slips && *edits < c.chars().count().max(2))
+        // Against a name of one letter everything is one edit away.
+        .filter(|(edits, c)| *edits <= slips && *edits < name.chars().count().min(c.chars().count()))
         .min()
         .map(|(_, c)| c)
 }

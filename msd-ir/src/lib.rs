@@ -14,6 +14,7 @@ pub mod ops;
 mod shape;
 pub mod span;
 pub mod tensor;
+pub mod text;
 pub mod types;
 pub mod verify;
 

@@ -51,12 +51,9 @@ impl<'a> Lower<'a, '_> {
         let codes = codes?;
         let Some(scale) = scale else { return Some(Type::Tensor(codes)) };
         let scale_ty = scale_ty??;
-        let align = |fault: Diagnostic, part: Span| {
-            fault.at(if matches!(part, s if s == scale.span) { scale.span } else { part })
-        };
         let quant = QuantType::new(codes.clone(), scale_ty.clone(), None).map_err(|fault| {
-            let codes_at_fault = fault.code == Code::ScaleUnexpected;
-            align(fault, if codes_at_fault { ty.tensor.span } else { scale.span })
+            let at_codes = fault.code == Code::ScaleUnexpected;
+            fault.at(if at_codes { ty.tensor.span } else { scale.span })
         });
         let quant = self.accept(quant)?;
         let Some(zero) = zero else { return Some(Type::Quant(Arc::new(quant))) };
@@ -93,10 +90,7 @@ impl<'a> Lower<'a, '_> {
 
     /// The scale and the zero point of a type.
     #[allow(clippy::type_complexity, reason = "two optional parts, named where they are bound")]
-    fn parts<'t>(
-        &mut self,
-        ty: &'t TypeExpr<'a>,
-    ) -> Option<(Option<&'t TensorExpr<'a>>, Option<&'t TensorExpr<'a>>)> {
+    fn parts<'t>(&mut self, ty: &'t TypeExpr<'a>) -> Option<(Option<&'t TensorExpr<'a>>, Option<&'t TensorExpr<'a>>)> {
         let (mut scale, mut zero) = (None, None);
         for (word, tensor) in &ty.parts {
             let fault = match word.text {
@@ -113,7 +107,8 @@ impl<'a> Lower<'a, '_> {
                     fault.help("put the scale first: `u4[N, K] scale f16[N] zero u4[N]`")
                 }
                 "scale" | "zero" => {
-                    let message = format!("a type has one `scale`, then perhaps one `zero`; this `{}` is too many", word.text);
+                    let message =
+                        format!("a type has one `scale`, then perhaps one `zero`; this `{}` is too many", word.text);
                     Diagnostic::new(Code::ScaleUnexpected, message).help("remove it")
                 }
                 other => {
@@ -164,7 +159,7 @@ impl<'a> Lower<'a, '_> {
         let first = arena.get(root).first;
         let mut needed = vec![false; root + 1 - first];
         needed[root - first] = true;
-        for id in (first..=root).rev().filter(|id| *id >= first) {
+        for id in (first..=root).rev() {
             if let (true, ExprKind::Infix { left, right, op: "+" | "-" | "*" | "/" }) =
                 (needed[id - first], &arena.get(id).kind)
             {
@@ -198,7 +193,8 @@ impl<'a> Lower<'a, '_> {
             return Some(Dim::name(name));
         }
         let fault = if !is_dimension_name(name) {
-            let capital: String = name.chars().take(1).flat_map(char::to_uppercase).chain(name.chars().skip(1)).collect();
+            let capital: String =
+                name.chars().take(1).flat_map(char::to_uppercase).chain(name.chars().skip(1)).collect();
             Diagnostic::new(Code::UnknownName, format!("`{name}` is no dimension name"))
                 .help(format!("dimension names begin with a capital letter: `{capital}`"))
         } else if self.lost.contains(name) {

@@ -111,11 +111,7 @@ impl<'a> Lower<'a, '_> {
                         roles[arg - first] = self.argument_role(target, i, *arg);
                     }
                 }
-                ExprKind::Name(_)
-                | ExprKind::Number(_)
-                | ExprKind::Text(_)
-                | ExprKind::List(_)
-                | ExprKind::Fault => {}
+                ExprKind::Name(_) | ExprKind::Number(_) | ExprKind::Text(_) | ExprKind::List(_) | ExprKind::Fault => {}
             }
         }
         roles
@@ -203,7 +199,8 @@ impl<'a> Lower<'a, '_> {
             Slot::One(value) => Some(value),
             Slot::All(value) => {
                 let results = count(self.builder.result_count(value), "result");
-                let fault = Diagnostic::new(Code::TupleMismatch, format!("this has {results} where one value is needed"));
+                let fault =
+                    Diagnostic::new(Code::TupleMismatch, format!("this has {results} where one value is needed"));
                 self.report(fault.at(self.arena.get(id).span).help("name them first: `let (a, b) = ...;`"));
                 None
             }
