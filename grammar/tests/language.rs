@@ -67,10 +67,7 @@ fn results_names_and_attributes() {
     one("kernel f(scale: f32[N], zero: f32[], msd: f32[N]) -> f32[N] { scale * zero + N / msd }");
     one("kernel f(K: i8[N, K] scale f32[N], X: f32[M, K]) -> f32[M, N] { X @ dequant(K).T }");
     one("kernel f(a: f32[N]) -> i32[N] { let (b, c) = (cast(a, i64), a); b }");
-    one("kernel f(a: f32[M, N]) -> f32[2*M, N/2] { reshape(concat(a, a, -2), [M*4, N/2 + 0]).T.T }"
-        .replace("M*4, N/2 + 0", "2*M, N")
-        .replace("N/2]", "N]")
-        .as_str());
+    one("kernel f(a: f32[M, N]) -> f32[2*M, N] { reshape(concat(a, a, -2), [M + M, 2*N/2]) }");
     let k = one("kernel f(x: f32[M, N]) -> f32[M, N/2] { slice(x, -1, N/2, N) }");
     assert!(!k.quotients.is_empty());
 }
@@ -102,8 +99,6 @@ fn long_inputs_need_no_stack() {
     let k = one(&format!("kernel f(b0: f32[N]) -> f32[N] {{ {lets} b10000 }}"));
     assert_eq!(k.nodes.len(), 10_002);
     let sum = vec!["N"; 20_000].join(" + ");
-    one(&format!("kernel f(a: f32[N]) -> f32[20000*N] {{ reshape(msd.f32(\"0x0\") + concat(a, a, 0), [2*N]) }}")
-        .replace("f32[20000*N]", "f32[2*N]"));
     one(&format!("kernel f(a: f32[N], b: f32[{sum}]) -> f32[20000*N] {{ b }}"));
     // Far beyond the limit: one error, and no overflow.
     let deep = format!("kernel f(a: f32[N]) -> f32[N] {{ {}a{} }}", "(".repeat(100_000), ")".repeat(100_000));
