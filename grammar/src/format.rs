@@ -2,8 +2,9 @@
 //! since keeping every token keeps the meaning; the parser only vouches for the text. Owns line
 //! breaks, indentation and spaces, and adds or drops nothing but the comma behind a last item.
 //!
-//! A bracket that does not fit its line gets one line per item. A kernel without bindings or
-//! comments that fits one line stands on it.
+//! A bracket that does not fit its line gets one line per item, and so do parameters with a comma
+//! behind the last: that comma is the author's wish. A kernel without bindings or comments that
+//! fits one line stands on it.
 
 use msd_ir::diag::Diagnostic;
 
@@ -11,7 +12,7 @@ use crate::lexer::{Spanned, Token, lex};
 use crate::parse;
 
 /// Longest line, where a break is possible.
-const WIDTH: usize = 100;
+const WIDTH: usize = 120;
 const INDENT: usize = 4;
 
 /// Lays out `text` canonically: idempotent, comments kept, the same graph. Text with syntax
@@ -54,6 +55,8 @@ struct Item<'a> {
     comments: Vec<Comment<'a>>,
     /// Whether an empty line stands before it.
     blank_before: bool,
+    /// Whether it closes a list with a comma behind its last item.
+    after_comma: bool,
 }
 
 /// Attaches each comment to the token behind it. Commas behind a last item are dropped, to come
@@ -72,14 +75,14 @@ fn attach<'a>(text: &'a str, tokens: &[Spanned<'a>]) -> (Vec<Item<'a>>, Vec<Comm
             comments.push(Comment { text, trailing, blank_before });
             continue;
         }
-        if matches!(token, Token::ParenClose | Token::BracketClose)
-            && items.last().is_some_and(|i| i.token == Token::Comma)
-        {
+        let after_comma = matches!(token, Token::ParenClose | Token::BracketClose)
+            && items.last().is_some_and(|i| i.token == Token::Comma);
+        if after_comma {
             items.pop();
         }
         let before =
             if matches!(token, Token::Comma | Token::Semicolon) { Vec::new() } else { std::mem::take(&mut comments) };
-        items.push(Item { token: *token, comments: before, blank_before });
+        items.push(Item { token: *token, comments: before, blank_before, after_comma });
     }
     (items, comments)
 }
@@ -287,7 +290,8 @@ impl<'i, 'a> Layout<'i, 'a> {
     /// Whether the bracket that was just written must get a line per item.
     fn must_break(&self, i: usize, kind: Kind) -> bool {
         let close = self.close[i];
-        if self.has_comments(i, close) {
+        let is_wished = kind == Kind::Params && self.items[close].after_comma;
+        if is_wished || self.has_comments(i, close) {
             return true;
         }
         let fits_around = self.open.last().is_none_or(|open| open.broken);

@@ -3,7 +3,7 @@
 //! the builder. What was reported once is *poison*: whatever uses it stays silent, and everything
 //! else is still checked.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::graph::{Builder, Kernel, Value};
@@ -38,8 +38,8 @@ struct Lower<'a, 'p> {
     lost: &'p HashSet<&'a str>,
     builder: Builder,
     /// Names that stand alone as a dimension of a parameter.
-    dimensions: HashSet<&'a str>,
-    scope: HashMap<&'a str, Bound>,
+    dimensions: BTreeSet<&'a str>,
+    scope: BTreeMap<&'a str, Bound>,
     errors: Vec<Diagnostic>,
 }
 
@@ -49,8 +49,8 @@ pub(crate) fn kernel(piece: &Piece<'_>) -> Result<Option<Kernel>, Vec<Diagnostic
         arena: &piece.arena,
         lost: &piece.lost,
         builder: Builder::new(),
-        dimensions: HashSet::new(),
-        scope: HashMap::new(),
+        dimensions: BTreeSet::new(),
+        scope: BTreeMap::new(),
         errors: Vec::new(),
     };
     let tree = &piece.kernel;

@@ -3,7 +3,7 @@
 /// Longer names and longer lists than these are not compared: the comparison is quadratic, and
 /// its result only a courtesy.
 const MAX_LENGTH: usize = 40;
-const MAX_CANDIDATES: usize = 300;
+const MAX_CANDIDATES: usize = 200;
 
 /// The candidate fewest edits away from `name`, if it is near enough to be a slip.
 pub(crate) fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
@@ -14,7 +14,7 @@ pub(crate) fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c s
     candidates
         .into_iter()
         .take(MAX_CANDIDATES)
-        .filter(|c| c.len() <= MAX_LENGTH && *c != name)
+        .filter(|c| c.len() <= MAX_LENGTH && *c != name && c.len().abs_diff(name.len()) <= slips)
         .map(|c| (strsim::damerau_levenshtein(&name.to_lowercase(), &c.to_lowercase()), c))
         // Against a name of one letter everything is one edit away.
         .filter(|(edits, c)| *edits <= slips && *edits < name.chars().count().min(c.chars().count()))

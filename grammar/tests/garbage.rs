@@ -111,11 +111,14 @@ proptest! {
 
     #[test]
     fn soup_in_a_body(words in proptest::collection::vec(proptest::sample::select(WORDS), 0..20)) {
-        assert_total(&format!("kernel f(a: f32[M, N], W: i8[N, K] scale f32[N]) -> f32[M, N] {{ {} }}", words.join(" ")));
+        let head = "kernel f(a: f32[M, N], W: i8[N, K] scale f32[N]) -> f32[M, N]";
+        assert_total(&format!("{head} {{ {} }}", words.join(" ")));
     }
 
     #[test]
-    fn valid_text_with_tokens_changed(edits in proptest::collection::vec((any::<prop::sample::Index>(), proptest::sample::select(WORDS)), 1..6)) {
+    fn valid_text_with_tokens_changed(
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), proptest::sample::select(WORDS)), 1..6),
+    ) {
         let mut tokens: Vec<String> = lexer::lex(LANGUAGE).iter().map(|t| t.1.to_string() + "\n").collect();
         for (at, word) in edits {
             let at = at.index(tokens.len());

@@ -2,10 +2,14 @@
 //! and sizes beyond what recursion would survive.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
-use msd_grammar::check;
+use std::fs;
+use std::path::Path;
+
+use msd_grammar::{check, format};
 use msd_ir::graph::{Kernel, Lowering};
 use msd_ir::ops::Op;
 use msd_ir::quant::scheme::Scheme;
+use msd_ir::text;
 use msd_ir::types::Type;
 
 const LANGUAGE: &str = include_str!("language.msd");
@@ -56,9 +60,8 @@ fn precedence() {
 
 #[test]
 fn results_names_and_attributes() {
-    let k = one(
-        "#[scheme(int8x2-pow2)] #[lowering(dequant)]\nkernel f(a: f32[M, N], b: i8[N, M]) -> (bf16[M, N], i32[N, N]) { (a, b @ cast(a, i8)) }",
-    );
+    let k = one("#[scheme(int8x2-pow2)] #[lowering(dequant)]
+         kernel f(a: f32[M, N], b: i8[N, M]) -> (bf16[M, N], i32[N, N]) { (a, b @ cast(a, i8)) }");
     assert_eq!(k.attributes.scheme, Some(Scheme::Int8x2Pow2));
     assert_eq!(k.attributes.lowering, Some(Lowering::Dequant));
     let types: Vec<String> = k.result_types().iter().map(|t| t.to_string()).collect();
@@ -91,6 +94,9 @@ fn long_inputs_need_no_stack() {
     let chain = vec!["a"; 100_000].join(" + ");
     let k = one(&format!("kernel f(a: f32[N]) -> f32[N] {{ {chain} }}"));
     assert_eq!(k.nodes.len(), 100_000);
+    assert!(one(&text::print(&k)).same_graph(&k));
+    let laid_out = format(&text::print(&k)).unwrap();
+    assert_eq!(format(&laid_out).unwrap(), laid_out);
     let signs = "-".repeat(100_000);
     assert_eq!(one(&format!("kernel f(a: f32[N]) -> f32[N] {{ {signs}a }}")).nodes.len(), 100_001);
     let transposes = ".T".repeat(50_000);
@@ -106,4 +112,20 @@ fn long_inputs_need_no_stack() {
     let nested = |n: usize| format!("kernel f(a: f32[N]) -> f32[N] {{ {}a{} }}", "(".repeat(n), ")".repeat(n));
     assert!(check(&nested(256)).is_ok());
     assert!(check(&nested(257)).is_err());
+}
+
+#[test]
+fn the_sample_kernels_check() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels");
+    let mut checked = 0;
+    for file in fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|e| e == "msd") {
+            let text = fs::read_to_string(&path).unwrap();
+            check(&text).unwrap_or_else(|faults| panic!("{}: {faults:?}", path.display()));
+            assert_eq!(format(&text).unwrap(), text, "{} has another layout", path.display());
+            checked += 1;
+        }
+    }
+    assert!(checked > 0);
 }

@@ -45,15 +45,45 @@ fn the_examples_of_the_reference() {
 
 #[test]
 fn comments_stay_where_they_are() {
-    let text = "// head\n\n\n// second\n#[tolerance( 1e-4 )] // strict\n#[scheme(int8x2 - pow2)]\nkernel f( // params\n  a:f32[M,N], // first\n  // between\n  b : i8[M,N] scale f32 [M] // last\n) -> // result\n f32[M,N]{ // body\n\n // lead\n let c=a+ // mid\n -b1; // after c\n\n\n\n let (d , e)=msd.decompose( a,\"int8x1\" ) ;\n // why\n where(a<-c,a,c * M/ 2) // final\n // end\n}\n// behind\nkernel g(x:f32[K / 2+1,K])->f32[]{1}// tail\n// last";
-    insta::assert_snapshot!(assert_sound(text));
+    let text = [
+        "// head",
+        "",
+        "",
+        "// second",
+        "#[tolerance( 1e-4 )] // strict",
+        "#[scheme(int8x2 - pow2)]",
+        "kernel f( // params",
+        "  a:f32[M,N], // first",
+        "  // between",
+        "  b : i8[M,N] scale f32 [M] // last",
+        ") -> // result",
+        " f32[M,N]{ // body",
+        "",
+        " // lead",
+        " let c=a+ // mid",
+        " -b1; // after c",
+        "",
+        "",
+        "",
+        " let (d , e)=msd.decompose( a,\"int8x1\" ) ;",
+        " // why",
+        " where(a<-c,a,c * M/ 2) // final",
+        " // end",
+        "}",
+        "// behind",
+        "kernel g(x:f32[K / 2+1,K])->f32[]{1}// tail",
+        "// last",
+    ]
+    .join("\n");
+    insta::assert_snapshot!(assert_sound(&text));
 }
 
 #[test]
 fn long_lines_break_at_brackets() {
     let long = "a_rather_long_name".repeat(3);
     let text = format!(
-        "kernel f({long}: f32[N], a: f32[N]) -> f32[N] {{ where({long} < max(a, {long}), {long} + a, rms_norm(a, a, 1e-6)) }}"
+        "kernel f({long}: f32[N], a: f32[N]) -> f32[N] {{ \
+         where({long} < max(a, {long}), {long} + a, rms_norm(a, a, 1e-6)) }}"
     );
     insta::assert_snapshot!(assert_sound(&text));
 }
@@ -67,14 +97,23 @@ fn faulty_text_is_left_alone() {
     assert!(format("kernel f(a: f33[n]) -> f32[N] { b }").is_ok());
 }
 
+/// Commas and parentheses wherever they may stand.
+const COMMAS: &str = "kernel f(a: f32[M, N], b: f32[2*M, N/2 - 1],) -> (f32[M, N], f32[],) { let (c, d) = (-a, - 1); \
+                      let e = where(a < -c, (a), reshape((((a + c))), [M, N,],),) ; (e, d) }";
+
 /// Tokens of valid text with white space and comments strewn between them.
 fn strewn() -> impl Strategy<Value = String> {
     let gap = prop_oneof![
-        6 => Just(" "), 2 => Just("\n"), 1 => Just("\n\n\n"), 1 => Just(" // x\n"), 1 => Just("\n// y\n"), 1 => Just("\n\n // z\n\n"),
+        6 => Just(" "),
+        2 => Just("\n"),
+        1 => Just("\n\n\n"),
+        1 => Just(" // x\n"),
+        1 => Just("\n// y\n"),
+        1 => Just("\n\n // z\n\n"),
     ];
     let source = prop_oneof![
         3 => Just(LANGUAGE),
-        1 => Just("kernel f(a: f32[M, N], b: f32[2*M, N/2 - 1],) -> (f32[M, N], f32[],) { let (c, d) = (-a, - 1); let e = where(a < -c, (a), reshape((((a + c))), [M, N,],),) ; (e, d) }"),
+        1 => Just(COMMAS),
     ];
     let count = lexer::lex(LANGUAGE).len() + 100;
     (source, proptest::collection::vec(gap, count)).prop_map(|(source, gaps)| {

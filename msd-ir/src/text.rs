@@ -17,7 +17,7 @@ use crate::graph::{Attributes, Kernel, Node, Value};
 use crate::ops::{Attr, Op, Syntax};
 
 /// Longest line of a kernel's head before its parameters get a line each.
-const WIDTH: usize = 100;
+const WIDTH: usize = 120;
 
 /// The kernel as text.
 pub fn print(kernel: &Kernel) -> String {
