@@ -18,6 +18,7 @@ pub mod rewrite;
 mod shape;
 pub mod span;
 pub mod tensor;
+pub mod text;
 pub mod types;
 pub mod verify;
 

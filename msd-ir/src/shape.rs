@@ -86,6 +86,11 @@ fn too_complex(what: &str) -> Diagnostic {
         .help("give the intermediate size a name of its own")
 }
 
+/// Whether this is a number, but negative or a fraction: `K - (K + 1)`.
+fn is_no_size(dim: &Dim) -> bool {
+    dim.names().is_empty() && dim.as_constant().is_none()
+}
+
 pub(crate) fn size(op: &Op, _: &[&Type]) -> Types {
     debug_assert!(matches!(op, Op::Size { .. }));
     one(DType::F32, Vec::new())
@@ -238,17 +243,14 @@ pub(crate) fn slice(op: &Op, args: &[&Type]) -> Types {
     let Op::Slice { axis, start, stop } = op else { return one(t.dtype, t.shape.clone()) };
     axis_in(op, *axis, t)?;
     let whole = &t.shape[*axis];
-    let known_bad = match (start.as_constant(), stop.as_constant(), whole.as_constant()) {
-        (Some(a), Some(b), _) if a > b => true,
-        (_, Some(b), Some(n)) => b > n,
-        _ => false,
-    };
-    if known_bad {
+    let length = stop.sub(start).ok_or_else(|| too_complex("the length of the slice"))?;
+    let behind = whole.sub(stop).ok_or_else(|| too_complex("what the slice leaves"))?;
+    if [&length, &behind, start].into_iter().any(is_no_size) {
         let message = format!("`slice` from `{start}` to `{stop}` does not lie in `{whole}`");
         return Err(Diagnostic::new(Code::BadSlice, message).help("0 <= start <= stop <= size"));
     }
     let mut shape = t.shape.clone();
-    shape[*axis] = stop.sub(start).ok_or_else(|| too_complex("the length of the slice"))?;
+    shape[*axis] = length;
     one(t.dtype, shape)
 }
 
@@ -323,6 +325,11 @@ pub(crate) fn combine(op: &Op, args: &[&Type]) -> Types {
     let mut shape = t.shape.clone();
     let rows = shape.len() - 2;
     let digits = Dim::constant(scheme.weights().len() as u64);
-    shape[rows] = shape[rows].div(&digits).ok_or_else(|| too_complex("the token dimension"))?;
+    let tokens = shape[rows].div(&digits).ok_or_else(|| too_complex("the token dimension"))?;
+    if is_no_size(&tokens) {
+        let message = format!("`msd.combine` needs {digits} rows for each token, `{t}` has `{}`", shape[rows]);
+        return Err(Diagnostic::new(Code::ShapeMismatch, message).help("the scheme must be the one of `msd.decompose`"));
+    }
+    shape[rows] = tokens;
     one(DType::F32, shape)
 }

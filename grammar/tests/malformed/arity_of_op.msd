@@ -1,0 +1,2 @@
+// expect: E0301 2:39
+kernel f(a: f32[M, N]) -> f32[M, N] { min(a) }

@@ -1,0 +1,2 @@
+// expect: E0103 2:47
+kernel f(a: f32[M, N]) -> f32[M, N] { where(a = a, a, a) }

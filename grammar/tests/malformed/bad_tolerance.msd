@@ -1,0 +1,3 @@
+// expect: E0502 2:1
+#[tolerance(-1)]
+kernel f(a: f32[M, N]) -> f32[M, N] { a }

@@ -1,0 +1,3 @@
+// expect: E0205 3:8
+kernel f(a: f32[M, N]) -> f32[M, N] { a }
+kernel f(a: f32[N]) -> f32[N] { a }

@@ -1,0 +1,2 @@
+// expect: E0107 1:1
+// nothing but a comment

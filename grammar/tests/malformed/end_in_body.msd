@@ -1,0 +1,3 @@
+// expect: E0104 3:6
+kernel f(a: f32[N]) -> f32[N] {
+    a

@@ -1,0 +1,2 @@
+// expect: E0104 2:20
+kernel f(a: f32[N],

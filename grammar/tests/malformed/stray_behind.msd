@@ -1,0 +1,3 @@
+// expect: E0108 3:1
+kernel f(a: f32[M, N]) -> f32[M, N] { a }
+}

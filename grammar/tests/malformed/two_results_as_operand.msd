@@ -1,0 +1,2 @@
+// expect: E0209 2:43
+kernel f(a: f32[M, N]) -> f32[M, N] { exp(msd.decompose(a, "int8x1")) }

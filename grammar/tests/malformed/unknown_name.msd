@@ -1,0 +1,2 @@
+// expect: E0201 2:43
+kernel f(a: f32[M, N]) -> f32[M, N] { a + aa }

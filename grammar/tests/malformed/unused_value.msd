@@ -1,0 +1,2 @@
+// expect: E0103 2:40
+kernel f(a: f32[M, N]) -> f32[M, N] { a; a }
