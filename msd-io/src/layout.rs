@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::dtype::{DType, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
-use msd_ir::tensor::{Data, Tensor, element_count};
+use msd_ir::tensor::{Data, Tensor};
 
 use crate::input::reserve;
 use crate::raw::{Bytes, Order, Origin, RawTensor, Stored};
@@ -249,12 +249,4 @@ pub(crate) fn write_elements(out: &mut impl Write, data: &Data) -> io::Result<()
 /// Writes `f16` and `bf16` elements as the F32 values they are.
 pub(crate) fn write_widened(out: &mut impl Write, tensor: &Tensor) -> io::Result<()> {
     (0..tensor.len()).try_for_each(|i| out.write_all(&(tensor.value(i) as f32).to_le_bytes()))
-}
-
-/// The size of `shape` in bytes, or why it cannot be.
-pub(crate) fn checked_bytes(stored: Stored, shape: &[usize], origin: &Origin) -> Result<usize, Diagnostic> {
-    if element_count(shape).is_none() {
-        return Err(origin.fault(Code::TooLarge, "states a shape whose number of elements overflows"));
-    }
-    stored.bytes(shape).ok_or_else(|| origin.fault(Code::TooLarge, "states a shape whose number of bytes overflows"))
 }

@@ -9,7 +9,7 @@ use msd_ir::dtype::DType;
 use msd_ir::tensor::Tensor;
 
 use crate::input;
-use crate::layout::{checked_bytes, write_elements, write_widened};
+use crate::layout::{write_elements, write_widened};
 use crate::npy_header::{self, MAX_RANK};
 use crate::output::{Staged, commit};
 use crate::raw::{Bytes, Origin, RawTensor};
@@ -25,7 +25,10 @@ pub fn read(path: impl AsRef<Path>) -> Result<RawTensor, Diagnostic> {
     let origin = Origin::file(path.as_ref());
     let (mut file, size) = input::open(&origin)?;
     let header = npy_header::read(&mut file, size, &origin)?;
-    let length = checked_bytes(header.stored, &header.shape, &origin)?;
+    let length = header
+        .stored
+        .bytes(&header.shape)
+        .ok_or_else(|| origin.fault(Code::TooLarge, "states a shape whose size in bytes overflows"))?;
     let present = size - header.data_start;
     if present != length as u64 {
         let relation = if present < length as u64 { "truncated" } else { "too long" };

@@ -185,11 +185,11 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Letters, digits and underscores.
+    /// A name or number: letters, digits, underscores and points.
     fn word(&mut self) -> &'a [u8] {
         self.skip_space();
         let rest = &self.text[self.at..];
-        let length = rest.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+        let length = rest.iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(**b, b'_' | b'.')).count();
         self.at += length;
         &rest[..length]
     }
