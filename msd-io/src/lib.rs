@@ -6,8 +6,8 @@
 //! step. A writer stages its output in a temporary file beside its target; [`commit`] then makes
 //! one or several outputs appear.
 //!
-//! Headers are untrusted: no header makes this crate panic, overflow, recurse or allocate more
-//! than the file that holds it is long, and every fault is a [`msd_ir::diag::Diagnostic`] that
+//! Headers are untrusted: none makes this crate panic, overflow or recurse, or allocate beyond a
+//! small multiple of the size of its file, and every fault is a [`msd_ir::diag::Diagnostic`] that
 //! names the file. Names of parameters are unknown here; whoever binds inputs adds them.
 
 mod input;
