@@ -10,6 +10,11 @@ use msd::ir::quant::scheme::Scheme;
 
 use crate::inputs::syntax::{DimFlag, InputFlag};
 
+/// The forms of `-i` for `--help`; [`crate::inputs::syntax`] parses them.
+const INPUT_HELP: &str = "What feeds a parameter: NAME=@FILE.npy, NAME=@FILE.safetensors#TENSOR, \
+    NAME=randn:SEED[:STD], NAME=uniform:SEED[:LO:HI] or NAME=const:V. NAME.scale and NAME.zero are the parts \
+    of a quantized parameter; @FILE.safetensors alone feeds every parameter that has the name of a tensor.";
+
 /// What all four share.
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
@@ -79,11 +84,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
     /// What feeds a parameter, such as X=@x.npy or W=@model.safetensors#w
-    ///
-    /// SOURCE is @FILE.npy, @FILE.safetensors#TENSOR, randn:SEED[:STD], uniform:SEED[:LO:HI] or
-    /// const:V. W.scale=SOURCE and W.zero=SOURCE feed the parts of a quantized parameter;
-    /// @FILE.safetensors alone feeds every parameter that has the name of a tensor.
-    #[arg(short = 'i', long = "input", value_name = "NAME=SOURCE")]
+    #[arg(short = 'i', long = "input", value_name = "NAME=SOURCE", long_help = INPUT_HELP)]
     pub(crate) inputs: Vec<InputFlag>,
     /// Where the results go, in their order
     #[arg(short = 'o', long = "output", value_name = "OUT.npy")]
