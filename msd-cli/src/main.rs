@@ -1,1 +1,48 @@
-fn main() {}
+//! The command `msd`. This file owns the way from the arguments to the exit status and nothing
+//! else: parsing is [`args`], work is [`cmd`], what people and programs read is [`report`].
+
+mod args;
+mod cmd;
+mod fault;
+#[cfg_attr(not(test), expect(dead_code, reason = "run, bench and opt take inputs; they come with the back end"))]
+mod inputs;
+mod kernel_args;
+mod names;
+#[expect(dead_code, reason = "bench shows its progress; it comes with the back end")]
+mod progress;
+mod report;
+mod source;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::report::{Outcome, Rendered};
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let json = args::wants_json(&args);
+    let rendered = fault::contain(|| render(&args, json, run(&args)))
+        .unwrap_or_else(|crash| render(&args, json, Outcome::failure(vec![crash.into()])));
+    report::emit(&rendered)
+}
+
+/// Parses the arguments and does what they ask.
+fn run(args: &[OsString]) -> Outcome {
+    match Cli::try_parse_from(args) {
+        Err(error) => args::refusal(&error),
+        Ok(cli) => match cli.command {
+            Command::Check(args) => cmd::check::run(&args),
+            Command::Fmt(args) => cmd::fmt::run(&args),
+            Command::Completions(args) => cmd::completions::run(&args),
+        },
+    }
+}
+
+/// Turns an outcome into bytes; a fault of ours leaves a reproducer on the way.
+fn render(args: &[OsString], json: bool, outcome: Outcome) -> Rendered {
+    let reproducer = outcome.fault_of_ours().map(|message| fault::write_reproducer(args, &message));
+    report::render(&args::command_name(args), json, outcome, reproducer)
+}

@@ -1,0 +1,111 @@
+//! The objects of `--json`: every field that programs may rely on is declared here.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Fault, Origin};
+
+/// What all objects share, around what the command answers.
+#[derive(Serialize)]
+struct Object<'a> {
+    /// `msd.<command>/1`; the number grows when a field changes its meaning.
+    schema: String,
+    #[serde(flatten)]
+    body: &'a Body,
+    diagnostics: Vec<JsonDiagnostic<'a>>,
+    /// The file that repeats a fault of msd itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reproducer: Option<String>,
+}
+
+/// What each command answers.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Body {
+    /// Nothing but diagnostics.
+    Empty {},
+    /// `msd check`
+    Check {
+        /// The files without faults.
+        files: Vec<CheckedFile>,
+    },
+    /// `msd fmt`
+    Fmt {
+        /// The files without faults.
+        files: Vec<LaidOutFile>,
+    },
+    /// `msd completions`
+    Completions {
+        /// The shell.
+        shell: String,
+        /// Its script.
+        script: String,
+    },
+    /// `--help` and `--version`
+    Text {
+        /// What a person would read.
+        text: String,
+    },
+}
+
+/// A file that checks.
+#[derive(Debug, Serialize)]
+pub(crate) struct CheckedFile {
+    /// Its path as given.
+    pub(crate) file: String,
+    /// The names of its kernels, in order.
+    pub(crate) kernels: Vec<String>,
+}
+
+/// A file that was, or could be, laid out.
+#[derive(Debug, Serialize)]
+pub(crate) struct LaidOutFile {
+    /// Its path as given.
+    pub(crate) file: String,
+    /// Whether the canonical layout differs from what the file held.
+    pub(crate) changed: bool,
+}
+
+#[derive(Serialize)]
+struct JsonDiagnostic<'a> {
+    code: &'static str,
+    severity: &'static str,
+    message: &'a str,
+    file: Option<&'a str>,
+    line: Option<usize>,
+    column: Option<usize>,
+    help: Option<&'a str>,
+}
+
+impl<'a> JsonDiagnostic<'a> {
+    fn new(fault: &'a Fault) -> JsonDiagnostic<'a> {
+        let diagnostic = &fault.diagnostic;
+        let (file, place) = match &fault.origin {
+            Origin::Nowhere => (None, None),
+            Origin::File(name) => (Some(name.as_str()), None),
+            Origin::Source(source) => (Some(source.name.as_str()), diagnostic.span.map(|s| source.place(s))),
+        };
+        JsonDiagnostic {
+            code: diagnostic.code.as_str(),
+            severity: "error",
+            message: &diagnostic.message,
+            file,
+            line: place.map(|p| p.line),
+            column: place.map(|p| p.column),
+            help: diagnostic.help.as_deref(),
+        }
+    }
+}
+
+/// The one object, with a newline after it.
+pub(super) fn object(command: &str, body: &Body, faults: &[Fault], reproducer: Option<&Path>) -> String {
+    let object = Object {
+        schema: format!("msd.{command}/1"),
+        body,
+        diagnostics: faults.iter().map(JsonDiagnostic::new).collect(),
+        reproducer: reproducer.map(|p| p.display().to_string()),
+    };
+    // Only a map with keys that are no strings could fail, and no struct here holds one.
+    serde_json::to_string_pretty(&object).map_or_else(|e| format!("{{\"error\": \"{e}\"}}\n"), |text| text + "\n")
+}
