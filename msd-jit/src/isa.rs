@@ -40,8 +40,21 @@ impl Level {
     /// Cranelift's flags of an x86-64 level.
     fn x86_flags(self) -> &'static [&'static str] {
         const AVX512: [&str; 15] = [
-            "has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt", "has_avx", "has_avx2", "has_fma",
-            "has_bmi1", "has_bmi2", "has_lzcnt", "has_avx512f", "has_avx512vl", "has_avx512dq", "has_avx512vnni",
+            "has_sse3",
+            "has_ssse3",
+            "has_sse41",
+            "has_sse42",
+            "has_popcnt",
+            "has_avx",
+            "has_avx2",
+            "has_fma",
+            "has_bmi1",
+            "has_bmi2",
+            "has_lzcnt",
+            "has_avx512f",
+            "has_avx512vl",
+            "has_avx512dq",
+            "has_avx512vnni",
         ];
         match self {
             Level::Portable => AVX512.split_at(3).0,
@@ -103,7 +116,9 @@ impl Isa {
         if !level.is_available() {
             let message = format!("this machine cannot run `{}` code", level.name());
             let available: Vec<&str> = Level::ALL.iter().filter(|l| l.is_available()).map(|l| l.name()).collect();
-            return Err(Diagnostic::new(Code::IsaUnavailable, message).help(format!("it has: {}", available.join(", "))));
+            return Err(
+                Diagnostic::new(Code::IsaUnavailable, message).help(format!("it has: {}", available.join(", ")))
+            );
         }
         let mut builder = cranelift_native::builder_with_options(level == Level::Native).map_err(internal)?;
         if level != Level::Native && cfg!(target_arch = "x86_64") {

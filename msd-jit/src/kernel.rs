@@ -114,7 +114,12 @@ impl CompiledKernel {
     /// # Errors
     /// If `inputs` do not fit the kernel or the sizes it was compiled for.
     pub fn run(
-        &self, inputs: &[Input], packed: &[Packed], given: &Sizes, workspace: &mut Workspace, pool: &Pool,
+        &self,
+        inputs: &[Input],
+        packed: &[Packed],
+        given: &Sizes,
+        workspace: &mut Workspace,
+        pool: &Pool,
     ) -> Result<Vec<Tensor>, Diagnostic> {
         let sizes = self.bind(inputs, given)?;
         let mut outputs = Vec::new();
@@ -141,7 +146,12 @@ impl CompiledKernel {
 
     /// The memory table of a call.
     fn memories(
-        &self, inputs: &[Input], packed: &[&Packed], sizes: &Sizes, workspace: &mut Workspace, outputs: &mut [Tensor],
+        &self,
+        inputs: &[Input],
+        packed: &[&Packed],
+        sizes: &Sizes,
+        workspace: &mut Workspace,
+        outputs: &mut [Tensor],
     ) -> Result<Vec<Address>, Diagnostic> {
         let count = self.program.memories.len();
         workspace.buffers.resize_with(count.max(workspace.buffers.len()), || Aligned::zeroed(0));
@@ -177,7 +187,13 @@ impl CompiledKernel {
     }
 
     fn run_stage(
-        &self, stage: &Stage, id: FuncId, sizes: &Sizes, memories: &[Address], table: &[u64], pool: &Pool,
+        &self,
+        stage: &Stage,
+        id: FuncId,
+        sizes: &Sizes,
+        memories: &[Address],
+        table: &[u64],
+        pool: &Pool,
     ) -> Result<(), Diagnostic> {
         let eval = |d: &msd_ir::dim::Dim| d.eval(sizes).map_err(internal);
         let units = eval(&stage.outer)? * eval(&stage.inner)?.div_ceil(stage.by);

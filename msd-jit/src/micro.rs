@@ -20,7 +20,13 @@ struct RowArgs {
 }
 
 /// Emits a row tile for `channels` weight rows into an empty function.
-pub(crate) fn emit_row_tile(b: FunctionBuilder<'_>, dot: DotForm, tile: RowTile, channels: usize, config: Config) -> Emit<()> {
+pub(crate) fn emit_row_tile(
+    b: FunctionBuilder<'_>,
+    dot: DotForm,
+    tile: RowTile,
+    channels: usize,
+    config: Config,
+) -> Emit<()> {
     let mut used = Vec::new();
     let (mut f, arguments) = Frame::open_leaf(b, dot, &mut used, crate::tile::TILE_ARGUMENTS);
     let rows = |f: &mut Frame<'_>, base: Value, stride: Value, count: usize| {
@@ -220,8 +226,7 @@ pub(crate) fn emit_panel_tile(b: FunctionBuilder<'_>, dot: DotForm, tile: PanelT
 
 fn broadcast(f: &mut Frame<'_>, row: Value, offset: Value, is_float: bool) -> Value {
     let at = f.b.ins().iadd(row, offset);
-    let (scalar, vector): (Type, Type) =
-        if is_float { (types::F32, types::F32X4) } else { (types::I32, types::I32X4) };
+    let (scalar, vector): (Type, Type) = if is_float { (types::F32, types::F32X4) } else { (types::I32, types::I32X4) };
     let one = f.b.ins().load(scalar, Frame::flags(), at, 0);
     f.b.ins().splat(vector, one)
 }

@@ -90,7 +90,11 @@ pub(crate) fn pack(codes: &Tensor, source: &View, layout: &Layout, sizes: &Sizes
 }
 
 /// `[batch][n][k]`, each element `code(c)`.
-fn pack_rows<T: Copy, const B: usize>(values: &[T], source: &Strided, code: impl Fn(T) -> [u8; B]) -> Result<Aligned, Diagnostic> {
+fn pack_rows<T: Copy, const B: usize>(
+    values: &[T],
+    source: &Strided,
+    code: impl Fn(T) -> [u8; B],
+) -> Result<Aligned, Diagnostic> {
     let rank = source.shape.len();
     let (rows, columns) = (source.shape[rank - 2], source.shape[rank - 1]);
     let (row_step, column_step) = (source.strides[rank - 2], source.strides[rank - 1]);
@@ -109,7 +113,11 @@ fn pack_rows<T: Copy, const B: usize>(values: &[T], source: &Strided, code: impl
 }
 
 /// `[batch][ceil(n / PANEL)][k][PANEL]`, zeros past the last column; `source` is `[.., k, n]`.
-fn pack_panels<T: Copy, const B: usize>(values: &[T], source: &Strided, code: impl Fn(T) -> [u8; B]) -> Result<Aligned, Diagnostic> {
+fn pack_panels<T: Copy, const B: usize>(
+    values: &[T],
+    source: &Strided,
+    code: impl Fn(T) -> [u8; B],
+) -> Result<Aligned, Diagnostic> {
     let rank = source.shape.len();
     let (depth, columns) = (source.shape[rank - 2], source.shape[rank - 1]);
     let (depth_step, column_step) = (source.strides[rank - 2], source.strides[rank - 1]);

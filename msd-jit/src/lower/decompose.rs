@@ -79,7 +79,10 @@ impl Frame<'_> {
 
     /// Calls `body` for every group of elements of a row, then for each element of the tail.
     fn over_row(
-        &mut self, x: &View, source: Value, columns: Value,
+        &mut self,
+        x: &View,
+        source: Value,
+        columns: Value,
         mut body: impl FnMut(&mut Self, Lane, Value, Access) -> Emit<()>,
     ) -> Emit<()> {
         let zero = self.int(0);
@@ -188,7 +191,8 @@ impl Frame<'_> {
                 let bits = 31 - largest.leading_zeros();
                 let limit = largest as f32 / (1u32 << bits) as f32;
                 let limit = self.b.ins().f32const(limit);
-                let over = self.b.ins().fcmp(cranelift_codegen::ir::condcodes::FloatCC::GreaterThan, row.mantissa, limit);
+                let over =
+                    self.b.ins().fcmp(cranelift_codegen::ir::condcodes::FloatCC::GreaterThan, row.mantissa, limit);
                 let over = self.b.ins().uextend(types::I64, over);
                 let p = self.b.ins().iadd_imm_s(row.exponent, -(bits as i64));
                 let p = self.b.ins().iadd(p, over);

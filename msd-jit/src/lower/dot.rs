@@ -58,7 +58,12 @@ impl Frame<'_> {
             let batch = f.b.ins().urem(unit, batches);
             let indices = f.unflatten(batch, batch_shape)?;
             let channel = f.b.ins().imul_imm_s(group, CHANNELS as i64);
-            let at = Unit { x: f.locate(&x, &indices)?, w: f.locate(&w, &indices)?, out: f.locate(args.out, &indices)?, channel };
+            let at = Unit {
+                x: f.locate(&x, &indices)?,
+                w: f.locate(&w, &indices)?,
+                out: f.locate(args.out, &indices)?,
+                channel,
+            };
             let sums = sums.as_ref().map(|s| f.locate(s, &indices)).transpose()?;
             let step = f.dim(&args.w.stride_from_end(1))?;
             let skip = f.b.ins().imul(channel, step);
@@ -85,8 +90,15 @@ impl Frame<'_> {
     /// All rows of `x` against one group of channels.
     #[allow(clippy::too_many_arguments, reason = "the loop nest's state; a struct would only rename it")]
     fn dot_rows(
-        &mut self, args: &DotArgs<'_>, tiles: &RowTiles, at: &Unit, sums: Option<Value>, tokens: Value, digits: i64,
-        scratch: Value, channels: usize,
+        &mut self,
+        args: &DotArgs<'_>,
+        tiles: &RowTiles,
+        at: &Unit,
+        sums: Option<Value>,
+        tokens: Value,
+        digits: i64,
+        scratch: Value,
+        channels: usize,
     ) -> Emit<()> {
         let row_stride = self.dim(&args.x.stride_from_end(1))?;
         // Digit rows of a token lie a whole stack apart; plain rows are neighbours.
@@ -128,7 +140,15 @@ impl Frame<'_> {
     }
 
     /// Calls a row tile once per block of `k` that its I32 lanes hold.
-    fn call_over_k(&mut self, args: &DotArgs<'_>, tile: FuncRef, w: Value, x: Value, x_stride: Value, c: Value) -> Emit<()> {
+    fn call_over_k(
+        &mut self,
+        args: &DotArgs<'_>,
+        tile: FuncRef,
+        w: Value,
+        x: Value,
+        x_stride: Value,
+        c: Value,
+    ) -> Emit<()> {
         let k = self.dim(&args.x.size_from_end(0))?;
         let w_stride = self.dim(&args.w.stride_from_end(1))?;
         if args.x.size_from_end(0).as_constant().is_some_and(|k| k <= MAX_K) {
@@ -147,7 +167,15 @@ impl Frame<'_> {
     }
 
     /// Merges the digits of each token and rounds once, or stores exact products.
-    fn store_products(&mut self, args: &DotArgs<'_>, at: &Unit, token: Value, rows: usize, channels: usize, c: Value) -> Emit<()> {
+    fn store_products(
+        &mut self,
+        args: &DotArgs<'_>,
+        at: &Unit,
+        token: Value,
+        rows: usize,
+        channels: usize,
+        c: Value,
+    ) -> Emit<()> {
         let digits = args.weights.map_or(1, <[i64]>::len);
         let row_stride = self.dim(&args.out.stride_from_end(1))?;
         let bytes = args.out.dtype.host_bytes() as i64;

@@ -35,7 +35,12 @@ impl<'a> Frame<'a> {
     /// Opens the entry block of a stage function.
     ///
     /// `used` collects the sizes that are not constants; their values are the sizes table.
-    pub(crate) fn open(mut b: FunctionBuilder<'a>, dot: DotForm, memories: &'a [Memory], used: &'a mut Vec<Dim>) -> Self {
+    pub(crate) fn open(
+        mut b: FunctionBuilder<'a>,
+        dot: DotForm,
+        memories: &'a [Memory],
+        used: &'a mut Vec<Dim>,
+    ) -> Self {
         let entry = b.create_block();
         b.append_block_params_for_function_params(entry);
         b.switch_to_block(entry);
@@ -46,7 +51,10 @@ impl<'a> Frame<'a> {
 
     /// Opens a leaf function of integer arguments, such as a tile: no memories, no range.
     pub(crate) fn open_leaf(
-        mut b: FunctionBuilder<'a>, dot: DotForm, used: &'a mut Vec<Dim>, arguments: usize,
+        mut b: FunctionBuilder<'a>,
+        dot: DotForm,
+        used: &'a mut Vec<Dim>,
+        arguments: usize,
     ) -> (Self, Vec<Value>) {
         let entry = b.create_block();
         b.append_block_params_for_function_params(entry);
@@ -147,7 +155,11 @@ impl<'a> Frame<'a> {
     /// block's parameters: Cranelift emits in the order of demand, and counters first would cost
     /// a move per iteration.
     pub(crate) fn for_carry(
-        &mut self, from: Value, to: Value, step: i64, init: &[Value],
+        &mut self,
+        from: Value,
+        to: Value,
+        step: i64,
+        init: &[Value],
         body: impl FnOnce(&mut Self, Value, &[Value]) -> Emit<Vec<Value>>,
     ) -> Emit<Vec<Value>> {
         let (head, inside, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
@@ -188,7 +200,11 @@ impl<'a> Frame<'a> {
 
     /// `for i in (from..to).step_by(step)`
     pub(crate) fn for_range(
-        &mut self, from: Value, to: Value, step: i64, body: impl FnOnce(&mut Self, Value) -> Emit<()>,
+        &mut self,
+        from: Value,
+        to: Value,
+        step: i64,
+        body: impl FnOnce(&mut Self, Value) -> Emit<()>,
     ) -> Emit<()> {
         self.for_carry(from, to, step, &[], |f, i, _| body(f, i).map(|()| Vec::new())).map(|_| ())
     }

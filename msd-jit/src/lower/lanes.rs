@@ -185,9 +185,8 @@ impl Frame<'_> {
             }
             Access::Vector => {
                 let bits = self.cast_bits(types::I8X16, value);
-                let picked: Vec<u8> = (0..16u8)
-                    .map(|i| if bytes == 2 { (i / 2 % 4) * 4 + i % 2 } else { (i % 4) * 4 })
-                    .collect();
+                let picked: Vec<u8> =
+                    (0..16u8).map(|i| if bytes == 2 { (i / 2 % 4) * 4 + i % 2 } else { (i % 4) * 4 }).collect();
                 let mask = self.b.func.dfg.immediates.push(picked.into());
                 let packed = self.b.ins().shuffle(bits, bits, mask);
                 if bytes == 2 {
@@ -486,7 +485,10 @@ impl Frame<'_> {
 
     /// Applies a scalar operation to each I64 lane, giving lanes of `vector`.
     pub(crate) fn per_lane_i64(
-        &mut self, parts: [Value; 2], vector: Type, mut op: impl FnMut(&mut Self, Value) -> Value,
+        &mut self,
+        parts: [Value; 2],
+        vector: Type,
+        mut op: impl FnMut(&mut Self, Value) -> Value,
     ) -> Value {
         let lanes: Vec<Value> = (0..4u8)
             .map(|i| {

@@ -93,7 +93,8 @@ impl Lowering<'_> {
             Work::Dot { form, weights, .. } => {
                 let digits = weights.map_or(1, <[i64]>::len);
                 let rows = if digits > 1 { digits } else { 2 };
-                let mut tile = |rows: usize, channels: usize| self.row_tile(RowTile { rows, form: *form }, channels, body);
+                let mut tile =
+                    |rows: usize, channels: usize| self.row_tile(RowTile { rows, form: *form }, channels, body);
                 let (full, one_channel) = (tile(rows, CHANNELS)?, tile(rows, 1)?);
                 let single = if digits > 1 { None } else { Some([tile(1, CHANNELS)?, tile(1, 1)?]) };
                 Ok(Tiles::Rows(RowTiles { full, one_channel, rows, single }))
@@ -123,7 +124,13 @@ impl Lowering<'_> {
         Ok(self.code.import(id, caller))
     }
 
-    fn panel_tile(&mut self, panels: &View, out: &View, rows: usize, caller: &mut Function) -> Result<FuncRef, Diagnostic> {
+    fn panel_tile(
+        &mut self,
+        panels: &View,
+        out: &View,
+        rows: usize,
+        caller: &mut Function,
+    ) -> Result<FuncRef, Diagnostic> {
         let tile = PanelTile { rows, panel: panels.dtype, compute: out.dtype };
         let id = match self.panel_tiles.get(&tile) {
             Some(id) => *id,
@@ -161,7 +168,12 @@ fn work_name(work: &Work) -> &'static str {
 
 fn form_name(form: RowForm) -> String {
     let sign = |signed| if signed { "s" } else { "u" };
-    format!("{:?}_x{}w{}{}", form.dot, sign(form.x_signed), sign(form.w_signed), if form.stored_offset { "_offset" } else { "" })
-        .to_lowercase()
+    format!(
+        "{:?}_x{}w{}{}",
+        form.dot,
+        sign(form.x_signed),
+        sign(form.w_signed),
+        if form.stored_offset { "_offset" } else { "" }
+    )
+    .to_lowercase()
 }
-

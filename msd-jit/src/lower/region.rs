@@ -196,9 +196,7 @@ impl Frame<'_> {
         Ok(match self.as_class(operand, dtype) {
             Lane::F32(x) => Lane::F32(if negate { self.b.ins().fneg(x) } else { self.b.ins().fabs(x) }),
             Lane::F64(x) => Lane::F64(x.map(|x| if negate { self.b.ins().fneg(x) } else { self.b.ins().fabs(x) })),
-            Lane::I32(x) | Lane::Mask(x) => {
-                Lane::I32(if negate { self.b.ins().ineg(x) } else { self.b.ins().iabs(x) })
-            }
+            Lane::I32(x) | Lane::Mask(x) => Lane::I32(if negate { self.b.ins().ineg(x) } else { self.b.ins().iabs(x) }),
             Lane::I64(x) => Lane::I64(x.map(|x| if negate { self.b.ins().ineg(x) } else { self.b.ins().iabs(x) })),
         })
     }
@@ -255,9 +253,7 @@ impl Frame<'_> {
             }
             (Lane::I32(a), Lane::I32(b)) => Ok(self.b.ins().icmp(code, a, b)),
             // Vector comparison of 64-bit lanes is not in SSE4.1; these are rare enough for scalars.
-            (Lane::F64(a), Lane::F64(b)) => {
-                Ok(self.compare_wide(a, b, |f, x, y| f.b.ins().fcmp(float_code, x, y)))
-            }
+            (Lane::F64(a), Lane::F64(b)) => Ok(self.compare_wide(a, b, |f, x, y| f.b.ins().fcmp(float_code, x, y))),
             (Lane::I64(a), Lane::I64(b)) => Ok(self.compare_wide(a, b, |f, x, y| f.b.ins().icmp(code, x, y))),
             _ => Err(internal("comparison of different classes")),
         }
@@ -393,7 +389,13 @@ impl Frame<'_> {
     }
 
     fn store_row(
-        &mut self, row: &Row<'_>, columns: Value, target: Value, dtype: DType, stride: &Dim, is_result: bool,
+        &mut self,
+        row: &Row<'_>,
+        columns: Value,
+        target: Value,
+        dtype: DType,
+        stride: &Dim,
+        is_result: bool,
     ) -> Emit<()> {
         let zero = self.int(0);
         let main = self.round_down(columns, WIDTH);

@@ -90,7 +90,11 @@ impl Frame<'_> {
 
     /// Reduces `value(column)` over a row; the total is in lane 0.
     fn reduce(
-        &mut self, op: RowOp, dtype: DType, columns: Value, partials: Value,
+        &mut self,
+        op: RowOp,
+        dtype: DType,
+        columns: Value,
+        partials: Value,
         mut value: impl FnMut(&mut Self, Value, bool) -> Emit<Lane>,
     ) -> Emit<Lane> {
         let vectors = PARTIALS / WIDTH;

@@ -197,9 +197,10 @@ pub(crate) struct Program {
 
 /// Schedules `kernel` with the sizes in `fixed` known; other dimensions stay symbolic.
 pub(crate) fn schedule(kernel: &Kernel, fixed: &Sizes, dot: DotForm) -> Result<Program, Diagnostic> {
-    let shapes = kernel.nodes.iter().map(|n| {
-        n.types.iter().map(|t| t.shape().iter().map(|d| d.with(fixed)).collect::<Option<Shape>>()).collect()
-    });
+    let shapes = kernel
+        .nodes
+        .iter()
+        .map(|n| n.types.iter().map(|t| t.shape().iter().map(|d| d.with(fixed)).collect::<Option<Shape>>()).collect());
     let shapes: Option<Vec<Vec<Shape>>> = shapes.collect();
     let mut s = Scheduler {
         kernel,

@@ -18,7 +18,8 @@ impl Scheduler<'_> {
     /// group's scale has stride 0 inside it.
     pub(super) fn place_dequant(&mut self, value: Value) -> Result<(), Diagnostic> {
         let operand = self.kernel().node(value).operands[0];
-        let (Type::Quant(q), Op::Param { index }) = (self.kernel().ty(operand).clone(), &self.kernel().node(operand).op)
+        let (Type::Quant(q), Op::Param { index }) =
+            (self.kernel().ty(operand).clone(), &self.kernel().node(operand).op)
         else {
             return Err(internal("dequant of no parameter"));
         };

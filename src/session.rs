@@ -1,0 +1,262 @@
+//! The way from text to results, stage by stage. Owns the order of passes and nothing of what
+//! they do.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use msd_ir::diag::{Code, Diagnostic};
+use msd_ir::dim::Sizes;
+use msd_ir::eval::{evaluate, evaluate_f64};
+use msd_ir::graph::{Kernel, Lowering};
+use msd_ir::input::Input;
+use msd_ir::plan::{Plan, Request, plan};
+use msd_ir::rewrite::{Event, rewrite, rules};
+use msd_ir::tensor::Tensor;
+use msd_ir::verify::verify;
+use msd_jit::isa::{Isa, Level};
+use msd_jit::kernel::{CompiledKernel, Packed, Workspace, compile};
+use msd_jit::pool::Pool;
+
+/// A kernel file before anything is known of it.
+pub struct Source {
+    name: String,
+    text: String,
+}
+
+impl Source {
+    /// A source of that name, which is used in messages only.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Source {
+        Source { name: name.into(), text: text.into() }
+    }
+
+    /// Parses and checks every kernel.
+    ///
+    /// # Errors
+    /// All faults of the file, in the order of their places.
+    pub fn check(self) -> Result<Checked, Vec<Diagnostic>> {
+        let kernels = msd_grammar::check(&self.text)?;
+        Ok(Checked { source: self, kernels })
+    }
+}
+
+/// A file whose kernels are well-typed.
+pub struct Checked {
+    source: Source,
+    kernels: Vec<Kernel>,
+}
+
+/// How to plan, compile and run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Lowering, scheme and machine profile.
+    pub request: Request,
+    /// Instruction set of the code.
+    pub level: Level,
+    /// Threads of a run; they never change a result.
+    pub threads: usize,
+    /// Whether to keep the text of generated code.
+    pub listing: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { request: Request::default(), level: Level::Native, threads: 1, listing: false }
+    }
+}
+
+/// A pass that ran: its name, what came out, and how long it took.
+#[derive(Clone, Debug)]
+pub struct PassEvent {
+    /// Name in the pass table.
+    pub pass: &'static str,
+    /// The kernel after it.
+    pub kernel: Kernel,
+    /// Whether it changed the graph.
+    pub changed: bool,
+    /// Wall time.
+    pub elapsed: Duration,
+}
+
+impl Checked {
+    /// Name of the file.
+    pub fn name(&self) -> &str {
+        &self.source.name
+    }
+
+    /// Text of the file.
+    pub fn text(&self) -> &str {
+        &self.source.text
+    }
+
+    /// Every kernel, in the order of the file.
+    pub fn kernels(&self) -> &[Kernel] {
+        &self.kernels
+    }
+
+    /// The kernel of that name, or the only one.
+    ///
+    /// # Errors
+    /// If there is no such kernel, or several and none was named.
+    pub fn kernel(&self, name: Option<&str>) -> Result<&Kernel, Vec<Diagnostic>> {
+        let names: Vec<&str> = self.kernels.iter().map(|k| &*k.name).collect();
+        let found = match (name, self.kernels.as_slice()) {
+            (Some(name), kernels) => kernels.iter().find(|k| &*k.name == name),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        };
+        found.ok_or_else(|| {
+            let message = match name {
+                Some(name) => format!("no kernel is called `{name}`"),
+                None => "the file holds several kernels".to_string(),
+            };
+            vec![Diagnostic::new(Code::UnknownKernel, message).help(format!("choose one of: {}", names.join(", ")))]
+        })
+    }
+
+    /// Plans and rewrites a kernel. Sizes the plan needs and `sizes` lacks count as open.
+    ///
+    /// # Errors
+    /// If a tolerance cannot be met.
+    pub fn rewrite(&self, kernel: &Kernel, sizes: &Sizes, options: &Options) -> Result<Rewritten, Vec<Diagnostic>> {
+        Rewritten::new(kernel, sizes, options).map_err(|d| vec![d])
+    }
+}
+
+/// A kernel after planning and rewriting, with the record of how it came about.
+#[derive(Clone, Debug)]
+pub struct Rewritten {
+    /// As checked.
+    pub source: Kernel,
+    /// As rewritten.
+    pub kernel: Kernel,
+    /// What was decided at each site.
+    pub plan: Plan,
+    /// What the rules did, sites referring to the canonical kernel.
+    pub events: Vec<Event>,
+    /// The passes in order.
+    pub passes: Vec<PassEvent>,
+    /// Sizes the plan was made for; the compiled kernel is specialised to them.
+    pub sizes: Sizes,
+}
+
+impl Rewritten {
+    /// Plans and rewrites a checked kernel.
+    ///
+    /// # Errors
+    /// If a tolerance cannot be met.
+    pub fn new(source: &Kernel, sizes: &Sizes, options: &Options) -> Result<Rewritten, Diagnostic> {
+        let mut passes = Vec::new();
+        let mut events = Vec::new();
+        let mut kernel = source.clone();
+        let mut plan_made = Plan::default();
+        for (pass, rules) in PASSES {
+            let start = Instant::now();
+            if *pass == "lower" {
+                plan_made = plan(&kernel, sizes, &options.request)?;
+            }
+            let (next, new_events) = rewrite(&kernel, rules, &plan_made.choices())?;
+            if cfg!(debug_assertions) {
+                verify(&next)?;
+            }
+            let changed = !next.same_graph(&kernel);
+            events.extend(new_events);
+            passes.push(PassEvent { pass, kernel: next.clone(), changed, elapsed: start.elapsed() });
+            kernel = next;
+        }
+        Ok(Rewritten { source: source.clone(), kernel, plan: plan_made, events, passes, sizes: sizes.clone() })
+    }
+
+    /// Compiles for the host, specialised to the sizes of the plan.
+    ///
+    /// # Errors
+    /// If the host lacks the instruction set.
+    pub fn compile(&self, options: &Options) -> Result<Compiled, Vec<Diagnostic>> {
+        let start = Instant::now();
+        let isa = Isa::host(options.level).map_err(|d| vec![d])?;
+        let kernel = compile(&self.kernel, &self.sizes, &isa, options.listing).map_err(|d| vec![d])?;
+        let elapsed = start.elapsed();
+        let pool = Pool::new(options.threads);
+        Ok(Compiled { kernel, sizes: self.sizes.clone(), pool, workspace: Mutex::default(), elapsed })
+    }
+
+    /// Runs the rewritten graph in the reference evaluator.
+    ///
+    /// # Errors
+    /// If the inputs do not fit the kernel.
+    pub fn evaluate(&self, inputs: &[Input]) -> Result<Vec<Tensor>, Vec<Diagnostic>> {
+        evaluate(&self.kernel, &self.sizes, inputs).map_err(|d| vec![d])
+    }
+
+    /// The source graph's value in F64, to measure errors against.
+    ///
+    /// # Errors
+    /// If the inputs do not fit the kernel.
+    pub fn evaluate_f64(&self, inputs: &[Input]) -> Result<Vec<Vec<f64>>, Vec<Diagnostic>> {
+        evaluate_f64(&self.source, &self.sizes, inputs).map_err(|d| vec![d])
+    }
+
+    /// The lowering of the whole kernel: `msd` or `dequant` if all sites agree, `mixed` if they do
+    /// not, `plain` if there is none.
+    pub fn lowering(&self) -> &'static str {
+        let fired = |rule: &str| {
+            self.events.iter().any(|e| e.rule == rule && matches!(e.result, msd_ir::rewrite::EventResult::Fired { .. }))
+        };
+        let msd = fired("digit-split") || fired("native-product");
+        let others = self.plan.sites.iter().filter(|s| s.choice.lowering == Lowering::Dequant).count();
+        match (msd, others) {
+            (true, 0) => "msd",
+            (true, _) => "mixed",
+            (false, 0) if self.plan.sites.is_empty() => "plain",
+            (false, _) => "dequant",
+        }
+    }
+}
+
+/// The pass table: names and rules. `lower` plans first, on the canonical graph.
+const PASSES: &[(&str, &[msd_ir::rewrite::Rule])] = &[("canonical", rules::CANONICAL), ("lower", rules::LOWERING)];
+
+/// A kernel in machine code with its thread pool and scratch memory.
+pub struct Compiled {
+    kernel: CompiledKernel,
+    sizes: Sizes,
+    pool: Pool,
+    workspace: Mutex<Workspace>,
+    elapsed: Duration,
+}
+
+impl Compiled {
+    /// The handle of the machine code.
+    pub fn code(&self) -> &CompiledKernel {
+        &self.kernel
+    }
+
+    /// Time spent compiling.
+    pub fn compile_time(&self) -> Duration {
+        self.elapsed
+    }
+
+    /// Runs the kernel; inputs in the order of its parameters.
+    ///
+    /// # Errors
+    /// If the inputs do not fit the kernel.
+    pub fn run(&self, inputs: &[Input]) -> Result<Vec<Tensor>, Vec<Diagnostic>> {
+        self.run_packed(inputs, &[])
+    }
+
+    /// Runs the kernel with weights packed beforehand.
+    ///
+    /// # Errors
+    /// If the inputs do not fit the kernel.
+    pub fn run_packed(&self, inputs: &[Input], packed: &[Packed]) -> Result<Vec<Tensor>, Vec<Diagnostic>> {
+        let mut workspace = self.workspace.lock().unwrap_or_else(|e| e.into_inner());
+        self.kernel.run(inputs, packed, &self.sizes, &mut workspace, &self.pool).map_err(|d| vec![d])
+    }
+
+    /// Packs a parameter's weights for [`Compiled::run_packed`].
+    ///
+    /// # Errors
+    /// If the inputs do not fit the kernel.
+    pub fn pack(&self, param: usize, inputs: &[Input]) -> Result<Packed, Vec<Diagnostic>> {
+        self.kernel.pack(param, inputs, &self.sizes).map_err(|d| vec![d])
+    }
+}
