@@ -157,7 +157,7 @@ fn alternatives(product: &Option<Product>, k: Option<u64>, stored: bool, machine
     list.push(Alternative {
         lowering: Lowering::Dequant,
         scheme: None,
-        bound: k.map(|k| dequant_bound(k)),
+        bound: k.map(dequant_bound),
         cost: product.map(|p| p.dequant(!stored, machine)),
     });
     list

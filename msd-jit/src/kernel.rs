@@ -48,7 +48,7 @@ impl Packed {
 /// Scratch memory of one call at a time; grows to what the largest call needed.
 #[derive(Default)]
 pub struct Workspace {
-    buffers: Vec<Aligned>,
+    buffers: Vec<Option<Aligned>>,
 }
 
 /// Compiles a kernel for sizes that are known; the others stay open until each call.
@@ -154,7 +154,7 @@ impl CompiledKernel {
         outputs: &mut [Tensor],
     ) -> Result<Vec<Address>, Diagnostic> {
         let count = self.program.memories.len();
-        workspace.buffers.resize_with(count.max(workspace.buffers.len()), || Aligned::zeroed(0));
+        workspace.buffers.resize_with(count.max(workspace.buffers.len()), || None);
         let mut table = Vec::with_capacity(count);
         for (index, memory) in self.program.memories.iter().enumerate() {
             table.push(Address(match &memory.kind {
@@ -174,11 +174,11 @@ impl CompiledKernel {
                 }
                 MemoryKind::Buffer { bytes } => {
                     let bytes = bytes.eval(sizes).map_err(internal)? as usize;
-                    let buffer = &mut workspace.buffers[index];
-                    if buffer.len() < bytes {
-                        *buffer = Aligned::zeroed(bytes);
+                    let slot = &mut workspace.buffers[index];
+                    match slot.take().filter(|b| b.len() >= bytes) {
+                        Some(buffer) => slot.insert(buffer).as_mut_ptr(),
+                        None => slot.insert(Aligned::zeroed(bytes)?).as_mut_ptr(),
                     }
-                    buffer.as_mut_ptr()
                 }
                 MemoryKind::Output { index } => outputs[*index].data_mut().as_mut_ptr(),
             }));

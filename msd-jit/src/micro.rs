@@ -20,15 +20,9 @@ struct RowArgs {
 }
 
 /// Emits a row tile for `channels` weight rows into an empty function.
-pub(crate) fn emit_row_tile(
-    b: FunctionBuilder<'_>,
-    dot: DotForm,
-    tile: RowTile,
-    channels: usize,
-    config: Config,
-) -> Emit<()> {
+pub(crate) fn emit_row_tile(b: FunctionBuilder<'_>, tile: RowTile, channels: usize, config: Config) -> Emit<()> {
     let mut used = Vec::new();
-    let (mut f, arguments) = Frame::open_leaf(b, dot, &mut used, crate::tile::TILE_ARGUMENTS);
+    let (mut f, arguments) = Frame::open_leaf(b, &mut used, crate::tile::TILE_ARGUMENTS);
     let rows = |f: &mut Frame<'_>, base: Value, stride: Value, count: usize| {
         let mut rows = vec![base];
         for _ in 1..count {
@@ -172,9 +166,9 @@ fn row_tail(f: &mut Frame<'_>, tile: RowTile, args: &RowArgs, from: Value) -> Em
 }
 
 /// Emits a panel tile into an empty function.
-pub(crate) fn emit_panel_tile(b: FunctionBuilder<'_>, dot: DotForm, tile: PanelTile, config: Config) -> Emit<()> {
+pub(crate) fn emit_panel_tile(b: FunctionBuilder<'_>, tile: PanelTile, config: Config) -> Emit<()> {
     let mut used = Vec::new();
-    let (mut f, arguments) = Frame::open_leaf(b, dot, &mut used, crate::tile::TILE_ARGUMENTS);
+    let (mut f, arguments) = Frame::open_leaf(b, &mut used, crate::tile::TILE_ARGUMENTS);
     let [panel, a, a_stride, k, c, c_stride] = [0, 1, 2, 3, 4, 5].map(|i| arguments[i]);
     let vectors = PANEL / 4;
     let is_float = tile.compute == DType::F32;

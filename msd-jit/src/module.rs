@@ -65,10 +65,6 @@ impl CodeBuilder {
         self.module.declare_func_in_func(callee, into)
     }
 
-    pub(crate) fn module(&self) -> &JITModule {
-        &self.module
-    }
-
     /// Compiles a filled body.
     pub(crate) fn define(&mut self, name: &str, id: FuncId, body: Function) -> Result<(), Diagnostic> {
         self.context.func = body;
@@ -78,7 +74,9 @@ impl CodeBuilder {
         }
         self.module.define_function(id, &mut self.context).map_err(|e| internal(format!("{name}: {e:?}")))?;
         if let (Some(listing), Some(code)) = (&mut self.listing, self.context.compiled_code()) {
-            listing.asm.push((name.to_string(), disassemble(self.module.isa(), code)));
+            // Cranelift's own text: a disassembler would be a C library, and ours does not know the
+            // byte dot products.
+            listing.asm.push((name.to_string(), code.vcode.clone().unwrap_or_default()));
         }
         self.module.clear_context(&mut self.context);
         Ok(())
@@ -89,18 +87,6 @@ impl CodeBuilder {
         self.module.finalize_definitions().map_err(internal)?;
         Ok((Code { module: Some(self.module) }, self.listing))
     }
-}
-
-#[cfg(feature = "disas")]
-fn disassemble(isa: &dyn cranelift_codegen::isa::TargetIsa, code: &cranelift_codegen::CompiledCode) -> String {
-    let machine = isa.to_capstone().map_err(|e| e.to_string());
-    let text = machine.and_then(|cs| code.disassemble(None, &cs).map_err(|e| e.to_string()));
-    text.unwrap_or_else(|e| format!("; cannot disassemble: {e}\n"))
-}
-
-#[cfg(not(feature = "disas"))]
-fn disassemble(_: &dyn cranelift_codegen::isa::TargetIsa, code: &cranelift_codegen::CompiledCode) -> String {
-    code.vcode.clone().unwrap_or_default()
 }
 
 /// Finished machine code; freed on drop, so whoever calls into it keeps this alive.

@@ -1,7 +1,9 @@
 //! Weights in the layouts tiles read. Packing happens once per weight, on the caller's thread;
 //! the packed bytes are shared by any number of calls.
 
-use msd_ir::diag::Diagnostic;
+use std::ptr::NonNull;
+
+use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::dim::{Dim, Sizes};
 use msd_ir::tensor::{Data, Tensor};
 
@@ -9,40 +11,85 @@ use crate::isa::internal;
 use crate::schedule::{Layout, View};
 use crate::tile::PANEL;
 
-/// One cache line, the alignment of packed weights and scratch buffers.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct Line([u8; 64]);
+/// Cache line: the alignment of scratch buffers.
+const LINE: usize = 64;
 
-/// Zeroed bytes on cache-line boundaries, whole lines long.
+/// Size of a large page, and the alignment of whatever fills several.
+const LARGE_PAGE: usize = 2 << 20;
+
+/// Zeroed bytes on cache-line boundaries; large blocks lie on large pages where the system has them.
 pub(crate) struct Aligned {
-    lines: Vec<Line>,
+    start: NonNull<u8>,
+    layout: std::alloc::Layout,
 }
+
+// SAFETY: `Aligned` owns its bytes like a `Vec<u8>` does.
+unsafe impl Send for Aligned {}
+// SAFETY: shared access only reads addresses; writes need `&mut`.
+unsafe impl Sync for Aligned {}
 
 impl Aligned {
     /// At least `bytes` zero bytes, and never none, so that the address is always good.
-    pub(crate) fn zeroed(bytes: usize) -> Aligned {
-        Aligned { lines: vec![Line([0; 64]); bytes.div_ceil(64).max(1)] }
+    ///
+    /// # Errors
+    /// If the memory cannot be had.
+    pub(crate) fn zeroed(bytes: usize) -> Result<Aligned, Diagnostic> {
+        let too_large =
+            || Diagnostic::new(Code::TooLarge, format!("no memory for {bytes} bytes")).help("choose smaller sizes");
+        let align = if bytes >= 2 * LARGE_PAGE { LARGE_PAGE } else { LINE };
+        let size = bytes.max(1).checked_next_multiple_of(align).ok_or_else(too_large)?;
+        let layout = std::alloc::Layout::from_size_align(size, align).map_err(|_| too_large())?;
+        // SAFETY: the size is not zero.
+        let start = unsafe { std::alloc::alloc(layout) };
+        let start = NonNull::new(start).ok_or_else(too_large)?;
+        advise_large_pages(start, layout);
+        // SAFETY: the block was just allocated with this size; any byte is a valid `u8`.
+        unsafe { start.as_ptr().write_bytes(0, size) };
+        Ok(Aligned { start, layout })
     }
 
     pub(crate) fn as_ptr(&self) -> *const u8 {
-        self.lines.as_ptr().cast()
+        self.start.as_ptr()
     }
 
     pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.lines.as_mut_ptr().cast()
+        self.start.as_ptr()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.lines.len() * 64
+        self.layout.size()
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
-        let len = self.len();
-        // SAFETY: `Line` is 64 plain bytes without padding, and the vector owns them exclusively.
-        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), len) }
+        // SAFETY: the block is this long, initialised when it was made, and borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.layout.size()) }
     }
 }
+
+impl Drop for Aligned {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `zeroed` with this layout, and freed only here.
+        unsafe { std::alloc::dealloc(self.start.as_ptr(), self.layout) };
+    }
+}
+
+/// Asks for large pages before the first touch: streams of weights then cross fewer page borders,
+/// where hardware prefetchers stop.
+#[cfg(target_os = "linux")]
+fn advise_large_pages(start: NonNull<u8>, layout: std::alloc::Layout) {
+    const MADV_HUGEPAGE: std::ffi::c_int = 14;
+    unsafe extern "C" {
+        fn madvise(address: *mut std::ffi::c_void, length: usize, advice: std::ffi::c_int) -> std::ffi::c_int;
+    }
+    if layout.align() == LARGE_PAGE {
+        // SAFETY: the range is ours and page-aligned; the advice changes no content. That it may be
+        // refused is no fault.
+        let _ = unsafe { madvise(start.as_ptr().cast(), layout.size(), MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise_large_pages(_: NonNull<u8>, _: std::alloc::Layout) {}
 
 /// A view with its sizes known: extents and element strides of `[batch.., rows, columns]`.
 struct Strided {
@@ -99,7 +146,7 @@ fn pack_rows<T: Copy, const B: usize>(
     let (rows, columns) = (source.shape[rank - 2], source.shape[rank - 1]);
     let (row_step, column_step) = (source.strides[rank - 2], source.strides[rank - 1]);
     let batches = source.batches();
-    let mut packed = Aligned::zeroed(batches.len() * rows * columns * B);
+    let mut packed = Aligned::zeroed(batches.len() * rows * columns * B)?;
     let mut targets = packed.bytes_mut().chunks_exact_mut(B);
     for start in batches {
         for row in 0..rows {
@@ -123,7 +170,7 @@ fn pack_panels<T: Copy, const B: usize>(
     let (depth_step, column_step) = (source.strides[rank - 2], source.strides[rank - 1]);
     let panels = columns.div_ceil(PANEL);
     let batches = source.batches();
-    let mut packed = Aligned::zeroed(batches.len() * panels * depth * PANEL * B);
+    let mut packed = Aligned::zeroed(batches.len() * panels * depth * PANEL * B)?;
     let bytes = packed.bytes_mut();
     let mut at = 0;
     for start in batches {

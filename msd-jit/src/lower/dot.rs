@@ -8,7 +8,7 @@ use msd_ir::dim::Dim;
 use super::frame::{Emit, Frame};
 use super::lanes::{Access, Lane};
 use crate::schedule::View;
-use crate::tile::{CHANNELS, MAX_K, PANEL, RowForm};
+use crate::tile::{CHANNELS, MAX_K, PANEL};
 
 /// Row tiles a product calls: all channels or one, all rows of a set or one.
 pub(crate) struct RowTiles {
@@ -21,12 +21,16 @@ pub(crate) struct RowTiles {
 }
 
 /// Where one unit of a product reads and writes.
+#[derive(Clone, Copy)]
 struct Unit {
     x: Value,
+    /// First weight row, and the distance in bytes to the next one of the unit.
     w: Value,
+    w_stride: Value,
+    /// First channel of the output, and the distance in elements to the next one of the unit.
     out: Value,
-    /// First channel.
     channel: Value,
+    channel_stride: Value,
 }
 
 /// Operands of an integer product.
@@ -35,13 +39,14 @@ pub(crate) struct DotArgs<'s> {
     pub(crate) w: &'s View,
     /// Sums of the rows of `x`, I32 `[.., R, 1]`, for offset weights.
     pub(crate) sums: Option<&'s View>,
-    pub(crate) form: RowForm,
     pub(crate) weights: Option<&'static [i64]>,
     pub(crate) out: &'s View,
 }
 
 impl Frame<'_> {
-    /// Units are groups of channels, and within a group the batches that share its weights.
+    /// A unit is a group of channels a quarter of the matrix apart, so that each of the four
+    /// streams of weights runs on unbroken from unit to unit; within a group, the batches that
+    /// share its weights.
     pub(crate) fn emit_dot(&mut self, args: &DotArgs<'_>, tiles: &RowTiles) -> Emit<()> {
         let batch_shape = &args.out.shape[..args.out.shape.len() - 2];
         let channels = self.dim(&args.w.size_from_end(1))?;
@@ -49,40 +54,41 @@ impl Frame<'_> {
         let scratch = self.scratch(tiles.rows * CHANNELS * 8);
         let (x, w) = (args.x.stretched_outer(batch_shape), args.w.stretched_outer(batch_shape));
         let sums = args.sums.map(|s| s.stretched_outer(batch_shape));
-        let digits = args.weights.map_or(1, <[i64]>::len) as i64;
         let batches = batch_shape.iter().try_fold(Dim::constant(1), |n, d| n.mul(d));
         let batches = self.dim(&batches.unwrap_or(Dim::constant(1)))?;
+        let row_stride = self.dim(&args.w.stride_from_end(1))?;
+        let rounded = self.b.ins().iadd_imm_s(channels, CHANNELS as i64 - 1);
+        let channel_stride = self.b.ins().udiv_imm_u(rounded, CHANNELS as i64);
+        let w_stride = self.b.ins().imul(channel_stride, row_stride);
         let (begin, end) = (self.begin, self.end);
         self.for_range(begin, end, 1, |f, unit| {
-            let group = f.b.ins().udiv(unit, batches);
+            let channel = f.b.ins().udiv(unit, batches);
             let batch = f.b.ins().urem(unit, batches);
             let indices = f.unflatten(batch, batch_shape)?;
-            let channel = f.b.ins().imul_imm_s(group, CHANNELS as i64);
-            let at = Unit {
-                x: f.locate(&x, &indices)?,
-                w: f.locate(&w, &indices)?,
-                out: f.locate(args.out, &indices)?,
-                channel,
-            };
+            let skip = f.b.ins().imul(channel, row_stride);
+            let w = f.locate(&w, &indices)?;
+            let w = f.b.ins().iadd(w, skip);
+            let (x, out) = (f.locate(&x, &indices)?, f.locate(args.out, &indices)?);
+            let at = Unit { x, w, w_stride, out, channel, channel_stride };
             let sums = sums.as_ref().map(|s| f.locate(s, &indices)).transpose()?;
-            let step = f.dim(&args.w.stride_from_end(1))?;
-            let skip = f.b.ins().imul(channel, step);
-            let at = Unit { w: f.b.ins().iadd(at.w, skip), ..at };
 
+            // Channels of this unit that exist: all four but in the last units.
             let left = f.b.ins().isub(channels, channel);
-            let is_full = f.b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, left, CHANNELS as i64);
+            let left = f.b.ins().iadd(left, channel_stride);
+            let left = f.b.ins().iadd_imm_s(left, -1);
+            let count = f.b.ins().udiv(left, channel_stride);
+            let is_full = f.b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, count, CHANNELS as i64);
             let is_full = f.b.ins().uextend(types::I64, is_full);
-            let zero = f.int(0);
-            let one = f.int(1);
-            f.for_range(zero, is_full, 1, |f, _| {
-                f.dot_rows(args, tiles, &at, sums, tokens, digits, scratch, CHANNELS)
-            })?;
+            let (zero, one) = (f.int(0), f.int(1));
+            f.for_range(zero, is_full, 1, |f, _| f.dot_rows(args, tiles, &at, sums, tokens, scratch, CHANNELS))?;
             let partial = f.b.ins().isub(one, is_full);
-            let partial = f.b.ins().imul(partial, left);
+            let partial = f.b.ins().imul(partial, count);
             f.for_range(zero, partial, 1, |f, v| {
-                let skip = f.b.ins().imul(v, step);
-                let at = Unit { w: f.b.ins().iadd(at.w, skip), channel: f.b.ins().iadd(at.channel, v), ..at };
-                f.dot_rows(args, tiles, &at, sums, tokens, digits, scratch, 1)
+                let skip = f.b.ins().imul(v, w_stride);
+                let w = f.b.ins().iadd(at.w, skip);
+                let skip = f.b.ins().imul(v, channel_stride);
+                let channel = f.b.ins().iadd(at.channel, skip);
+                f.dot_rows(args, tiles, &Unit { w, channel, ..at }, sums, tokens, scratch, 1)
             })
         })
     }
@@ -96,10 +102,10 @@ impl Frame<'_> {
         at: &Unit,
         sums: Option<Value>,
         tokens: Value,
-        digits: i64,
         scratch: Value,
         channels: usize,
     ) -> Emit<()> {
+        let digits = args.weights.map_or(1, <[i64]>::len) as i64;
         let row_stride = self.dim(&args.x.stride_from_end(1))?;
         // Digit rows of a token lie a whole stack apart; plain rows are neighbours.
         let set_stride = if digits > 1 { self.b.ins().imul(row_stride, tokens) } else { row_stride };
@@ -132,7 +138,7 @@ impl Frame<'_> {
                 }
                 let skip = f.b.ins().imul(token, row_stride);
                 let x = f.b.ins().iadd(at.x, skip);
-                f.call_over_k(args, tile, at.w, x, set_stride, scratch)?;
+                f.call_over_k(args, tile, at, x, set_stride, scratch)?;
                 f.store_products(args, at, token, rows, channels, scratch)
             })?;
         }
@@ -144,13 +150,13 @@ impl Frame<'_> {
         &mut self,
         args: &DotArgs<'_>,
         tile: FuncRef,
-        w: Value,
+        at: &Unit,
         x: Value,
         x_stride: Value,
         c: Value,
     ) -> Emit<()> {
         let k = self.dim(&args.x.size_from_end(0))?;
-        let w_stride = self.dim(&args.w.stride_from_end(1))?;
+        let (w, w_stride) = (at.w, at.w_stride);
         if args.x.size_from_end(0).as_constant().is_some_and(|k| k <= MAX_K) {
             self.b.ins().call(tile, &[w, w_stride, x, x_stride, k, c]);
             return Ok(());
@@ -184,13 +190,16 @@ impl Frame<'_> {
             let elements = self.b.ins().imul(row, row_stride);
             let elements = self.b.ins().iadd(elements, at.channel);
             let offset = self.b.ins().imul_imm_s(elements, bytes);
-            let target = self.b.ins().iadd(at.out, offset);
+            let mut target = self.b.ins().iadd(at.out, offset);
+            let step = self.b.ins().imul_imm_s(at.channel_stride, bytes);
             for v in 0..channels {
+                if v > 0 {
+                    target = self.b.ins().iadd(target, step);
+                }
                 let load = |f: &mut Self, digit: usize| {
                     let offset = ((set * digits + digit) * channels + v) * 8;
                     f.b.ins().load(types::I64, Frame::flags(), c, offset as i32)
                 };
-                let offset = (v as i64 * bytes) as i32;
                 match args.weights {
                     Some(weights) => {
                         let mut sum = self.int(0);
@@ -200,11 +209,11 @@ impl Frame<'_> {
                             sum = self.b.ins().iadd(sum, term);
                         }
                         let rounded = self.b.ins().fcvt_from_sint(types::F32, sum);
-                        self.b.ins().store(Frame::flags(), rounded, target, offset);
+                        self.b.ins().store(Frame::flags(), rounded, target, 0);
                     }
                     None => {
                         let product = load(self, 0);
-                        self.b.ins().store(Frame::flags(), product, target, offset);
+                        self.b.ins().store(Frame::flags(), product, target, 0);
                     }
                 }
             }

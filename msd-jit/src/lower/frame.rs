@@ -10,7 +10,7 @@ use cranelift_frontend::FunctionBuilder;
 use msd_ir::diag::Diagnostic;
 use msd_ir::dim::Dim;
 
-use crate::isa::{DotForm, internal};
+use crate::isa::internal;
 use crate::schedule::{Memory, View};
 
 /// Number of arguments of a stage function.
@@ -19,7 +19,6 @@ pub(crate) const STAGE_ARGUMENTS: usize = 4;
 /// Emission of one function.
 pub(crate) struct Frame<'a> {
     pub(crate) b: FunctionBuilder<'a>,
-    pub(crate) dot: DotForm,
     memories: &'a [Memory],
     used: &'a mut Vec<Dim>,
     table: Value,
@@ -35,24 +34,18 @@ impl<'a> Frame<'a> {
     /// Opens the entry block of a stage function.
     ///
     /// `used` collects the sizes that are not constants; their values are the sizes table.
-    pub(crate) fn open(
-        mut b: FunctionBuilder<'a>,
-        dot: DotForm,
-        memories: &'a [Memory],
-        used: &'a mut Vec<Dim>,
-    ) -> Self {
+    pub(crate) fn open(mut b: FunctionBuilder<'a>, memories: &'a [Memory], used: &'a mut Vec<Dim>) -> Self {
         let entry = b.create_block();
         b.append_block_params_for_function_params(entry);
         b.switch_to_block(entry);
         b.seal_block(entry);
         let [table, sizes, begin, end] = [0, 1, 2, 3].map(|i| b.block_params(entry)[i]);
-        Frame { b, dot, memories, used, table, sizes, begin, end }
+        Frame { b, memories, used, table, sizes, begin, end }
     }
 
     /// Opens a leaf function of integer arguments, such as a tile: no memories, no range.
     pub(crate) fn open_leaf(
         mut b: FunctionBuilder<'a>,
-        dot: DotForm,
         used: &'a mut Vec<Dim>,
         arguments: usize,
     ) -> (Self, Vec<Value>) {
@@ -62,7 +55,7 @@ impl<'a> Frame<'a> {
         b.seal_block(entry);
         let values = b.block_params(entry)[..arguments].to_vec();
         let none = values[0];
-        (Frame { b, dot, memories: &[], used, table: none, sizes: none, begin: none, end: none }, values)
+        (Frame { b, memories: &[], used, table: none, sizes: none, begin: none, end: none }, values)
     }
 
     /// Ends the function.

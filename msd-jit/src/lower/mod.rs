@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use cranelift_codegen::ir::{FuncRef, Function};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_module::{FuncId, Module};
+use cranelift_module::FuncId;
 use msd_ir::diag::Diagnostic;
 use msd_ir::dim::Dim;
 
@@ -66,7 +66,7 @@ impl Lowering<'_> {
         let mut body = self.code.body(id, STAGE_ARGUMENTS);
         let tiles = self.tiles_of(work, &mut body)?;
         let b = FunctionBuilder::new(&mut body, &mut self.context);
-        let mut f = Frame::open(b, self.isa.dot, &program.memories, &mut self.sizes);
+        let mut f = Frame::open(b, &program.memories, &mut self.sizes);
         match (work, tiles) {
             (Work::Map { region, out }, _) => {
                 let is_result = matches!(program.memories[out.memory].kind, MemoryKind::Output { .. });
@@ -75,8 +75,8 @@ impl Lowering<'_> {
             (Work::Row { op, region, out }, _) => f.emit_row(*op, region, out)?,
             (Work::Decompose { scheme, x, digits, scale }, _) => f.emit_decompose(*scheme, x, digits, scale)?,
             (Work::Panels { b, out }, _) => f.emit_panels(b, out)?,
-            (Work::Dot { x, w, sums, form, weights, out }, Tiles::Rows(tiles)) => {
-                let args = DotArgs { x, w, sums: sums.as_ref(), form: *form, weights: *weights, out };
+            (Work::Dot { x, w, sums, weights, out, .. }, Tiles::Rows(tiles)) => {
+                let args = DotArgs { x, w, sums: sums.as_ref(), weights: *weights, out };
                 f.emit_dot(&args, &tiles)?;
             }
             (Work::MatMul { a, panels, out }, Tiles::Panels(tiles)) => f.emit_matmul(a, panels, out, tiles)?,
@@ -115,7 +115,7 @@ impl Lowering<'_> {
                 let id = self.code.declare(&name, TILE_ARGUMENTS)?;
                 let mut body = self.code.body(id, TILE_ARGUMENTS);
                 let b = FunctionBuilder::new(&mut body, &mut self.context);
-                emit_row_tile(b, self.isa.dot, tile, channels, self.isa.target.frontend_config())?;
+                emit_row_tile(b, tile, channels, self.isa.target.frontend_config())?;
                 self.code.define(&name, id, body)?;
                 self.row_tiles.insert((tile, channels), id);
                 id
@@ -139,7 +139,7 @@ impl Lowering<'_> {
                 let id = self.code.declare(&name, TILE_ARGUMENTS)?;
                 let mut body = self.code.body(id, TILE_ARGUMENTS);
                 let b = FunctionBuilder::new(&mut body, &mut self.context);
-                emit_panel_tile(b, self.isa.dot, tile, self.isa.target.frontend_config())?;
+                emit_panel_tile(b, tile, self.isa.target.frontend_config())?;
                 self.code.define(&name, id, body)?;
                 self.panel_tiles.insert(tile, id);
                 id

@@ -145,7 +145,6 @@ pub(crate) struct Region {
     pub(crate) leaves: Vec<View>,
     pub(crate) steps: Vec<Step>,
     pub(crate) root: Source,
-    pub(crate) dtype: DType,
 }
 
 /// What a reduction does with a row.
@@ -390,7 +389,6 @@ impl Scheduler<'_> {
             leaves: vec![view.clone()],
             steps: Vec::new(),
             root: Source::Leaf(0),
-            dtype: view.dtype,
         };
         self.push_map(region, out)
     }
@@ -422,7 +420,6 @@ impl Scheduler<'_> {
             leaves: Vec::new(),
             steps: Vec::new(),
             root: Source::Const(0),
-            dtype: kernel.tensor_ty(value).dtype,
         };
         let root_is_step = kernel.node(value).op.class() == Class::Elementwise && self.views[value.node][0].is_none();
         // Nodes of the region, found from the root backwards; operands stand before users.

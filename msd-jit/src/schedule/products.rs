@@ -58,7 +58,7 @@ impl Scheduler<'_> {
 
         let out = self.buffer(DType::F32, shape)?;
         let window = View::dense(out.memory, DType::F32, split.clone()).ok_or_else(too_complex)?;
-        self.push_map(Region { shape: split, leaves, steps, root, dtype: DType::F32 }, window)?;
+        self.push_map(Region { shape: split, leaves, steps, root }, window)?;
         self.set(value, out);
         Ok(())
     }
@@ -118,7 +118,6 @@ impl Scheduler<'_> {
             leaves: Vec::new(),
             steps: Vec::new(),
             root: Source::Const(0),
-            dtype: DType::F32,
         };
         let mut sum = None;
         for (digit, weight) in weights.iter().enumerate() {
@@ -171,7 +170,6 @@ impl Scheduler<'_> {
             leaves: vec![x.clone()],
             steps: Vec::new(),
             root: Source::Leaf(0),
-            dtype: x.dtype,
         };
         let (outer, cost) = (product(&x.shape[..x.shape.len() - 1])?, product(&x.shape)?);
         let mut shape = x.shape.clone();
