@@ -9,6 +9,7 @@ mod lower;
 mod micro;
 mod module;
 mod pack;
+mod placement;
 pub mod pool;
 pub mod probe;
 mod schedule;

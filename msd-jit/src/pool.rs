@@ -4,12 +4,12 @@
 //!
 //! # How a run goes
 //!
-//! The caller publishes a job by one store to [`Shared::state`]; workers that see it enter by a
+//! The caller publishes a job by one store to `Shared::state`; workers that see it enter by a
 //! compare-and-swap, work and leave; the caller works too, then closes the job and waits only for
 //! those who entered. So a worker the system has not scheduled yet costs nothing, and the fast
-//! path takes no lock that another thread holds. Idle workers spin for [`SPINS`] iterations, then
-//! park; a pool with more threads than the machine has never spins, as that would only keep the
-//! thread that is waited for off its core.
+//! path takes no lock that another thread holds. Who waits spins first and sleeps later; a pool with
+//! more threads than the process has processors sleeps at once. A worker that wakes on the processor
+//! of another thread of the pool moves away, see `placement.rs`.
 //!
 //! # What it costs
 //!
@@ -18,10 +18,10 @@
 //!
 //! | run | workers spinning | workers parked |
 //! |---|---|---|
-//! | 2 threads, a task each | 0.17, 0.21 | 16, 100 (the machine's time to wake a sleeping core) |
-//! | 2 threads, 16 tasks | 0.14, 0.39 | 1.5, 2.6 (the caller does not wait for the sleeper) |
-//! | 8 threads, a task each | | 16, 36 |
-//! | 8 threads, 16 tasks | | 0.14, 0.14 |
+//! | 2 threads, a task each | 0.2, 0.25 | 14, 54 (waking the processor and moving the worker there) |
+//! | 2 threads, 16 tasks | 0.15, 0.35 | 18, 23 (lets a worker queued behind the caller go first) |
+//! | 8 threads, a task each | | 14, 36 |
+//! | 8 threads, 16 tasks | | 0.15, 0.5 |
 
 use std::any::Any;
 use std::cell::Cell;
@@ -31,12 +31,30 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use crate::placement::Placement;
+
 /// More threads than this are never started.
 pub const MAX_THREADS: usize = 256;
 
-/// Iterations an idle thread spins before it parks: some tens of microseconds (46 on Zen 5), which
-/// spans the gap between two kernels of one model but not the wait for the next request.
-const SPINS: usize = 2000;
+/// How often a waiting thread looks again before it sleeps.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// A worker without a job.
+    worker: usize,
+    /// The caller, its own tasks done, for the others to finish theirs.
+    caller: usize,
+}
+
+/// Some 50 microseconds on Zen 5 for a worker, which spans the gap between two kernels of one
+/// model but not the wait for the next request; for the caller 5 ms, in which the end is near.
+const PATIENT: Patience = Patience { worker: 2000, caller: 200_000 };
+
+/// With more threads than processors whoever spins keeps the thread that is waited for from running.
+const CROWDED: Patience = Patience { worker: 0, caller: 0 };
+
+/// Every so many looks the processor is offered to another thread, as the one that is waited for
+/// may be queued behind us. Between offers lie some 2 microseconds.
+const LOOKS_PER_YIELD: usize = 100;
 
 thread_local! {
     /// Whether this thread is inside a run that holds its pool: always on workers, on a caller
@@ -61,7 +79,7 @@ impl Pool {
     pub fn new(threads: usize) -> Pool {
         let threads = threads.clamp(1, MAX_THREADS);
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let shared = Arc::new(Shared::new(threads - 1, if threads > cores { 0 } else { SPINS }));
+        let shared = Arc::new(Shared::new(threads, threads > cores));
         let mut workers = Vec::with_capacity(threads - 1);
         for index in 0..threads - 1 {
             let shared = Arc::clone(&shared);
@@ -113,12 +131,19 @@ impl Pool {
     fn run_shared(&self, job: &Job<'_>) {
         let shared = &*self.shared;
         shared.open(job);
-        // Someone must wake for each thread's own task; otherwise no more than can run at once.
-        let helpers = if job.is_static { job.tasks } else { job.tasks.min(self.cores) } - 1;
-        for (worker, parked) in self.workers.iter().zip(&shared.parked).take(helpers) {
-            if parked.0.load(Ordering::SeqCst) {
-                worker.thread().unpark();
+        // Each thread must wake for a task of its own; otherwise no more than can run at once.
+        let wanted = if job.is_static { job.tasks } else { job.tasks.min(self.cores) };
+        let helpers = self.workers.len().min(wanted - 1);
+        let is_asleep = |index: usize| shared.parked[index].0.load(Ordering::SeqCst);
+        if (0..helpers).any(is_asleep) {
+            if let Some(placement) = &shared.placement {
+                placement.note(0);
             }
+            for index in (0..helpers).filter(|&index| is_asleep(index)) {
+                self.workers[index].thread().unpark();
+            }
+            // A worker that woke on this processor would otherwise sit out our own tasks.
+            thread::yield_now();
         }
         shared.take_part(job, 0);
         let entered = if job.is_static { self.workers.len() } else { shared.close() };
@@ -211,21 +236,24 @@ struct Shared {
     awaited: AtomicUsize,
     gate: Mutex<()>,
     all_left: Condvar,
-    spins: usize,
+    patience: Patience,
+    /// None in a crowd, where threads must share processors.
+    placement: Option<Placement>,
 }
 
 impl Shared {
-    fn new(workers: usize, spins: usize) -> Shared {
+    fn new(threads: usize, is_crowded: bool) -> Shared {
         Shared {
             state: Line::default(),
             next: Line::default(),
             left: Line::default(),
             job: AtomicPtr::new(ptr::null_mut()),
-            parked: (0..workers).map(|_| Line::default()).collect(),
+            parked: (1..threads).map(|_| Line::default()).collect(),
             awaited: AtomicUsize::new(0),
             gate: Mutex::new(()),
             all_left: Condvar::new(),
-            spins,
+            patience: if is_crowded { CROWDED } else { PATIENT },
+            placement: (!is_crowded).then(|| Placement::new(threads)),
         }
     }
 
@@ -260,11 +288,11 @@ impl Shared {
 
     /// The caller's wait for `entered` workers to have left.
     fn wait_until_left(&self, entered: usize) {
-        for _ in 0..=self.spins {
+        for look in 0..=self.patience.caller {
             if self.left.0.load(Ordering::Acquire) == entered {
                 return;
             }
-            std::hint::spin_loop();
+            pause(look);
         }
         let mut gate = lock(&self.gate);
         self.awaited.store(entered, Ordering::SeqCst);
@@ -309,12 +337,12 @@ impl Shared {
     fn next_job(&self, index: usize, done: u64) -> Option<u64> {
         let news = |state: u64| state == STOP || (state & OPEN != 0 && state >> NUMBER_SHIFT != done);
         let found = |state: u64| (state != STOP).then_some(state);
-        for _ in 0..self.spins {
+        for look in 0..self.patience.worker {
             let state = self.state.0.load(Ordering::Relaxed);
             if news(state) {
                 return found(state);
             }
-            std::hint::spin_loop();
+            pause(look);
         }
         let parked = &self.parked[index].0;
         parked.store(true, Ordering::SeqCst);
@@ -322,11 +350,23 @@ impl Shared {
             let state = self.state.0.load(Ordering::SeqCst);
             if news(state) {
                 parked.store(false, Ordering::Relaxed);
+                if let Some(placement) = &self.placement {
+                    placement.settle(index + 1);
+                }
                 return found(state);
             }
             // Returns at once if the wake-up came since; may also return for no reason.
             thread::park();
         }
+    }
+}
+
+/// Between look number `look` and the next.
+fn pause(look: usize) {
+    if look % LOOKS_PER_YIELD == LOOKS_PER_YIELD - 1 {
+        thread::yield_now();
+    } else {
+        std::hint::spin_loop();
     }
 }
 
