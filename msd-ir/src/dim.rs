@@ -278,12 +278,16 @@ pub fn exact_quotient(a: &Dim, b: &Dim, sizes: &Sizes) -> Result<u64, DimError> 
     Ok(x / y)
 }
 
-fn reduce(n: i64, d: i64) -> (i64, i64) {
+fn gcd(n: i64, d: i64) -> i64 {
     let (mut a, mut b) = (n.unsigned_abs(), d.unsigned_abs());
     while b != 0 {
         (a, b) = (b, a % b);
     }
-    let g = i64::try_from(a.max(1)).unwrap_or(1);
+    i64::try_from(a.max(1)).unwrap_or(1)
+}
+
+fn reduce(n: i64, d: i64) -> (i64, i64) {
+    let g = gcd(n, d);
     if d < 0 { (-(n / g), -(d / g)) } else { (n / g, d / g) }
 }
 
@@ -295,35 +299,49 @@ impl fmt::Display for Dim {
         // Text has no unary minus over dimensions, so a positive term leads where there is one.
         let mut terms: Vec<&Term> = self.terms.iter().collect();
         terms.sort_by_key(|t| (t.numerator < 0, t.factors.is_empty()));
-        for (i, t) in terms.iter().enumerate() {
-            match (i, t.numerator < 0) {
-                (0, false) => {}
-                (0, true) => f.write_str("0 - ")?,
-                (_, false) => f.write_str(" + ")?,
-                (_, true) => f.write_str(" - ")?,
-            }
-            let n = t.numerator.unsigned_abs();
-            let mut first = true;
-            if n != 1 || t.factors.is_empty() {
-                write!(f, "{n}")?;
-                first = false;
-            }
-            for factor in &t.factors {
-                if !first {
-                    f.write_str("*")?;
+        // One quotient over the whole sum: `(K + M)/2` asks less than `K/2 + M/2`.
+        let common = terms.iter().try_fold(1i64, |d, t| (d / gcd(d, t.denominator)).checked_mul(t.denominator));
+        let scaled = |t: &Term| common.and_then(|c| t.numerator.checked_mul(c / t.denominator));
+        match common {
+            Some(common) if common > 1 && terms.len() > 1 && terms.iter().all(|t| scaled(t).is_some()) => {
+                f.write_str("(")?;
+                for (i, t) in terms.iter().enumerate() {
+                    write_term(f, t, scaled(t).unwrap_or(t.numerator), 1, i == 0)?;
                 }
-                first = false;
-                match factor {
-                    Factor::Name(name) => f.write_str(name)?,
-                    Factor::Quotient(q) => write!(f, "(({})/({}))", q.0, q.1)?,
-                }
+                write!(f, ")/{common}")
             }
-            if t.denominator != 1 {
-                write!(f, "/{}", t.denominator)?;
-            }
+            _ => terms.iter().enumerate().try_for_each(|(i, t)| write_term(f, t, t.numerator, t.denominator, i == 0)),
         }
-        Ok(())
     }
+}
+
+fn write_term(f: &mut fmt::Formatter<'_>, t: &Term, numerator: i64, denominator: i64, leads: bool) -> fmt::Result {
+    match (leads, numerator < 0) {
+        (true, false) => {}
+        (true, true) => f.write_str("0 - ")?,
+        (false, false) => f.write_str(" + ")?,
+        (false, true) => f.write_str(" - ")?,
+    }
+    let n = numerator.unsigned_abs();
+    let mut first = true;
+    if n != 1 || t.factors.is_empty() {
+        write!(f, "{n}")?;
+        first = false;
+    }
+    for factor in &t.factors {
+        if !first {
+            f.write_str("*")?;
+        }
+        first = false;
+        match factor {
+            Factor::Name(name) => f.write_str(name)?,
+            Factor::Quotient(q) => write!(f, "(({})/({}))", q.0, q.1)?,
+        }
+    }
+    if denominator != 1 {
+        write!(f, "/{denominator}")?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for DimError {
@@ -357,6 +375,8 @@ mod tests {
         assert_eq!(k.sub(&k).unwrap().as_constant(), Some(0));
         assert_eq!(k.constant_ratio(&q), Some(128));
         assert_eq!(q.to_string(), "K/128");
+        let half = k.add(&Dim::name("M")).unwrap().div(&Dim::constant(2)).unwrap();
+        assert_eq!(half.to_string(), "(K + M)/2");
     }
 
     #[test]

@@ -104,17 +104,23 @@ impl Tensor {
         (matches && in_range && element_count(&shape) == Some(data.len())).then_some(Tensor { dtype, shape, data })
     }
 
-    /// All zeros (code 0 for the small floats).
+    /// All zeros (code 0 for the small floats); `None` if the memory cannot be had.
     pub fn zeros(dtype: DType, shape: Vec<usize>) -> Option<Tensor> {
+        fn zeros<T: Clone + Default>(n: usize) -> Option<Vec<T>> {
+            let mut values = Vec::new();
+            values.try_reserve_exact(n).ok()?;
+            values.resize(n, T::default());
+            Some(values)
+        }
         let n = element_count(&shape)?;
         let data = match dtype {
-            DType::F32 => Data::F32(vec![0.0; n]),
-            DType::F64 => Data::F64(vec![0.0; n]),
-            DType::F16 | DType::BF16 => Data::U16(vec![0; n]),
-            DType::I32 => Data::I32(vec![0; n]),
-            DType::I64 => Data::I64(vec![0; n]),
-            DType::I8 | DType::I4 => Data::I8(vec![0; n]),
-            _ => Data::U8(vec![0; n]),
+            DType::F32 => Data::F32(zeros(n)?),
+            DType::F64 => Data::F64(zeros(n)?),
+            DType::F16 | DType::BF16 => Data::U16(zeros(n)?),
+            DType::I32 => Data::I32(zeros(n)?),
+            DType::I64 => Data::I64(zeros(n)?),
+            DType::I8 | DType::I4 => Data::I8(zeros(n)?),
+            _ => Data::U8(zeros(n)?),
         };
         Some(Tensor { dtype, shape, data })
     }

@@ -1,6 +1,8 @@
 //! Compiled kernels: the handle that owns its code, what it is called with, and the loop that
 //! runs its stages over a thread pool.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use cranelift_module::FuncId;
 use msd_ir::diag::{Code as Fault, Diagnostic};
 use msd_ir::dim::Sizes;
@@ -28,13 +30,19 @@ pub struct CompiledKernel {
     sizes: Vec<msd_ir::dim::Dim>,
     program: Program,
     kernel: Kernel,
+    /// Unique in this process; packed weights remember it.
+    id: u64,
     fixed: Sizes,
     listing: Option<Listing>,
 }
 
 /// Weights of one parameter in the layouts a kernel reads. Shared freely between threads.
 pub struct Packed {
+    /// Identity of the kernel whose layouts these are.
+    kernel: u64,
     param: usize,
+    /// Shape of the codes, which the packed sizes follow from.
+    shape: Vec<usize>,
     memories: Vec<(usize, Aligned)>,
 }
 
@@ -57,18 +65,15 @@ pub fn compile(kernel: &Kernel, fixed: &Sizes, isa: &Isa, listing: bool) -> Resu
     let mut code = CodeBuilder::new(isa, listing)?;
     let Lowered { stages, sizes } = lower(isa, &mut code, &program)?;
     let (code, listing) = code.finish()?;
-    Ok(CompiledKernel { code, stages, sizes, program, kernel: kernel.clone(), fixed: fixed.clone(), listing })
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    Ok(CompiledKernel { code, stages, sizes, program, kernel: kernel.clone(), id, fixed: fixed.clone(), listing })
 }
 
 impl CompiledKernel {
     /// The kernel this was compiled from.
     pub fn kernel(&self) -> &Kernel {
         &self.kernel
-    }
-
-    /// Names of the stages in order, for listings and profiles.
-    pub fn stage_count(&self) -> usize {
-        self.stages.len()
     }
 
     /// Cranelift IR of every function, if a listing was asked for.
@@ -100,7 +105,7 @@ impl CompiledKernel {
                 memories.push((index, pack(&input.tensor, source, layout, sizes)?));
             }
         }
-        Ok(Packed { param, memories })
+        Ok(Packed { kernel: self.id, param, shape: input.tensor.shape().to_vec(), memories })
     }
 
     fn bind(&self, inputs: &[Input], given: &Sizes) -> Result<Sizes, Diagnostic> {
@@ -127,6 +132,13 @@ impl CompiledKernel {
             let shape: Result<Vec<usize>, _> = shape.iter().map(|d| d.eval(&sizes).map(|n| n as usize)).collect();
             let tensor = Tensor::zeros(*dtype, shape.map_err(internal)?);
             outputs.push(tensor.ok_or_else(|| Diagnostic::new(Fault::TooLarge, "a result is too large"))?);
+        }
+        for p in packed {
+            // Checked before any address is taken: tiles read as far as the kernel's sizes say.
+            if p.kernel != self.id || inputs.get(p.param).is_none_or(|i| i.tensor.shape() != p.shape) {
+                return Err(Diagnostic::new(Fault::InputShape, "weights packed for another kernel or shape")
+                    .help("pack them with the kernel that uses them"));
+            }
         }
         let mut own = Vec::new();
         for (param, input) in inputs.iter().enumerate() {

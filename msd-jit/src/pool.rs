@@ -13,8 +13,7 @@
 //!
 //! # What it costs
 //!
-//! Measured on a two-core Zen 5 virtual machine with empty tasks, best and median in microseconds
-//! (`cargo test --release -p msd-jit --test pool dispatch -- --ignored --nocapture`):
+//! Measured on a two-core Zen 5 virtual machine with empty tasks, best and median in microseconds:
 //!
 //! | run | workers spinning | workers parked |
 //! |---|---|---|

@@ -263,30 +263,3 @@ fn pool_is_send_and_sync() {
     fn check<T: Send + Sync>() {}
     check::<Pool>();
 }
-
-/// Not a test of speed: prints the figures quoted in the module's documentation.
-#[test]
-#[ignore = "a measurement"]
-fn dispatch_latency() {
-    let report = |name: &str, pool: &Pool, tasks: usize, pause: Duration| {
-        let rounds = if pause.is_zero() { 20_000 } else { 300 };
-        let mut times: Vec<Duration> = (0..rounds)
-            .map(|_| {
-                thread::sleep(pause);
-                let start = Instant::now();
-                pool.run(tasks, &|_| {});
-                start.elapsed()
-            })
-            .collect();
-        times.sort_unstable();
-        println!("{name}: best {:?}, median {:?}", times[0], times[rounds / 2]);
-    };
-    let (none, long) = (Duration::ZERO, Duration::from_millis(2));
-    let (two, eight) = (Pool::new(2), Pool::new(8));
-    report("2 threads, spinning, one task each", &two, 2, none);
-    report("2 threads, spinning, 16 tasks", &two, 16, none);
-    report("2 threads, parked, one task each", &two, 2, long);
-    report("2 threads, parked, 16 tasks", &two, 16, long);
-    report("8 threads, one task each", &eight, 8, none);
-    report("8 threads, 16 tasks", &eight, 16, none);
-}

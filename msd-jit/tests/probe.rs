@@ -36,26 +36,3 @@ fn features_are_distinct() {
     #[cfg(target_arch = "x86_64")]
     assert_eq!(names.contains(&"avx2"), std::arch::is_x86_feature_detected!("avx2"));
 }
-
-/// Not a test of speed: prints what this machine does.
-#[test]
-#[ignore = "a measurement"]
-fn print_limits() {
-    println!("{}: {}", cpu_name(), features().join(" "));
-    for threads in [1, 2] {
-        let probe = Probe::new(threads);
-        let median = |sample: &dyn Fn() -> f64| {
-            let mut samples: Vec<f64> = (0..15).map(|_| sample()).collect();
-            samples.sort_by(f64::total_cmp);
-            (samples[7], samples[14])
-        };
-        for streams in STREAMS {
-            let (median, best) = median(&|| probe.read_streams_gbs(streams));
-            println!("{threads} threads, {streams} streams: median {median:.1}, best {best:.1} GB/s");
-        }
-        let (median_int8, best) = median(&|| probe.int8_gmacs());
-        println!("{threads} threads, {}: median {median_int8:.1}, best {best:.1} GMAC/s", probe.int8_instruction());
-        let (median_f32, best) = median(&|| probe.f32_gmacs());
-        println!("{threads} threads, {}: median {median_f32:.1}, best {best:.1} GMAC/s", probe.f32_instruction());
-    }
-}

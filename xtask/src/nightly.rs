@@ -88,7 +88,7 @@ fn properties(root: &Path) -> Outcome {
     let cases = std::env::var("PROPTEST_CASES").unwrap_or_else(|_| CASES.to_string());
     println!("PROPTEST_CASES={cases}");
     let mut test = cargo(root);
-    test.args(["test", "--workspace", "--release"]).env("PROPTEST_CASES", cases);
+    test.args(["test", "--workspace", "--release"]).env("PROPTEST_CASES", cases).env("MSD_EXHAUSTIVE", "1");
     finish(test)
 }
 

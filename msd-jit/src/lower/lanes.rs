@@ -34,6 +34,7 @@ pub(crate) enum Access {
     Strided(Value),
 }
 
+#[expect(clippy::wrong_self_convention, reason = "emitting a conversion appends to the function under construction")]
 impl Frame<'_> {
     pub(crate) fn cast_bits(&mut self, to: Type, value: Value) -> Value {
         if self.b.func.dfg.value_type(value) == to {

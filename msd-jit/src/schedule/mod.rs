@@ -384,12 +384,8 @@ impl Scheduler<'_> {
     }
 
     fn copy_into(&mut self, view: &View, out: View) -> Result<(), Diagnostic> {
-        let region = Region {
-            shape: out.shape.clone(),
-            leaves: vec![view.clone()],
-            steps: Vec::new(),
-            root: Source::Leaf(0),
-        };
+        let region =
+            Region { shape: out.shape.clone(), leaves: vec![view.clone()], steps: Vec::new(), root: Source::Leaf(0) };
         self.push_map(region, out)
     }
 
@@ -415,12 +411,7 @@ impl Scheduler<'_> {
     fn region(&mut self, value: Value) -> Result<Region, Diagnostic> {
         let kernel = self.kernel;
         let shape = self.shape(value);
-        let mut region = Region {
-            shape: shape.clone(),
-            leaves: Vec::new(),
-            steps: Vec::new(),
-            root: Source::Const(0),
-        };
+        let mut region = Region { shape: shape.clone(), leaves: Vec::new(), steps: Vec::new(), root: Source::Const(0) };
         let root_is_step = kernel.node(value).op.class() == Class::Elementwise && self.views[value.node][0].is_none();
         // Nodes of the region, found from the root backwards; operands stand before users.
         let mut inside = vec![false; kernel.nodes.len()];

@@ -113,12 +113,8 @@ impl Scheduler<'_> {
         }
         let products = self.view(operand)?;
         let rows = out.size_from_end(1);
-        let mut region = Region {
-            shape: out.shape.clone(),
-            leaves: Vec::new(),
-            steps: Vec::new(),
-            root: Source::Const(0),
-        };
+        let mut region =
+            Region { shape: out.shape.clone(), leaves: Vec::new(), steps: Vec::new(), root: Source::Const(0) };
         let mut sum = None;
         for (digit, weight) in weights.iter().enumerate() {
             let at = Dim::constant(digit as u64).mul(&rows).and_then(|r| r.mul(&products.stride_from_end(1)));
@@ -165,12 +161,8 @@ impl Scheduler<'_> {
 
     /// `[.., R, 1]` sums of integer rows.
     fn row_sums(&mut self, x: &View) -> Result<View, Diagnostic> {
-        let region = Region {
-            shape: x.shape.clone(),
-            leaves: vec![x.clone()],
-            steps: Vec::new(),
-            root: Source::Leaf(0),
-        };
+        let region =
+            Region { shape: x.shape.clone(), leaves: vec![x.clone()], steps: Vec::new(), root: Source::Leaf(0) };
         let (outer, cost) = (product(&x.shape[..x.shape.len() - 1])?, product(&x.shape)?);
         let mut shape = x.shape.clone();
         if let Some(last) = shape.last_mut() {
