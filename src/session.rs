@@ -9,10 +9,10 @@ use msd_ir::dim::Sizes;
 use msd_ir::eval::{evaluate, evaluate_f64};
 use msd_ir::graph::{Kernel, Lowering};
 use msd_ir::input::Input;
-use msd_ir::plan::{Plan, Request, plan};
-use msd_ir::rewrite::{Event, rewrite, rules};
+use msd_ir::pass::{self, Lowered, Observer, Pass};
+use msd_ir::plan::{Plan, Request};
+use msd_ir::rewrite::Event;
 use msd_ir::tensor::Tensor;
-use msd_ir::verify::verify;
 use msd_jit::isa::{Isa, Level};
 use msd_jit::kernel::{CompiledKernel, Packed, Workspace, compile};
 use msd_jit::pool::Pool;
@@ -145,25 +145,9 @@ impl Rewritten {
     /// # Errors
     /// If a tolerance cannot be met.
     pub fn new(source: &Kernel, sizes: &Sizes, options: &Options) -> Result<Rewritten, Diagnostic> {
-        let mut passes = Vec::new();
-        let mut events = Vec::new();
-        let mut kernel = source.clone();
-        let mut plan_made = Plan::default();
-        for (pass, rules) in PASSES {
-            let start = Instant::now();
-            if *pass == "lower" {
-                plan_made = plan(&kernel, sizes, &options.request)?;
-            }
-            let (next, new_events) = rewrite(&kernel, rules, &plan_made.choices())?;
-            if cfg!(debug_assertions) {
-                verify(&next)?;
-            }
-            let changed = !next.same_graph(&kernel);
-            events.extend(new_events);
-            passes.push(PassEvent { pass, kernel: next.clone(), changed, elapsed: start.elapsed() });
-            kernel = next;
-        }
-        Ok(Rewritten { source: source.clone(), kernel, plan: plan_made, events, passes, sizes: sizes.clone() })
+        let mut watch = Watch { start: Instant::now(), passes: Vec::new() };
+        let Lowered { kernel, plan, events } = pass::run(source, sizes, &options.request, &mut watch)?;
+        Ok(Rewritten { source: source.clone(), kernel, plan, events, passes: watch.passes, sizes: sizes.clone() })
     }
 
     /// Compiles for the host, specialised to the sizes of the plan.
@@ -212,8 +196,22 @@ impl Rewritten {
     }
 }
 
-/// The pass table: names and rules. `lower` plans first, on the canonical graph.
-const PASSES: &[(&str, &[msd_ir::rewrite::Rule])] = &[("canonical", rules::CANONICAL), ("lower", rules::LOWERING)];
+/// Times the passes and keeps what each made.
+struct Watch {
+    start: Instant,
+    passes: Vec<PassEvent>,
+}
+
+impl Observer for Watch {
+    fn before(&mut self, _: &'static Pass) {
+        self.start = Instant::now();
+    }
+
+    fn after(&mut self, pass: &'static Pass, kernel: &Kernel, changed: bool) {
+        let elapsed = self.start.elapsed();
+        self.passes.push(PassEvent { pass: pass.name, kernel: kernel.clone(), changed, elapsed });
+    }
+}
 
 /// A kernel in machine code with its thread pool and scratch memory.
 pub struct Compiled {

@@ -19,7 +19,7 @@ use crate::raw::{Bytes, Order, Origin, RawTensor, Stored};
 ///
 /// | declared | stored |
 /// |---|---|
-/// | `f32`, `f16`, `bf16` | float32, float16, bfloat16 (npy: `V2`, for `bf16` only), rounded to nearest even where narrower |
+/// | `f32`, `f16`, `bf16` | float32, float16, bfloat16 (npy: `V2`, for `bf16` only), nearest even |
 /// | `i32`, `i8`, `u8` | the same type |
 /// | `i4` | int8 values -8..=7; packed in uint8 or int8 |
 /// | `u4`, `e2m1`, `e1m2` | uint8 codes 0..=15; packed in uint8; `e2m1` also float4_e2m1 |

@@ -13,6 +13,7 @@ pub mod input;
 pub mod machine;
 pub mod math;
 pub mod ops;
+pub mod pass;
 pub mod plan;
 pub mod rewrite;
 mod shape;

@@ -178,19 +178,51 @@ pub(crate) fn emit_panel_tile(b: FunctionBuilder<'_>, tile: PanelTile, config: C
         let last = rows[rows.len() - 1];
         rows.push(f.b.ins().iadd(last, a_stride));
     }
-    let bytes = tile.panel.host_bytes() as i64;
     let zero = f.int(0);
-    let sums = f.for_carry(zero, k, 1, &vec![start; tile.rows * vectors], |f, k, sums| {
-        let a_offset = f.b.ins().imul_imm_s(k, 4);
-        let factors: Vec<Value> = rows.iter().map(|row| broadcast(f, *row, a_offset, is_float)).collect();
-        let w_offset = f.b.ins().imul_imm_s(k, PANEL as i64 * bytes);
-        let base = f.b.ins().iadd(panel, w_offset);
-        let mut next = sums.to_vec();
+    let main = f.round_down(k, UNROLL);
+    let mut sums = vec![start; tile.rows * vectors];
+    for (from, to, steps) in [(zero, main, UNROLL), (main, k, 1)] {
+        sums = f.for_carry(from, to, steps, &sums, |f, k, sums| {
+            let mut sums = sums.to_vec();
+            for step in 0..steps {
+                let k = f.b.ins().iadd_imm_s(k, step);
+                panel_step(f, tile, panel, &rows, k, &mut sums);
+            }
+            Ok(sums)
+        })?;
+    }
+    let mut target = c;
+    for row in 0..tile.rows {
+        if row > 0 {
+            target = f.b.ins().iadd(target, c_stride);
+        }
         for v in 0..vectors {
-            let at = f.b.ins().iadd_imm_s(base, v as i64 * 4 * bytes);
-            let lane = f.load_lane(tile.panel, at, Access::Vector);
+            f.b.ins().store(Frame::flags(), sums[v * tile.rows + row], target, v as i32 * 16);
+        }
+    }
+    f.close(config);
+    Ok(())
+}
+
+/// Steps per round of a panel tile. Cranelift's multiply-add overwrites a factor, so each round
+/// ends with a move, and for a few accumulators a trip through the stack, that this amortises.
+const UNROLL: i64 = 4;
+
+/// One step along `k` of every accumulator, vector by vector: a decoded weight serves every row
+/// and is gone.
+fn panel_step(f: &mut Frame<'_>, tile: PanelTile, panel: Value, rows: &[Value], k: Value, sums: &mut [Value]) {
+    let is_float = tile.compute == DType::F32;
+    let bytes = tile.panel.host_bytes() as i64;
+    let a_offset = f.b.ins().imul_imm_s(k, 4);
+    let factors: Vec<Value> = rows.iter().map(|row| broadcast(f, *row, a_offset, is_float)).collect();
+    let w_offset = f.b.ins().imul_imm_s(k, PANEL as i64 * bytes);
+    let base = f.b.ins().iadd(panel, w_offset);
+    for pair in 0..PANEL / 8 {
+        let at = f.b.ins().iadd_imm_s(base, pair as i64 * 8 * bytes);
+        for (half, lane) in load_pair(f, tile.panel, at).into_iter().enumerate() {
+            let v = 2 * pair + half;
             for (row, factor) in factors.iter().enumerate() {
-                let sum = &mut next[row * vectors + v];
+                let sum = &mut sums[v * tile.rows + row];
                 *sum = match (is_float, lane) {
                     (false, Lane::I32(w)) => {
                         let product = f.b.ins().imul(w, *factor);
@@ -203,19 +235,21 @@ pub(crate) fn emit_panel_tile(b: FunctionBuilder<'_>, tile: PanelTile, config: C
                 };
             }
         }
-        Ok(next)
-    })?;
-    let mut target = c;
-    for (row, sums) in sums.chunks(vectors).enumerate() {
-        if row > 0 {
-            target = f.b.ins().iadd(target, c_stride);
-        }
-        for (v, sum) in sums.iter().enumerate() {
-            f.b.ins().store(Frame::flags(), *sum, target, v as i32 * 16);
-        }
     }
-    f.close(config);
-    Ok(())
+}
+
+/// Eight neighbouring elements as two lanes; bytes widen together.
+fn load_pair(f: &mut Frame<'_>, dtype: DType, at: Value) -> [Lane; 2] {
+    let words = match dtype {
+        DType::I8 | DType::I4 => f.b.ins().sload8x8(Frame::flags(), at, 0),
+        DType::U8 | DType::U4 => f.b.ins().uload8x8(Frame::flags(), at, 0),
+        _ => {
+            let high = f.b.ins().iadd_imm_s(at, 4 * dtype.host_bytes() as i64);
+            return [at, high].map(|at| f.load_lane(dtype, at, Access::Vector));
+        }
+    };
+    // Both extensions leave values in the range of signed words.
+    [f.b.ins().swiden_low(words), f.b.ins().swiden_high(words)].map(Lane::I32)
 }
 
 fn broadcast(f: &mut Frame<'_>, row: Value, offset: Value, is_float: bool) -> Value {

@@ -1,3 +1,5 @@
+//! Errors of the polynomials against F64, over a sample of all F32 or all of them.
+
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 use super::*;

@@ -30,7 +30,8 @@ pub(super) fn reader() -> Reader {
 
 /// Defines the sum of a part by vectors of one type, `$pieces` to a line.
 macro_rules! sum_by {
-    ($sum:ident, $sum_streams:ident, $feature:literal, $pieces:literal, $vector:ty, $zero:ident, $load:ident, $add:ident) => {
+    ($sum:ident, $sum_streams:ident, $feature:literal, $pieces:literal,
+        $vector:ty, $zero:ident, $load:ident, $add:ident) => {
         #[target_feature(enable = $feature)]
         fn $sum(part: &[Line], streams: usize) -> u64 {
             match streams {

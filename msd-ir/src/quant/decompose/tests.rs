@@ -1,3 +1,5 @@
+//! Every BF16 against the certified bound of every scheme, and the rows that are special.
+
 use super::*;
 use crate::dtype::bf16_to_f32;
 

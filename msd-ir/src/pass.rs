@@ -1,0 +1,71 @@
+//! The pass table: names, rules and order. Timing and dumping are the observer's, since this
+//! crate has no clock and no terminal.
+
+use crate::diag::Diagnostic;
+use crate::dim::Sizes;
+use crate::graph::Kernel;
+use crate::plan::{Plan, Request, plan};
+use crate::rewrite::{Event, Rule, rewrite, rules};
+use crate::verify::verify;
+
+/// A step from source graph to rewritten graph.
+pub struct Pass {
+    /// Its name in `--print-after`.
+    pub name: &'static str,
+    /// The rules offered to each node.
+    pub rules: &'static [Rule],
+    /// Whether the planner looks at the graph first, and the rules at its choices.
+    pub planned: bool,
+}
+
+/// Every pass, in order.
+pub const PASSES: &[Pass] = &[
+    Pass { name: "canonical", rules: rules::CANONICAL, planned: false },
+    Pass { name: "lower", rules: rules::LOWERING, planned: true },
+];
+
+/// What happens around a pass.
+pub trait Observer {
+    /// A pass begins.
+    fn before(&mut self, pass: &'static Pass);
+    /// It ended with `kernel`, which it changed or not.
+    fn after(&mut self, pass: &'static Pass, kernel: &Kernel, changed: bool);
+}
+
+/// A kernel after all passes.
+pub struct Lowered {
+    /// The rewritten graph.
+    pub kernel: Kernel,
+    /// What was decided at each site.
+    pub plan: Plan,
+    /// What the rules did; node indices are those of the graph the pass was given.
+    pub events: Vec<Event>,
+}
+
+/// Runs every pass. The verifier runs after each in builds with debug assertions.
+///
+/// # Errors
+/// If a tolerance cannot be met.
+pub fn run(
+    kernel: &Kernel,
+    sizes: &Sizes,
+    request: &Request,
+    observer: &mut dyn Observer,
+) -> Result<Lowered, Diagnostic> {
+    let mut lowered = Lowered { kernel: kernel.clone(), plan: Plan::default(), events: Vec::new() };
+    for pass in PASSES {
+        observer.before(pass);
+        if pass.planned {
+            lowered.plan = plan(&lowered.kernel, sizes, request)?;
+        }
+        let (next, events) = rewrite(&lowered.kernel, pass.rules, &lowered.plan.choices())?;
+        if cfg!(debug_assertions) {
+            verify(&next)?;
+        }
+        let changed = !next.same_graph(&lowered.kernel);
+        lowered.events.extend(events);
+        lowered.kernel = next;
+        observer.after(pass, &lowered.kernel, changed);
+    }
+    Ok(lowered)
+}
