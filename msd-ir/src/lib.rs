@@ -15,6 +15,7 @@ pub mod math;
 pub mod ops;
 pub mod pass;
 pub mod plan;
+pub mod reference;
 pub mod rewrite;
 mod shape;
 pub mod span;

@@ -1,6 +1,6 @@
 //! THE op table. Enum, builder methods, call syntax, printing, arity and the op reference all
 //! derive from it; the meaning of each op is its arm in [`crate::eval`], its type its rule in
-//! [`crate::shape`]. No op has effects: a graph may drop, share and reorder them freely.
+//! `shape.rs`. No op has effects: a graph may drop, share and reorder them freely.
 
 use std::fmt;
 
@@ -229,7 +229,7 @@ macro_rules! ops {
                 /// Its bits.
                 bits: u32,
             },
-            $(#[doc = $formula] $variant $({ $(#[doc = stringify!($field)] $field: $ty),+ })?,)*
+            $(#[doc = concat!("`", $formula, "`")] $variant $({ $(#[doc = stringify!($field)] $field: $ty),+ })?,)*
         }
 
         mod info {
@@ -278,7 +278,7 @@ macro_rules! ops {
 
         impl Builder {
             $(
-                #[doc = $formula]
+                #[doc = concat!("`", $formula, "`")]
                 pub fn $method(
                     &mut self, $($operand: Value,)* $($($field: $ty,)+)? span: Span
                 ) -> Result<Value, Diagnostic> {

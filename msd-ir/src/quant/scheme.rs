@@ -48,6 +48,11 @@ macro_rules! schemes {
                 match self { $(Scheme::$variant => $weights,)* }
             }
 
+            /// What it does, in a line.
+            pub fn describe(self) -> &'static str {
+                match self { $(Scheme::$variant => $doc,)* }
+            }
+
             /// Worst-case error of one element over the largest magnitude `Mx` of its row, F32
             /// arithmetic included.
             pub fn bound(self) -> f64 {
