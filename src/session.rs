@@ -29,6 +29,19 @@ impl Source {
         Source { name: name.into(), text: text.into() }
     }
 
+    /// The same from bytes that may not be text.
+    ///
+    /// # Errors
+    /// If they are not UTF-8: one diagnostic, at the first bad byte.
+    pub fn from_bytes(name: impl Into<String>, bytes: Vec<u8>) -> Result<Source, Vec<Diagnostic>> {
+        let not_text = |bytes: &[u8]| {
+            let unexpected = || vec![Diagnostic::new(Code::Internal, "bytes that are not UTF-8 passed the check")];
+            msd_grammar::check_bytes(bytes).err().unwrap_or_else(unexpected)
+        };
+        let text = String::from_utf8(bytes).map_err(|e| not_text(e.as_bytes()))?;
+        Ok(Source::new(name, text))
+    }
+
     /// Parses and checks every kernel.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use msd::ir::diag::{Code, Diagnostic};
 
+use crate::kernel_args::RunArgs;
 use crate::report::{Body, Fault, Outcome};
 
 /// Multiply quantized weights as stored, with a proved error bound.
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Lay files out canonically
     Fmt(FmtArgs),
+    /// Execute a kernel once
+    Run(RunArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -36,9 +39,11 @@ pub(crate) enum Command {
 impl Command {
     /// The `.msd` files the command reads.
     pub(crate) fn sources(&self) -> &[PathBuf] {
+        let one = std::slice::from_ref::<PathBuf>;
         match self {
             Command::Check(args) => &args.files,
             Command::Fmt(args) => &args.files,
+            Command::Run(args) => one(&args.plan.file),
             Command::Completions(_) => &[],
         }
     }

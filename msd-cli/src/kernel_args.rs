@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use msd::ir::graph::Lowering;
 use msd::ir::quant::scheme::Scheme;
+use msd::jit::isa::Level;
 
 use crate::inputs::syntax::{DimFlag, InputFlag};
 
@@ -119,6 +120,16 @@ pub(crate) enum Target {
     Reference,
 }
 
+impl Target {
+    /// The name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Target::Cpu => "cpu",
+            Target::Reference => "reference",
+        }
+    }
+}
+
 /// `--isa`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Isa {
@@ -133,12 +144,24 @@ pub(crate) enum Isa {
     Native,
 }
 
+impl Isa {
+    /// The level of the code generator.
+    pub(crate) fn level(self) -> Level {
+        match self {
+            Isa::Portable => Level::Portable,
+            Isa::Avx2 => Level::Avx2,
+            Isa::Avx512Vnni => Level::Avx512Vnni,
+            Isa::Native => Level::Native,
+        }
+    }
+}
+
 /// `--machine`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Machine {
     /// A fixed profile: the same command gives the same bits everywhere
     Default,
-    /// This machine, measured
+    /// This machine, measured: another machine may choose another plan, and so return other bits
     Measured,
 }
 

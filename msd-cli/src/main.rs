@@ -4,13 +4,12 @@
 mod args;
 mod cmd;
 mod fault;
-#[cfg_attr(not(test), expect(dead_code, reason = "run, bench and opt take inputs; they come with the back end"))]
 mod inputs;
 mod kernel_args;
 mod names;
-#[expect(dead_code, reason = "bench shows its progress; it comes with the back end")]
 mod progress;
 mod report;
+mod request;
 mod source;
 
 use std::ffi::OsString;
@@ -36,6 +35,7 @@ fn run(args: &[OsString]) -> Outcome {
         Ok(cli) => match cli.command {
             Command::Check(args) => cmd::check::run(&args),
             Command::Fmt(args) => cmd::fmt::run(&args),
+            Command::Run(args) => cmd::run::run(&args),
             Command::Completions(args) => cmd::completions::run(&args),
         },
     }

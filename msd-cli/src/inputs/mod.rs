@@ -8,7 +8,7 @@
 pub(crate) mod dims;
 mod generate;
 mod random;
-mod sizes;
+pub(crate) mod sizes;
 mod slots;
 pub(crate) mod syntax;
 
@@ -117,7 +117,7 @@ fn tensor(slot: Slot<'_>, shape: Vec<usize>, row: usize) -> Result<(usize, Part,
     };
     // Readers know files, not parameters.
     let tensor = tensor.map_err(|mut d| {
-        d.message = format!("{name}: {}", d.message);
+        d.message = format!("parameter {name}: {}", d.message);
         d.at(span)
     })?;
     Ok((param, part, tensor))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use msd::io::{RawTensor, Stored};
 use msd::ir::diag::{Code, Diagnostic};
-use msd::ir::dim::{DimError, Sizes};
+use msd::ir::dim::{DimError, Sizes, exact_quotient};
 use msd::ir::graph::Kernel;
 use msd::ir::input::size_fault;
 
@@ -25,14 +25,12 @@ pub(super) fn find(kernel: &Kernel, slots: &[Slot<'_>], dims: &Sizes) -> Result<
     let mut found = Found::default();
     let mut faults = Vec::new();
     for (name, size) in dims {
-        if kernel.dimensions().contains(name) {
-            found.sizes.insert(name.clone(), *size);
-            found.origins.insert(name.clone(), format!("`-D {name}={size}`"));
-        } else {
-            let message = format!("kernel `{}` has no dimension `{name}`", kernel.name);
-            let known = kernel.dimensions();
-            let help = names::help(name, known.iter().map(|n| &**n));
-            faults.push(Diagnostic::new(Code::BadUsage, message).help(help));
+        match check_name(kernel, name) {
+            Ok(()) => {
+                found.sizes.insert(name.clone(), *size);
+                found.origins.insert(name.clone(), format!("`-D {name}={size}`"));
+            }
+            Err(fault) => faults.push(fault),
         }
     }
     // Files that may hold two codes per byte come last: their last axis is read by what is known.
@@ -46,6 +44,28 @@ pub(super) fn find(kernel: &Kernel, slots: &[Slot<'_>], dims: &Sizes) -> Result<
     }
     let unset: Vec<Arc<str>> = kernel.dimensions().into_iter().filter(|name| !found.sizes.contains_key(name)).collect();
     if unset.is_empty() { Ok(found.sizes) } else { Err(unset.iter().map(|n| unset_fault(slots, n)).collect()) }
+}
+
+/// Whether `kernel` has a dimension of that name.
+fn check_name(kernel: &Kernel, name: &str) -> Result<(), Diagnostic> {
+    let known = kernel.dimensions();
+    if known.iter().any(|n| &**n == name) {
+        return Ok(());
+    }
+    let message = format!("kernel `{}` has no dimension `{name}`", kernel.name);
+    Err(Diagnostic::new(Code::BadUsage, message).help(names::help(name, known.iter().map(|n| &**n))))
+}
+
+/// Checks sizes without inputs, where some may stay open: every name must exist, and every
+/// quotient whose sizes are known must divide.
+pub(crate) fn check(kernel: &Kernel, dims: &Sizes) -> Result<(), Vec<Diagnostic>> {
+    let unknown = dims.keys().filter_map(|name| check_name(kernel, name).err());
+    let quotients = kernel.quotients.iter().filter_map(|(a, b)| match exact_quotient(a, b, dims) {
+        Ok(_) | Err(DimError::Unset(_)) => None,
+        Err(error) => Some(size_fault(error).at(kernel.span)),
+    });
+    let faults: Vec<Diagnostic> = unknown.chain(quotients).collect();
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
 impl Found {

@@ -214,7 +214,7 @@ fn own_recipe(open: &[Open<'_>], i: usize, values: Values) -> Recipe {
 
 /// Readers know files, not parameters.
 fn named(slot: &Open<'_>, mut diagnostic: Diagnostic) -> Diagnostic {
-    diagnostic.message = format!("`{}`: {}", slot.name, diagnostic.message);
+    diagnostic.message = format!("parameter `{}`: {}", slot.name, diagnostic.message);
     diagnostic.at(slot.span)
 }
 

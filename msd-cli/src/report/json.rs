@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::site::SiteReport;
 use super::{Fault, Origin};
 
 /// What all objects share, around what the command answers.
@@ -35,6 +36,29 @@ pub(crate) enum Body {
         /// The files without faults.
         files: Vec<LaidOutFile>,
     },
+    /// `msd run`
+    Run {
+        /// The kernel's name.
+        kernel: String,
+        /// The results.
+        outputs: Vec<Output>,
+        /// Of the sites, `mixed` if they differ; null where nothing was split into digits.
+        scheme: Option<&'static str>,
+        /// `msd`, `dequant`, `mixed`, or `plain` where nothing is dequantized.
+        lowering: &'static str,
+        /// `cpu` or `reference`.
+        target: &'static str,
+        /// Instruction set level; null on the reference evaluator.
+        isa: Option<&'static str>,
+        /// Threads of the execution.
+        threads: usize,
+        /// Compilation; null on the reference evaluator.
+        compile_ms: Option<f64>,
+        /// The one execution.
+        seconds: f64,
+        /// The plan.
+        sites: Vec<SiteReport>,
+    },
     /// `msd completions`
     Completions {
         /// The shell.
@@ -65,6 +89,25 @@ pub(crate) struct LaidOutFile {
     pub(crate) file: String,
     /// Whether the canonical layout differs from what the file held.
     pub(crate) changed: bool,
+}
+
+/// A result of a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Output {
+    /// Position among the results.
+    pub(crate) index: usize,
+    /// Declared element type.
+    pub(crate) dtype: &'static str,
+    /// Shape.
+    pub(crate) shape: Vec<usize>,
+    /// Where it was written.
+    pub(crate) file: Option<String>,
+    /// Least element that is a number; null if there is none, as the next two.
+    pub(crate) min: Option<f64>,
+    /// Greatest.
+    pub(crate) max: Option<f64>,
+    /// Mean of those that are numbers.
+    pub(crate) mean: Option<f64>,
 }
 
 #[derive(Serialize)]

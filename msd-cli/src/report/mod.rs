@@ -4,7 +4,7 @@
 
 mod draw;
 mod json;
-#[cfg_attr(not(test), expect(dead_code, reason = "bench and explain print tables; they come with the back end"))]
+pub(crate) mod site;
 pub(crate) mod table;
 
 use std::io::{self, ErrorKind, Write};
@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use msd::ir::diag::{Code, Diagnostic};
 
-pub(crate) use self::json::{Body, CheckedFile, LaidOutFile};
+pub(crate) use self::json::{Body, CheckedFile, LaidOutFile, Output};
 use crate::source::SourceFile;
 
 /// Exit status of the process, as language.md fixes it.

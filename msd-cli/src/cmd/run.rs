@@ -1,0 +1,145 @@
+//! `msd run`: one execution of a kernel, compiled or in the reference evaluator. Outputs appear
+//! all together, and only if everything went well.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use msd::Rewritten;
+use msd::io::npy::Halves;
+use msd::io::{self, npy};
+use msd::ir::diag::{Code, Diagnostic};
+use msd::ir::graph::Kernel;
+use msd::ir::input::Input;
+use msd::ir::tensor::Tensor;
+
+use crate::args;
+use crate::inputs::{self, Missing, Resolved, dims};
+use crate::kernel_args::{OutputType, RunArgs, Target};
+use crate::report::site::{SiteReport, common_scheme, sites};
+use crate::report::{Body, Fault, Outcome, Output};
+use crate::request::{self, Subject};
+
+/// Executes the kernel.
+pub(crate) fn run(args: &RunArgs) -> Outcome {
+    execute(args).unwrap_or_else(Outcome::failure)
+}
+
+fn execute(args: &RunArgs) -> Result<Outcome, Vec<Fault>> {
+    let subject = Subject::read(&args.plan)?;
+    check_outputs(&subject.kernel, &args.outputs).map_err(|d| subject.faults(vec![d]))?;
+    let done = compute(args, &subject.kernel).map_err(|d| subject.faults(d))?;
+    write(args, &done.results).map_err(|d| subject.faults(vec![d]))?;
+
+    let sites = sites(&done.rewritten, &subject.source);
+    let outputs: Vec<Output> =
+        done.results.iter().enumerate().map(|(i, t)| output(i, t, args.outputs.get(i))).collect();
+    let text = text(&subject.source.name, &done, &sites, &outputs);
+    let body = Body::Run {
+        kernel: subject.kernel.name.to_string(),
+        outputs,
+        scheme: common_scheme(&sites),
+        lowering: done.rewritten.lowering(),
+        target: args.plan.target.name(),
+        isa: (args.plan.target == Target::Cpu).then(|| args.plan.isa.level().name()),
+        threads: usize::from(args.threads.threads),
+        compile_ms: done.compile_ms,
+        seconds: done.seconds,
+        sites,
+    };
+    Ok(Outcome::done(text, body))
+}
+
+/// Each file needs a result; results without a file are only summarized.
+fn check_outputs(kernel: &Kernel, files: &[PathBuf]) -> Result<(), Diagnostic> {
+    let results = kernel.results.len();
+    if files.len() <= results {
+        return Ok(());
+    }
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let message =
+        format!("{} for the {} of kernel `{}`", count(files.len(), "`-o` file"), count(results, "result"), kernel.name);
+    Err(Diagnostic::new(Code::BadUsage, message).help("results go to the files in their order"))
+}
+
+/// What an execution leaves.
+struct Done {
+    rewritten: Rewritten,
+    results: Vec<Tensor>,
+    compile_ms: Option<f64>,
+    seconds: f64,
+}
+
+fn compute(args: &RunArgs, kernel: &Kernel) -> Result<Done, Vec<Diagnostic>> {
+    let dims = dims::single(&args.plan.dims).map_err(|d| vec![d])?;
+    let Resolved { inputs, sizes } = inputs::resolve(kernel, &args.inputs, &dims, Missing::Refuse)?;
+    let options = request::options(&args.plan, args.threads.threads);
+    let rewritten = Rewritten::new(kernel, &sizes, &options).map_err(|d| vec![d])?;
+    let (results, compile_ms, seconds) = match args.plan.target {
+        Target::Reference => {
+            let start = Instant::now();
+            (rewritten.evaluate(&inputs)?, None, start.elapsed().as_secs_f64())
+        }
+        Target::Cpu => {
+            let compiled = rewritten.compile(&options)?;
+            let (results, seconds) = run_compiled(&compiled, &inputs)?;
+            (results, Some(compiled.compile_time().as_secs_f64() * 1e3), seconds)
+        }
+    };
+    Ok(Done { rewritten, results, compile_ms, seconds })
+}
+
+/// Results and the time they took, weights packed before.
+fn run_compiled(compiled: &msd::Compiled, inputs: &[Input]) -> Result<(Vec<Tensor>, f64), Vec<Diagnostic>> {
+    let packed = (0..inputs.len()).map(|param| compiled.pack(param, inputs)).collect::<Result<Vec<_>, _>>()?;
+    let start = Instant::now();
+    let results = compiled.run_packed(inputs, &packed)?;
+    Ok((results, start.elapsed().as_secs_f64()))
+}
+
+/// Writes all files or none.
+fn write(args: &RunArgs, results: &[Tensor]) -> Result<(), Diagnostic> {
+    let halves = match args.output_type {
+        OutputType::F32 => Halves::Widened,
+        OutputType::Declared => Halves::AsStored,
+    };
+    let staged = args.outputs.iter().zip(results).map(|(path, tensor)| npy::stage(path, tensor, halves));
+    io::commit(staged.collect::<Result<_, _>>()?)
+}
+
+fn output(index: usize, tensor: &Tensor, file: Option<&PathBuf>) -> Output {
+    let numbers = || (0..tensor.len()).map(|i| tensor.value(i)).filter(|v| !v.is_nan());
+    let count = numbers().count();
+    Output {
+        index,
+        dtype: tensor.dtype().name(),
+        shape: tensor.shape().to_vec(),
+        file: file.map(|path| args::display(path)),
+        min: numbers().reduce(f64::min),
+        max: numbers().reduce(f64::max),
+        mean: (count > 0).then(|| numbers().sum::<f64>() / count as f64),
+    }
+}
+
+/// Elements of each result that people are shown.
+const SHOWN: usize = 6;
+
+fn text(file: &str, done: &Done, sites: &[SiteReport], outputs: &[Output]) -> String {
+    let mut text: String = sites.iter().map(|s| s.line(file)).collect();
+    for (output, tensor) in outputs.iter().zip(&done.results) {
+        text += &format!("result {}: {}{:?}", output.index, output.dtype, output.shape);
+        if let (Some(min), Some(max), Some(mean)) = (output.min, output.max, output.mean) {
+            let first: Vec<String> =
+                (0..tensor.len().min(SHOWN)).map(|i| (tensor.value(i) as f32).to_string()).collect();
+            let dots = if tensor.len() > SHOWN { ", …" } else { "" };
+            text += &format!(", min {min:.6}, max {max:.6}, mean {mean:.6}: {}{dots}", first.join(", "));
+        }
+        if let Some(file) = &output.file {
+            text += &format!(" -> {file}");
+        }
+        text.push('\n');
+    }
+    if let Some(ms) = done.compile_ms {
+        text += &format!("compiled in {ms:.1} ms, ");
+    }
+    text + &format!("executed in {:.3} ms\n", done.seconds * 1e3)
+}
