@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use msd::ir::diag::{Code, Diagnostic};
 
-use crate::kernel_args::RunArgs;
+use crate::kernel_args::{ExplainArgs, OptArgs, RunArgs};
 use crate::report::{Body, Fault, Outcome};
 
 /// Multiply quantized weights as stored, with a proved error bound.
@@ -32,6 +32,10 @@ pub(crate) enum Command {
     Fmt(FmtArgs),
     /// Execute a kernel once
     Run(RunArgs),
+    /// Say how each dequantized weight is multiplied, why, and with which error
+    Explain(ExplainArgs),
+    /// Show a kernel at a level of compilation
+    Opt(OptArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -44,6 +48,8 @@ impl Command {
             Command::Check(args) => &args.files,
             Command::Fmt(args) => &args.files,
             Command::Run(args) => one(&args.plan.file),
+            Command::Explain(args) => one(&args.plan.file),
+            Command::Opt(args) => one(&args.plan.file),
             Command::Completions(_) => &[],
         }
     }

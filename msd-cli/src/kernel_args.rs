@@ -178,6 +178,18 @@ pub(crate) enum Emit {
     Asm,
 }
 
+impl Emit {
+    /// The name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Emit::Ir => "ir",
+            Emit::Plan => "plan",
+            Emit::Clif => "clif",
+            Emit::Asm => "asm",
+        }
+    }
+}
+
 /// `--output-type`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputType {

@@ -36,6 +36,8 @@ fn run(args: &[OsString]) -> Outcome {
             Command::Check(args) => cmd::check::run(&args),
             Command::Fmt(args) => cmd::fmt::run(&args),
             Command::Run(args) => cmd::run::run(&args),
+            Command::Explain(args) => cmd::explain::run(&args),
+            Command::Opt(args) => cmd::opt::run(&args),
             Command::Completions(args) => cmd::completions::run(&args),
         },
     }

@@ -3,5 +3,7 @@
 
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod explain;
 pub(crate) mod fmt;
+pub(crate) mod opt;
 pub(crate) mod run;

@@ -59,6 +59,34 @@ pub(crate) enum Body {
         /// The plan.
         sites: Vec<SiteReport>,
     },
+    /// `msd explain`
+    Explain {
+        /// The kernel's name.
+        kernel: String,
+        /// As of a run.
+        lowering: &'static str,
+        /// As of a run.
+        scheme: Option<&'static str>,
+        /// The machine profile the costs are predicted for.
+        profile: String,
+        /// The uses of dequantized weights, in the order of their places.
+        sites: Vec<SiteReport>,
+    },
+    /// `msd opt`
+    Opt {
+        /// The kernel's name.
+        kernel: String,
+        /// The level that was asked for.
+        emit: &'static str,
+        /// The passes in order.
+        passes: Vec<Pass>,
+        /// The rewritten kernel as text; of `--emit ir`.
+        ir: Option<String>,
+        /// The plan; of `--emit plan`.
+        sites: Option<Vec<SiteReport>>,
+        /// Code of each function; of `--emit clif` and `--emit asm`.
+        functions: Option<Vec<Function>>,
+    },
     /// `msd completions`
     Completions {
         /// The shell.
@@ -89,6 +117,28 @@ pub(crate) struct LaidOutFile {
     pub(crate) file: String,
     /// Whether the canonical layout differs from what the file held.
     pub(crate) changed: bool,
+}
+
+/// A pass that ran.
+#[derive(Debug, Serialize)]
+pub(crate) struct Pass {
+    /// Its name.
+    pub(crate) pass: &'static str,
+    /// Whether it changed the kernel.
+    pub(crate) changed: bool,
+    /// Its time.
+    pub(crate) ms: f64,
+    /// The kernel after it, where `--print-after` asks for it.
+    pub(crate) ir: Option<String>,
+}
+
+/// A function of a compiled kernel.
+#[derive(Debug, Serialize)]
+pub(crate) struct Function {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its code.
+    pub(crate) text: String,
 }
 
 /// A result of a run.
