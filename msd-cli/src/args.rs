@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use msd::ir::diag::{Code, Diagnostic};
 
-use crate::kernel_args::{ExplainArgs, OptArgs, RunArgs};
+use crate::kernel_args::{BenchArgs, ExplainArgs, OptArgs, RunArgs};
 use crate::report::{Body, Fault, Outcome};
 
 /// Multiply quantized weights as stored, with a proved error bound.
@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Say how each dequantized weight is multiplied, why, and with which error
     Explain(ExplainArgs),
+    /// Time a kernel against its alternatives and the limits of the machine
+    Bench(BenchArgs),
     /// Show a kernel at a level of compilation
     Opt(OptArgs),
     /// Print a completion script for a shell
@@ -49,6 +51,7 @@ impl Command {
             Command::Fmt(args) => &args.files,
             Command::Run(args) => one(&args.plan.file),
             Command::Explain(args) => one(&args.plan.file),
+            Command::Bench(args) => one(&args.plan.file),
             Command::Opt(args) => one(&args.plan.file),
             Command::Completions(_) => &[],
         }

@@ -106,9 +106,15 @@ pub(crate) struct BenchArgs {
     /// Inputs, as in run; what is not given is random
     #[arg(short = 'i', long = "input", value_name = "NAME=SOURCE")]
     pub(crate) inputs: Vec<InputFlag>,
-    /// What to measure beside the plan
+    /// What to measure beside the plan [default: dequant,f32 where a parameter is quantized]
     #[arg(long, value_name = "CONTENDER,…", value_delimiter = ',', value_parser = contender_parser())]
-    pub(crate) against: Vec<Contender>,
+    pub(crate) against: Option<Vec<Contender>>,
+    /// How long to measure each combination of sizes and threads
+    #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = seconds_parser)]
+    pub(crate) seconds: f64,
+    /// How many rounds to measure instead
+    #[arg(long, value_name = "N", conflicts_with = "seconds", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rounds: Option<u32>,
 }
 
 /// `--target`
@@ -229,6 +235,11 @@ fn contender_parser() -> impl TypedValueParser<Value = Contender> {
     })
 }
 
+fn seconds_parser(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().ok().filter(|s| *s > 0.0 && *s <= 3600.0);
+    seconds.ok_or_else(|| "a number of seconds above 0 and up to 3600".to_owned())
+}
+
 /// The thread pool is fixed in size, so a number beyond any machine is a slip of the finger.
 fn threads_parser() -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(1..=1024)
@@ -291,7 +302,8 @@ mod tests {
             unreachable!("bench was asked for")
         };
         assert_eq!(bench.threads, [1, 2]);
-        assert_eq!(bench.against, [Contender::Dequant, Contender::F32, Contender::Scheme(Scheme::Int8x1)]);
+        let against = [Contender::Dequant, Contender::F32, Contender::Scheme(Scheme::Int8x1)];
+        assert_eq!(bench.against.as_deref(), Some(&against[..]));
         let Kernels::Opt(opt) = parse("msd opt k.msd --emit plan --print-after all --print-after change").unwrap()
         else {
             unreachable!("opt was asked for")
@@ -317,7 +329,14 @@ mod tests {
 
     #[test]
     fn values_out_of_range() {
-        for line in ["run k.msd --threads 0", "bench k.msd --threads 1,0", "run k.msd -D N", "run k.msd -i X=rand:1"] {
+        for line in [
+            "run k.msd --threads 0",
+            "bench k.msd --seconds nan",
+            "bench k.msd --rounds 0",
+            "bench k.msd --threads 1,0",
+            "run k.msd -D N",
+            "run k.msd -i X=rand:1",
+        ] {
             assert!(parse(&format!("msd {line}")).is_err(), "{line}");
         }
     }

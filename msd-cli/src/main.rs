@@ -2,6 +2,7 @@
 //! else: parsing is [`args`], work is [`cmd`], what people and programs read is [`report`].
 
 mod args;
+mod bench;
 mod cmd;
 mod fault;
 mod inputs;
@@ -37,6 +38,7 @@ fn run(args: &[OsString]) -> Outcome {
             Command::Fmt(args) => cmd::fmt::run(&args),
             Command::Run(args) => cmd::run::run(&args),
             Command::Explain(args) => cmd::explain::run(&args),
+            Command::Bench(args) => cmd::bench::run(&args),
             Command::Opt(args) => cmd::opt::run(&args),
             Command::Completions(args) => cmd::completions::run(&args),
         },

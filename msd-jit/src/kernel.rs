@@ -10,12 +10,13 @@ use msd_ir::graph::Kernel;
 use msd_ir::input::{Input, bind};
 use msd_ir::tensor::Tensor;
 
-use crate::isa::{Isa, internal};
+use crate::isa::{DotForm, Isa, internal};
 use crate::lower::{Lowered, lower};
 use crate::module::{Code, CodeBuilder, Listing};
 use crate::pack::{Aligned, pack};
 use crate::pool::Pool;
-use crate::schedule::{MemoryKind, PartName, Program, Stage, schedule};
+use crate::schedule::{MemoryKind, PartName, Program, Stage, Work, schedule};
+use crate::tile::{CHANNELS, PANEL};
 
 /// Work (elements or multiply-accumulates) below which waking threads costs more than it saves.
 const THREAD_THRESHOLD: u64 = 1 << 16;
@@ -51,6 +52,16 @@ impl Packed {
     pub fn bytes(&self) -> usize {
         self.memories.iter().map(|(_, a)| a.len()).sum()
     }
+
+    /// The same weights at another place, without packing them again.
+    ///
+    /// # Errors
+    /// If the memory cannot be had.
+    pub fn duplicate(&self) -> Result<Packed, Diagnostic> {
+        let memories = self.memories.iter().map(|(index, memory)| Ok((*index, memory.duplicate()?)));
+        let memories = memories.collect::<Result<_, Diagnostic>>()?;
+        Ok(Packed { kernel: self.kernel, param: self.param, shape: self.shape.clone(), memories })
+    }
 }
 
 /// Scratch memory of one call at a time; grows to what the largest call needed.
@@ -74,6 +85,21 @@ impl CompiledKernel {
     /// The kernel this was compiled from.
     pub fn kernel(&self) -> &Kernel {
         &self.kernel
+    }
+
+    /// What multiplies in each product, in the order of the stages: how many weight rows or output
+    /// channels a tile takes at once, and of what.
+    pub fn tiles(&self) -> Vec<String> {
+        let tile = |stage: &Stage| match &stage.work {
+            Work::Dot { form, .. } => Some(match form.dot {
+                DotForm::UnsignedBytes => format!("rows{CHANNELS}-u8s8"),
+                DotForm::SignedBytes => format!("rows{CHANNELS}-s8s8"),
+                DotForm::Pairs => format!("rows{CHANNELS}-s16"),
+            }),
+            Work::MatMul { a, .. } => Some(format!("panel{PANEL}-{}", a.dtype.name())),
+            _ => None,
+        };
+        self.program.stages.iter().filter_map(tile).collect()
     }
 
     /// Cranelift IR of every function, if a listing was asked for.

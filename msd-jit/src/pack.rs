@@ -60,6 +60,15 @@ impl Aligned {
         self.layout.size()
     }
 
+    /// The same bytes at another place.
+    pub(crate) fn duplicate(&self) -> Result<Aligned, Diagnostic> {
+        let mut copy = Aligned::zeroed(self.len())?;
+        // SAFETY: the block is this long and was initialised when it was made.
+        let bytes = unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len()) };
+        copy.bytes_mut().copy_from_slice(bytes);
+        Ok(copy)
+    }
+
     fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: the block is this long, initialised when it was made, and borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.layout.size()) }

@@ -1,5 +1,6 @@
 //! The objects of `--json`: every field that programs may rely on is declared here.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
@@ -87,6 +88,15 @@ pub(crate) enum Body {
         /// Code of each function; of `--emit clif` and `--emit asm`.
         functions: Option<Vec<Function>>,
     },
+    /// `msd bench`
+    Bench {
+        /// The kernel's name.
+        kernel: String,
+        /// This machine, with its limits at the first number of threads.
+        machine: Machine,
+        /// What was measured.
+        rows: Vec<Row>,
+    },
     /// `msd completions`
     Completions {
         /// The shell.
@@ -117,6 +127,62 @@ pub(crate) struct LaidOutFile {
     pub(crate) file: String,
     /// Whether the canonical layout differs from what the file held.
     pub(crate) changed: bool,
+}
+
+/// The machine of a benchmark.
+#[derive(Debug, Serialize)]
+pub(crate) struct Machine {
+    /// Its processor.
+    pub(crate) cpu: String,
+    /// Vector features of it.
+    pub(crate) features: Vec<&'static str>,
+    /// Its limits.
+    #[serde(flatten)]
+    pub(crate) limits: JsonLimits,
+}
+
+/// Measured limits of a machine; medians of the samples of one run.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct JsonLimits {
+    /// Memory read bandwidth, 1e9 bytes per second.
+    pub(crate) read_gbs: f64,
+    /// 8-bit multiply-accumulates, 1e9 per second.
+    pub(crate) int8_gmacs: f64,
+    /// F32 multiply-adds, 1e9 per second.
+    pub(crate) f32_gmacs: f64,
+}
+
+/// One contender at one combination of sizes and threads.
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    /// The size of every dimension.
+    pub(crate) dims: BTreeMap<String, u64>,
+    /// Threads.
+    pub(crate) threads: usize,
+    /// As of a run, or `f32`: the same kernel over F32 weights.
+    pub(crate) lowering: &'static str,
+    /// As of a run.
+    pub(crate) scheme: Option<&'static str>,
+    /// Instruction set level.
+    pub(crate) isa: &'static str,
+    /// What multiplies; several are joined by `+`, null without a product.
+    pub(crate) tile: Option<String>,
+    /// Of one call: median over rounds.
+    pub(crate) seconds: f64,
+    /// Weights as stored (codes, scales, zero points) over time, 1e9 bytes per second; null without
+    /// quantized parameters.
+    pub(crate) weight_gbs: Option<f64>,
+    /// Multiply-accumulates of the source's products over time, 1e9 per second.
+    pub(crate) gmacs: f64,
+    /// Distance from the F64 value of the source over its norm; null where that is zero or not
+    /// finite, or too large to compute.
+    pub(crate) rel_l2: Option<f64>,
+    /// Compilation.
+    pub(crate) compile_ms: f64,
+    /// Rounds of the measurement.
+    pub(crate) rounds: usize,
+    /// The machine in the same rounds.
+    pub(crate) limits: JsonLimits,
 }
 
 /// A pass that ran.

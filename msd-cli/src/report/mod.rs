@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use msd::ir::diag::{Code, Diagnostic};
 
-pub(crate) use self::json::{Body, CheckedFile, Function, LaidOutFile, Output, Pass};
+pub(crate) use self::json::{Body, CheckedFile, Function, JsonLimits, LaidOutFile, Machine, Output, Pass, Row};
 use crate::source::SourceFile;
 
 /// Exit status of the process, as language.md fixes it.

@@ -3,8 +3,9 @@
 
 use msd::Rewritten;
 use msd::ir::graph::Lowering;
+use msd::ir::pass::PASSES;
 use msd::ir::plan::{Alternative, Site};
-use msd::ir::rewrite::{Event, EventResult, rules};
+use msd::ir::rewrite::{Event, EventResult};
 use serde::Serialize;
 
 use crate::source::SourceFile;
@@ -122,11 +123,11 @@ const NATIVE: &str = "native-product";
 /// The rule that multiplies stored codes as floats.
 const POST_SCALE: &str = "post-scale";
 
-/// Whether a rule is one of those that the plan chooses among: the node of its event is one of the
-/// canonical kernel, as the plan's sites are.
+/// Whether a rule belongs to planned passes alone: then the node of its event is one of the kernel
+/// that was planned, as the plan's sites are.
 fn replaces_products(rule: &str) -> bool {
-    let has = |table: &[msd::ir::rewrite::Rule]| table.iter().any(|r| r.name == rule);
-    has(rules::LOWERING) && !has(rules::CANONICAL)
+    let mut passes = PASSES.iter().filter(|p| p.rules.iter().any(|r| r.name == rule));
+    passes.all(|p| p.planned)
 }
 
 fn stopped(event: &Event) -> Option<StoppedRule> {

@@ -3,6 +3,7 @@
 //! [`rules`]; which lowering a site gets is [`crate::plan`]'s.
 
 pub mod pattern;
+pub mod plain;
 pub mod rules;
 
 use std::collections::BTreeMap;

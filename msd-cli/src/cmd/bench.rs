@@ -1,0 +1,270 @@
+//! `msd bench`: how fast a kernel is beside its alternatives and the limits of the machine, every
+//! call on weights that no cache holds. Owns the sweep over sizes and threads, and the table.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use msd::Options;
+use msd::ir::diag::{Code, Diagnostic};
+use msd::ir::dim::Sizes;
+use msd::ir::input::Input;
+use msd::ir::quant::scheme::Scheme;
+use msd::jit::probe::{self, Limits, Probe};
+
+use crate::bench::accuracy::{self, Yardstick};
+use crate::bench::cold::Cold;
+use crate::bench::measure::{Budget, measure, median_limits};
+use crate::bench::{Variant, stored_bytes, variants, weights};
+use crate::inputs::{self, Missing, Resolved, dims};
+use crate::kernel_args::{BenchArgs, Target};
+use crate::progress::Progress;
+use crate::report::site::sites;
+use crate::report::table::{Column, table};
+use crate::report::{Body, Fault, JsonLimits, Machine, Outcome, Row};
+use crate::request::{self, Subject};
+
+/// Memory of the copies beyond which contenders are no longer measured together.
+const MEMORY: usize = 2_000_000_000;
+
+/// Measures the kernel.
+pub(crate) fn run(args: &BenchArgs) -> Outcome {
+    bench(args).unwrap_or_else(Outcome::failure)
+}
+
+fn bench(args: &BenchArgs) -> Result<Outcome, Vec<Fault>> {
+    let subject = Subject::read(&args.plan)?;
+    if args.plan.target != Target::Cpu {
+        let message = format!("`msd bench` times compiled code, not the target `{}`", args.plan.target.name());
+        let fault = Diagnostic::new(Code::BadUsage, message).help("leave `--target` out");
+        return Err(subject.faults(vec![fault]));
+    }
+    let points = dims::sweep(&args.plan.dims).map_err(|d| subject.faults(vec![d]))?;
+    let mut bench = Bench::new(args, &subject, points.len());
+    for dims in &points {
+        bench.point(dims).map_err(|d| subject.faults(d))?;
+    }
+    Ok(bench.finish())
+}
+
+/// The state of a sweep.
+struct Bench<'a> {
+    args: &'a BenchArgs,
+    subject: &'a Subject,
+    options: Options,
+    /// One per number of threads.
+    probes: Vec<Probe>,
+    /// Samples at the first number of threads.
+    machine: Vec<Limits>,
+    plans: Vec<String>,
+    rows: Vec<Row>,
+    progress: Progress,
+}
+
+/// A combination of sizes.
+struct Point {
+    sizes: Sizes,
+    weights: Vec<usize>,
+    macs: f64,
+    yardstick: Option<Yardstick>,
+}
+
+impl<'a> Bench<'a> {
+    fn new(args: &'a BenchArgs, subject: &'a Subject, points: usize) -> Bench<'a> {
+        let options = request::options(&args.plan, 1);
+        let progress = Progress::new((points * args.threads.len()) as u64);
+        progress.step("limits of the machine");
+        let probes = args.threads.iter().map(|t| Probe::new(usize::from(*t))).collect();
+        let (machine, plans, rows) = (Vec::new(), Vec::new(), Vec::new());
+        Bench { args, subject, options, probes, machine, plans, rows, progress }
+    }
+
+    /// Measures one combination of sizes with every number of threads.
+    fn point(&mut self, dims: &Sizes) -> Result<(), Vec<Diagnostic>> {
+        let kernel = &self.subject.kernel;
+        let resolved = inputs::resolve(kernel, &self.args.inputs, dims, Missing::Random)?;
+        let against = self.args.against.as_deref();
+        let variants = variants(&self.subject.source, kernel, &resolved, against, &self.options)?;
+        let planned = variants.first().map(|v| sites(&v.rewritten, &self.subject.source)).unwrap_or_default();
+        for line in planned.iter().map(|s| s.line(&self.subject.source.name)) {
+            if !self.plans.contains(&line) {
+                self.plans.push(line);
+            }
+        }
+        self.progress.step(&format!("{}: the F64 value", spell(&resolved.sizes)));
+        let Resolved { inputs, sizes } = resolved;
+        let yardstick = Yardstick::new(kernel, &inputs, &sizes).map_err(|d| vec![d])?;
+        drop(inputs);
+        let point = Point { weights: weights(kernel), macs: accuracy::macs(kernel, &sizes), yardstick, sizes };
+        for index in 0..self.args.threads.len() {
+            self.contest(&point, &variants, index)?;
+            self.progress.advance();
+        }
+        Ok(())
+    }
+
+    /// Measures all contenders with one number of threads, as many together as memory allows.
+    fn contest(&mut self, point: &Point, variants: &[Variant], index: usize) -> Result<(), Vec<Diagnostic>> {
+        let options = Options { threads: usize::from(self.args.threads[index]), ..self.options.clone() };
+        let mut group = Group::default();
+        for variant in variants {
+            self.progress.step(&format!("{}, {} threads: {}", spell(&point.sizes), options.threads, variant.name));
+            let cold = Cold::new(variant, &point.weights, &options)?;
+            let yardstick = point.yardstick.as_ref();
+            let distance = yardstick.map(|y| y.distance(variant, &cold.compiled, &point.weights, &options));
+            let distance = distance.transpose()?.flatten();
+            if !group.rows.is_empty() && group.bytes() + cold.bytes() > MEMORY {
+                self.measure(std::mem::take(&mut group), index)?;
+            }
+            group.rows.push(self.row(point, variant, &cold, distance, options.threads));
+            group.contenders.push((cold, variant.inputs.clone()));
+        }
+        self.progress.step(&format!("{}, {} threads", spell(&point.sizes), options.threads));
+        self.measure(group, index)
+    }
+
+    /// The row of a contender; what takes time to find out is filled in by [`Bench::measure`].
+    fn row(&self, point: &Point, variant: &Variant, cold: &Cold, rel_l2: Option<f64>, threads: usize) -> Row {
+        let bytes: f64 = point.weights.iter().map(|w| stored_bytes(&variant.inputs[*w])).sum();
+        let mut tiles = cold.compiled.code().tiles();
+        tiles.dedup();
+        Row {
+            dims: point.sizes.iter().map(|(name, size)| (name.to_string(), *size)).collect(),
+            threads,
+            lowering: variant.lowering,
+            scheme: variant.scheme,
+            isa: self.options.level.name(),
+            tile: (!tiles.is_empty()).then(|| tiles.join("+")),
+            seconds: f64::NAN,
+            weight_gbs: (!point.weights.is_empty()).then_some(bytes * 1e-9),
+            gmacs: point.macs * 1e-9,
+            rel_l2,
+            compile_ms: cold.compiled.compile_time().as_secs_f64() * 1e3,
+            rounds: 0,
+            limits: median_limits(&[]),
+        }
+    }
+
+    fn measure(&mut self, mut group: Group, index: usize) -> Result<(), Vec<Diagnostic>> {
+        let budget = match self.args.rounds {
+            Some(rounds) => Budget::Rounds(rounds),
+            None => Budget::Time(Duration::from_secs_f64(self.args.seconds)),
+        };
+        let measured = measure(&mut group.contenders, &self.probes[index], budget)?;
+        let limits = median_limits(&measured.limits);
+        if index == 0 {
+            self.machine.extend(&measured.limits);
+        }
+        for (mut row, seconds) in group.rows.into_iter().zip(measured.seconds) {
+            row.seconds = seconds;
+            row.weight_gbs = row.weight_gbs.map(|gigabytes| gigabytes / seconds);
+            row.gmacs /= seconds;
+            (row.rounds, row.limits) = (measured.rounds, limits);
+            self.rows.push(row);
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Outcome {
+        let limits = median_limits(&self.machine);
+        let machine = Machine { cpu: probe::cpu_name(), features: probe::features(), limits };
+        let mut text = format!("{}: {}\n", machine.cpu, machine.features.join(" "));
+        if let (Some(probe), Some(threads)) = (self.probes.first(), self.args.threads.first()) {
+            text += &format!(
+                "limits at {threads} thread{}: reads {:.1} GB/s; int8 {:.0} GMAC/s ({}); f32 {:.0} GMAC/s ({})\n",
+                if *threads == 1 { "" } else { "s" },
+                limits.read_gbs,
+                limits.int8_gmacs,
+                probe.int8_instruction(),
+                limits.f32_gmacs,
+                probe.f32_instruction(),
+            );
+        }
+        text.extend(self.plans);
+        text += "\n";
+        text += &rows_text(&self.rows);
+        Outcome::done(text, Body::Bench { kernel: self.subject.kernel.name.to_string(), machine, rows: self.rows })
+    }
+}
+
+/// Contenders measured together, and their rows.
+#[derive(Default)]
+struct Group {
+    contenders: Vec<(Cold, Rc<Vec<Input>>)>,
+    rows: Vec<Row>,
+}
+
+impl Group {
+    fn bytes(&self) -> usize {
+        self.contenders.iter().map(|(cold, _)| cold.bytes()).sum()
+    }
+}
+
+fn spell(sizes: &Sizes) -> String {
+    sizes.iter().map(|(name, size)| format!("{name}={size}")).collect::<Vec<_>>().join(" ")
+}
+
+fn rows_text(rows: &[Row]) -> String {
+    let text = |head| Column { head, numeric: false };
+    let number = |head| Column { head, numeric: true };
+    let columns = [
+        text("sizes"),
+        number("threads"),
+        text("lowering"),
+        text("scheme"),
+        text("isa"),
+        number("time"),
+        number("weight GB/s"),
+        number("of read"),
+        number("GMAC/s"),
+        number("of limit"),
+        number("rel L2"),
+        number("vs dequant"),
+        number("compile"),
+    ];
+    table(&columns, rows.iter().map(|row| cells(row, rows)))
+}
+
+fn cells(row: &Row, rows: &[Row]) -> Vec<String> {
+    let none = || "-".to_owned();
+    let percent = |part: f64, whole: f64| format!("{:.0} %", 100.0 * part / whole);
+    let same = |r: &&Row| r.lowering == "dequant" && r.dims == row.dims && r.threads == row.threads;
+    let dequant = rows.iter().find(same);
+    let sizes: Vec<String> = row.dims.iter().map(|(name, size)| format!("{name}={size}")).collect();
+    vec![
+        sizes.join(" "),
+        row.threads.to_string(),
+        row.lowering.to_owned(),
+        row.scheme.unwrap_or("-").to_owned(),
+        row.isa.to_owned(),
+        time(row.seconds),
+        row.weight_gbs.map_or_else(none, |w| format!("{w:.2}")),
+        row.weight_gbs.map_or_else(none, |w| percent(w, row.limits.read_gbs)),
+        format!("{:.1}", row.gmacs),
+        compute_limit(row).map_or_else(none, |(name, limit)| format!("{} of {name}", percent(row.gmacs, limit))),
+        row.rel_l2.map_or_else(none, |e| format!("{e:.2e}")),
+        dequant.map_or_else(none, |d| format!("{:.2}x", d.seconds / row.seconds)),
+        format!("{:.1} ms", row.compile_ms),
+    ]
+}
+
+/// What bounds the products of a row: a digit costs an integer product of its own.
+fn compute_limit(row: &Row) -> Option<(String, f64)> {
+    let JsonLimits { int8_gmacs, f32_gmacs, .. } = row.limits;
+    match (row.lowering, row.scheme) {
+        ("msd", None) => Some(("int8".to_owned(), int8_gmacs)),
+        ("msd", Some(scheme)) => {
+            let digits = Scheme::from_name(scheme)?.weights().len();
+            Some((format!("int8/{digits}"), int8_gmacs / digits as f64))
+        }
+        ("mixed", _) => None,
+        _ => Some(("f32".to_owned(), f32_gmacs)),
+    }
+}
+
+fn time(seconds: f64) -> String {
+    match seconds {
+        s if s < 1e-3 => format!("{:.2} us", s * 1e6),
+        s if s < 1.0 => format!("{:.3} ms", s * 1e3),
+        s => format!("{s:.3} s"),
+    }
+}
