@@ -1,64 +1,17 @@
-//! The binary as its users meet it: exit status, streams, objects, files.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
+//! Syntax, layout, completions, usage: what needs no tensor.
 
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::{command, dir, json, msd};
+
 const GOOD: &str = "kernel double(X: f32[N]) -> f32[N] { X + X }\n";
 const BAD: &str = "kernel broken(X: f32[N]) -> f32[N] {\n    Y\n}\n";
-
-/// What one run of `msd` left behind.
-struct Ran {
-    status: i32,
-    stdout: String,
-    stderr: String,
-}
-
-fn command(dir: &TempDir, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_msd"));
-    command.args(args).current_dir(dir.path()).stdin(Stdio::null());
-    command
-}
-
-fn msd(dir: &TempDir, args: &[&str]) -> Ran {
-    let output = command(dir, args).output().unwrap();
-    Ran {
-        status: output.status.code().unwrap(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
-
-/// Runs with `--json`; standard output must be exactly one object of that schema, and standard
-/// error empty.
-fn json(dir: &TempDir, args: &[&str], schema: &str) -> (i32, Value) {
-    let ran = msd(dir, &[args, &["--json"]].concat());
-    let object: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}", ran.stdout));
-    assert_eq!(object["schema"], schema, "{object}");
-    assert_eq!(ran.stderr, "");
-    for diagnostic in object["diagnostics"].as_array().unwrap() {
-        let fields: Vec<&str> = diagnostic.as_object().unwrap().keys().map(String::as_str).collect();
-        let mut wanted = ["code", "severity", "message", "file", "line", "column", "help"];
-        wanted.sort_unstable();
-        let mut fields = fields;
-        fields.sort_unstable();
-        assert_eq!(fields, wanted);
-    }
-    (ran.status, object)
-}
-
-fn dir(files: &[(&str, &[u8])]) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, content) in files {
-        fs::write(dir.path().join(name), content).unwrap();
-    }
-    dir
-}
 
 fn read(dir: &TempDir, name: &str) -> String {
     fs::read_to_string(dir.path().join(name)).unwrap()
