@@ -23,6 +23,16 @@ pub(crate) enum Lane {
     Mask(Value),
 }
 
+impl Lane {
+    /// The registers it takes.
+    pub(crate) fn parts(self) -> Vec<Value> {
+        match self {
+            Lane::F32(v) | Lane::I32(v) | Lane::Mask(v) => vec![v],
+            Lane::F64(p) | Lane::I64(p) => p.to_vec(),
+        }
+    }
+}
+
 /// Where the elements of a load or store lie.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Access {
@@ -52,6 +62,22 @@ impl Frame<'_> {
     pub(crate) fn splat_i32(&mut self, value: i32) -> Value {
         let scalar = self.b.ins().iconst(types::I32, value as i64 & 0xFFFF_FFFF);
         self.b.ins().splat(types::I32X4, scalar)
+    }
+
+    /// Four zeros of what `dtype` computes in.
+    pub(crate) fn zero_lane(&mut self, dtype: DType) -> Lane {
+        match dtype {
+            DType::F64 => {
+                let zero = self.b.ins().f64const(0.0);
+                Lane::F64([self.b.ins().splat(types::F64X2, zero); 2])
+            }
+            DType::I64 => {
+                let zero = self.b.ins().iconst(types::I64, 0);
+                Lane::I64([self.b.ins().splat(types::I64X2, zero); 2])
+            }
+            _ if dtype.is_float() => Lane::F32(self.splat_f32(0.0)),
+            _ => Lane::I32(self.splat_i32(0)),
+        }
     }
 
     // ---- memory ----
