@@ -93,6 +93,11 @@ impl Draw {
         let (low, high) = if dtype.bits() > 8 && values == Values::Ordinary { (-9999, 9999) } else { (low, high) };
         match (values, self.below(8)) {
             (Values::Special, 0) => *self.pick(&[low, high, 0]),
+            // Ties of bf16, and what lies just beside them.
+            (Values::Special, 1 | 2) if dtype == DType::I32 => {
+                let tie = ((1 << 8) + 2 * self.below(1 << 7) as i64 + 1) << self.below(22);
+                tie + self.below(3) as i64 - 1
+            }
             _ => low + self.below((high - low + 1) as usize) as i64,
         }
     }
