@@ -17,8 +17,8 @@ use msd::ir::plan::Request;
 use msd::ir::quant::scheme::Scheme;
 use msd::ir::rewrite::{Event, EventResult};
 use msd::ir::text;
+use msd::jit::inspect;
 use msd::jit::isa::{Isa, Level};
-use msd::jit::kernel::compile;
 use msd::{Checked, Options, Rewritten, Source};
 
 use oracle::Oracle;
@@ -58,8 +58,10 @@ struct Directives {
     sizes: Vec<Sizes>,
     request: Request,
     seed: u64,
-    /// `asm`: the level the kernel is compiled for.
+    /// `asm`: the level of this machine the kernel is compiled for, or
     level: Option<Level>,
+    /// the target and its features, which need not be this machine's.
+    target: Option<(String, Vec<String>)>,
     /// `asm`: part of the name of the functions looked at.
     function: String,
     has: Vec<String>,
@@ -84,6 +86,10 @@ impl Directives {
                 "scheme" => d.request.scheme = Some(Scheme::from_name(value).ok_or_else(|| unknown("scheme"))?),
                 "seed" => d.seed = value.parse().map_err(|_| format!("`{value}` is no seed"))?,
                 "level" => d.level = Some(Level::from_name(value).ok_or_else(|| unknown("level"))?),
+                "target" => {
+                    let mut words = value.split_whitespace().map(str::to_string);
+                    d.target = words.next().map(|triple| (triple, words.collect()));
+                }
                 "function" => d.function = value.to_string(),
                 "has" => d.has.push(value.to_string()),
                 "lacks" => d.lacks.push(value.to_string()),
@@ -252,12 +258,17 @@ fn run(checked: &Checked, directives: &Directives) -> Result<(), String> {
 
 /// `asm`: what the machine code holds and lacks.
 fn asm(checked: &Checked, directives: &Directives) -> Result<(), String> {
-    let level = directives.level.ok_or("an asm test names its `level`")?;
-    let isa = Isa::host(level).map_err(|d| d.message)?;
+    let isa = match (&directives.level, &directives.target) {
+        (Some(level), None) => Isa::host(*level),
+        (None, Some((triple, features))) => {
+            Isa::foreign(triple, &features.iter().map(String::as_str).collect::<Vec<_>>())
+        }
+        _ => return Err("an asm test names its `level` or its `target`".to_string()),
+    };
+    let isa = isa.map_err(|d| d.message)?;
     for kernel in checked.kernels() {
         let rewritten = rewritten(kernel, &directives.sizes[0], directives)?;
-        let code = compile(&rewritten.kernel, &rewritten.sizes, &isa, true).map_err(|d| d.message)?;
-        let all = code.asm();
+        let all = inspect::asm(&rewritten.kernel, &rewritten.sizes, &isa).map_err(|d| d.message)?;
         let functions: Vec<_> = all.iter().filter(|(name, _)| name.contains(&directives.function)).collect();
         if functions.is_empty() {
             let names: Vec<&str> = all.iter().map(|(n, _)| n.as_str()).collect();

@@ -92,6 +92,13 @@ impl CodeBuilder {
         self.module.finalize_definitions().map_err(internal)?;
         Ok((Code { module: Some(self.module) }, self.listing))
     }
+
+    /// The text of what was compiled, for code that will never run here.
+    pub(crate) fn into_listing(self) -> Option<Listing> {
+        // Dropping `Code` frees the memory, which nothing made executable.
+        drop(Code { module: Some(self.module) });
+        self.listing
+    }
 }
 
 /// Finished machine code; freed on drop, so whoever calls into it keeps this alive.

@@ -146,8 +146,8 @@ impl Draw {
     }
 
     /// A zero point: finite.
-    fn zero(&mut self, dtype: DType, shape: Vec<usize>) -> Tensor {
-        self.tensor(dtype, shape, Values::Ordinary)
+    fn zero(&mut self, dtype: DType, shape: Vec<usize>, values: Values) -> Tensor {
+        self.tensor(dtype, shape, if dtype.is_float() { Values::Ordinary } else { values })
     }
 
     /// One input for each parameter of `kernel`.
@@ -159,7 +159,7 @@ impl Draw {
                 Type::Quant(q) => Input {
                     tensor: self.tensor(q.codes.dtype, shape(&q.codes, sizes), values),
                     scale: Some(self.scale(q.scale.ty.dtype, shape(&q.scale.ty, sizes), values)),
-                    zero: q.zero.as_ref().map(|z| self.zero(z.ty.dtype, shape(&z.ty, sizes))),
+                    zero: q.zero.as_ref().map(|z| self.zero(z.ty.dtype, shape(&z.ty, sizes), values)),
                 },
             });
         }
