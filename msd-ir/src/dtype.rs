@@ -192,6 +192,16 @@ impl Minifloat {
         }
         low | sign
     }
+
+    /// The code of a value this format has: as [`Minifloat::encode`], but infinity stays infinity
+    /// where the format has one.
+    pub fn exact_code(self, value: f32) -> u8 {
+        if self.specials != Specials::Ieee || !value.is_infinite() {
+            return self.encode(value);
+        }
+        let sign = if value < 0.0 { 1u8 << (self.exp_bits + self.man_bits) } else { 0 };
+        (((1 << self.exp_bits) - 1) << self.man_bits) | sign
+    }
 }
 
 /// 2^e for exponents of normal F32 numbers.
@@ -214,9 +224,10 @@ pub fn e8m0_code(value: f32) -> u8 {
     if value.is_nan() || value < 0.0 {
         return 0xFF;
     }
-    // The format's exponent is F32's; adding half a mantissa rounds at 1.5 times a power.
+    // The format's exponent is F32's; adding half a mantissa rounds at 1.5 times a power. Code 0
+    // is subnormal in F32 and lies half a binade lower than that.
     let bits = value.to_bits() & 0x7FFF_FFFF;
-    ((bits + 0x40_0000) >> 23).min(254) as u8
+    if bits < 0x60_0000 { 0 } else { ((bits + 0x40_0000) >> 23).min(254) as u8 }
 }
 
 /// Rounds an F32 to BF16, ties to even; NaN becomes the canonical quiet NaN.

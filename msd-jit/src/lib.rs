@@ -3,6 +3,7 @@
 //! lives here, block by block with its argument. Rewriting, numerics and file formats are other
 //! crates' business.
 
+pub mod inspect;
 pub mod isa;
 pub mod kernel;
 mod lower;

@@ -2,7 +2,7 @@
 //! contract. Cranelift has no opcode for byte dot products; an exact tree of widenings, products
 //! and pairwise sums is folded into one instruction, so the trees below keep their operand order.
 
-use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
+use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use msd_ir::dtype::DType;
 
@@ -170,9 +170,10 @@ pub(crate) fn emit_panel_tile(b: FunctionBuilder<'_>, tile: PanelTile, config: C
     let mut used = Vec::new();
     let (mut f, arguments) = Frame::open_leaf(b, &mut used, crate::tile::TILE_ARGUMENTS);
     let [panel, a, a_stride, k, c, c_stride] = [0, 1, 2, 3, 4, 5].map(|i| arguments[i]);
+    let start = f.zero_lane(tile.compute);
+    // A vector of four takes one register, or two of wide elements.
+    let parts = start.parts().len();
     let vectors = PANEL / 4;
-    let is_float = tile.compute == DType::F32;
-    let start = if is_float { f.splat_f32(0.0) } else { f.splat_i32(0) };
     let mut rows = vec![a];
     for _ in 1..tile.rows {
         let last = rows[rows.len() - 1];
@@ -180,7 +181,7 @@ pub(crate) fn emit_panel_tile(b: FunctionBuilder<'_>, tile: PanelTile, config: C
     }
     let zero = f.int(0);
     let main = f.round_down(k, UNROLL);
-    let mut sums = vec![start; tile.rows * vectors];
+    let mut sums = start.parts().repeat(tile.rows * vectors);
     for (from, to, steps) in [(zero, main, UNROLL), (main, k, 1)] {
         sums = f.for_carry(from, to, steps, &sums, |f, k, sums| {
             let mut sums = sums.to_vec();
@@ -197,7 +198,10 @@ pub(crate) fn emit_panel_tile(b: FunctionBuilder<'_>, tile: PanelTile, config: C
             target = f.b.ins().iadd(target, c_stride);
         }
         for v in 0..vectors {
-            f.b.ins().store(Frame::flags(), sums[v * tile.rows + row], target, v as i32 * 16);
+            for part in 0..parts {
+                let sum = sums[(v * tile.rows + row) * parts + part];
+                f.b.ins().store(Frame::flags(), sum, target, ((v * parts + part) * 16) as i32);
+            }
         }
     }
     f.close(config);
@@ -211,28 +215,31 @@ const UNROLL: i64 = 4;
 /// One step along `k` of every accumulator, vector by vector: a decoded weight serves every row
 /// and is gone.
 fn panel_step(f: &mut Frame<'_>, tile: PanelTile, panel: Value, rows: &[Value], k: Value, sums: &mut [Value]) {
-    let is_float = tile.compute == DType::F32;
     let bytes = tile.panel.host_bytes() as i64;
-    let a_offset = f.b.ins().imul_imm_s(k, 4);
-    let factors: Vec<Value> = rows.iter().map(|row| broadcast(f, *row, a_offset, is_float)).collect();
+    let a_offset = f.b.ins().imul_imm_s(k, tile.compute.host_bytes() as i64);
+    let mut factors = Vec::new();
+    for row in rows {
+        let at = f.b.ins().iadd(*row, a_offset);
+        factors.push(f.load_lane(tile.compute, at, Access::One).parts());
+    }
     let w_offset = f.b.ins().imul_imm_s(k, PANEL as i64 * bytes);
     let base = f.b.ins().iadd(panel, w_offset);
     for pair in 0..PANEL / 8 {
         let at = f.b.ins().iadd_imm_s(base, pair as i64 * 8 * bytes);
         for (half, lane) in load_pair(f, tile.panel, at).into_iter().enumerate() {
             let v = 2 * pair + half;
+            let w = f.as_class(lane, tile.compute).parts();
             for (row, factor) in factors.iter().enumerate() {
-                let sum = &mut sums[v * tile.rows + row];
-                *sum = match (is_float, lane) {
-                    (false, Lane::I32(w)) => {
-                        let product = f.b.ins().imul(w, *factor);
+                let first = (v * tile.rows + row) * w.len();
+                for (part, (w, factor)) in w.iter().zip(factor).enumerate() {
+                    let sum = &mut sums[first + part];
+                    *sum = if tile.compute.is_float() {
+                        f.b.ins().fma(*w, *factor, *sum)
+                    } else {
+                        let product = f.b.ins().imul(*w, *factor);
                         f.b.ins().iadd(*sum, product)
-                    }
-                    _ => {
-                        let w = f.to_f32(lane);
-                        f.b.ins().fma(w, *factor, *sum)
-                    }
-                };
+                    };
+                }
             }
         }
     }
@@ -250,11 +257,4 @@ fn load_pair(f: &mut Frame<'_>, dtype: DType, at: Value) -> [Lane; 2] {
     };
     // Both extensions leave values in the range of signed words.
     [f.b.ins().swiden_low(words), f.b.ins().swiden_high(words)].map(Lane::I32)
-}
-
-fn broadcast(f: &mut Frame<'_>, row: Value, offset: Value, is_float: bool) -> Value {
-    let at = f.b.ins().iadd(row, offset);
-    let (scalar, vector): (Type, Type) = if is_float { (types::F32, types::F32X4) } else { (types::I32, types::I32X4) };
-    let one = f.b.ins().load(scalar, Frame::flags(), at, 0);
-    f.b.ins().splat(vector, one)
 }

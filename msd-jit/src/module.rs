@@ -32,12 +32,17 @@ extern "C" fn fma_f32(a: f32, b: f32, c: f32) -> f32 {
     a.mul_add(b, c)
 }
 
+extern "C" fn fma_f64(a: f64, b: f64, c: f64) -> f64 {
+    a.mul_add(b, c)
+}
+
 impl CodeBuilder {
     pub(crate) fn new(isa: &Isa, listing: bool) -> Result<CodeBuilder, Diagnostic> {
         let mut builder = JITBuilder::with_isa(isa.target.clone(), default_libcall_names());
         builder.memory_provider(Box::new(ArenaMemoryProvider::new_with_size(RESERVED).map_err(internal)?));
         // Fused multiply-add below x86-64-v3 is a call; ours, not whatever the process exports.
         builder.symbol("fmaf", fma_f32 as *const u8);
+        builder.symbol("fma", fma_f64 as *const u8);
         let module = JITModule::new(builder);
         let context = module.make_context();
         Ok(CodeBuilder { module, context, listing: listing.then(Listing::default) })
@@ -86,6 +91,13 @@ impl CodeBuilder {
     pub(crate) fn finish(mut self) -> Result<(Code, Option<Listing>), Diagnostic> {
         self.module.finalize_definitions().map_err(internal)?;
         Ok((Code { module: Some(self.module) }, self.listing))
+    }
+
+    /// The text of what was compiled, for code that will never run here.
+    pub(crate) fn into_listing(self) -> Option<Listing> {
+        // Dropping `Code` frees the memory, which nothing made executable.
+        drop(Code { module: Some(self.module) });
+        self.listing
     }
 }
 

@@ -7,8 +7,8 @@
 //! Rows of `x` and `w` are bytes, `stride` bytes apart. Nothing beyond `k` bytes of a row is read.
 //!
 //! *Panel tile* `(panel, a, a_stride, k, c, c_stride)`: stores `c[r][j] = sum_k a[r][k] * panel[k][j]`
-//! for `r < rows`, `j < 24`: F32 with one fused multiply-add per step, `k` ascending from 0, or I32
-//! modulo 2^32. `a` is F32 or I32; strides count bytes.
+//! for `r < rows`, `j < 24`: floats with one fused multiply-add per step, `k` ascending from 0, or
+//! integers modulo 2^32 (2^64). `a` and `c` are of the type computed in; strides count bytes.
 
 use msd_ir::dtype::DType;
 
@@ -64,7 +64,7 @@ pub(crate) struct PanelTile {
     pub(crate) rows: usize,
     /// Element type of the panel.
     pub(crate) panel: DType,
-    /// F32 or I32.
+    /// F32, F64, I32 or I64.
     pub(crate) compute: DType,
 }
 

@@ -155,7 +155,14 @@ impl Array {
             (Class::Float, _) => {
                 let canonical = |x: &f32| if x.is_nan() { f32::from_bits(0x7FC0_0000) } else { *x };
                 let values: Vec<f32> = self.elements.single().iter().map(canonical).collect();
-                Tensor::from_f32(dtype, self.shape, &values)
+                match dtype.minifloat() {
+                    // Values of that type already: nothing is left to saturate.
+                    Some(format) => {
+                        let codes = values.iter().map(|x| format.exact_code(*x) as i64);
+                        Tensor::from_codes(dtype, self.shape, codes)
+                    }
+                    None => Tensor::from_f32(dtype, self.shape, &values),
+                }
             }
         }
     }

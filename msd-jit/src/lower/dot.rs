@@ -6,7 +6,7 @@ use cranelift_codegen::ir::{FuncRef, InstBuilder, StackSlotData, StackSlotKind, 
 use msd_ir::dim::Dim;
 
 use super::frame::{Emit, Frame};
-use super::lanes::{Access, Lane};
+use super::lanes::Access;
 use crate::schedule::View;
 use crate::tile::{CHANNELS, MAX_K, PANEL};
 
@@ -238,10 +238,11 @@ impl Frame<'_> {
         let columns = self.dim(&out.size_from_end(0))?;
         let k = self.dim(&a.size_from_end(0))?;
         let a_stride = self.dim(&a.stride_from_end(1))?;
-        let a_stride = self.b.ins().imul_imm_s(a_stride, 4);
+        let bytes = out.dtype.host_bytes() as i64;
+        let a_stride = self.b.ins().imul_imm_s(a_stride, bytes);
         let panel_step = self.dim(&panels.stride_from_end(2))?;
         let panel_step = self.b.ins().imul_imm_s(panel_step, panels.dtype.host_bytes() as i64);
-        let scratch = self.scratch(2 * PANEL * 4);
+        let scratch = self.scratch(2 * PANEL * bytes as usize);
         let (begin, end) = (self.begin, self.end);
         self.for_range(begin, end, 1, |f, unit| {
             let panel = f.b.ins().udiv(unit, batches);
@@ -261,16 +262,17 @@ impl Frame<'_> {
                 f.for_range(from, to, step, |f, row| {
                     let skip = f.b.ins().imul(row, a_stride);
                     let a = f.b.ins().iadd(a, skip);
-                    let c_stride = f.int(PANEL as i64 * 4);
+                    let c_stride = f.int(PANEL as i64 * bytes);
                     f.b.ins().call(tile, &[w, a, a_stride, k, scratch, c_stride]);
                     for r in 0..step {
                         let row = f.b.ins().iadd_imm_s(row, r);
                         let elements = f.b.ins().imul(row, columns);
                         let elements = f.b.ins().iadd(elements, first);
-                        let offset = f.b.ins().imul_imm_s(elements, 4);
+                        let offset = f.b.ins().imul_imm_s(elements, bytes);
                         let target = f.b.ins().iadd(out_base, offset);
-                        let source = f.b.ins().iadd_imm_s(scratch, r * PANEL as i64 * 4);
-                        f.copy_words(source, target, width)?;
+                        let source = f.b.ins().iadd_imm_s(scratch, r * PANEL as i64 * bytes);
+                        let words = f.b.ins().imul_imm_s(width, bytes / 4);
+                        f.copy_words(source, target, words)?;
                     }
                     Ok(())
                 })?;
@@ -340,7 +342,7 @@ impl Frame<'_> {
                     Ok(())
                 })?;
                 f.for_range(width, full, 1, |f, j| {
-                    let zero = if b.dtype.is_float() { Lane::F32(f.splat_f32(0.0)) } else { Lane::I32(f.splat_i32(0)) };
+                    let zero = f.zero_lane(b.dtype);
                     let to = place(f, j);
                     f.store_lane(zero, b.dtype, to, Access::One);
                     Ok(())

@@ -23,6 +23,16 @@ pub(crate) enum Lane {
     Mask(Value),
 }
 
+impl Lane {
+    /// The registers it takes.
+    pub(crate) fn parts(self) -> Vec<Value> {
+        match self {
+            Lane::F32(v) | Lane::I32(v) | Lane::Mask(v) => vec![v],
+            Lane::F64(p) | Lane::I64(p) => p.to_vec(),
+        }
+    }
+}
+
 /// Where the elements of a load or store lie.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Access {
@@ -52,6 +62,22 @@ impl Frame<'_> {
     pub(crate) fn splat_i32(&mut self, value: i32) -> Value {
         let scalar = self.b.ins().iconst(types::I32, value as i64 & 0xFFFF_FFFF);
         self.b.ins().splat(types::I32X4, scalar)
+    }
+
+    /// Four zeros of what `dtype` computes in.
+    pub(crate) fn zero_lane(&mut self, dtype: DType) -> Lane {
+        match dtype {
+            DType::F64 => {
+                let zero = self.b.ins().f64const(0.0);
+                Lane::F64([self.b.ins().splat(types::F64X2, zero); 2])
+            }
+            DType::I64 => {
+                let zero = self.b.ins().iconst(types::I64, 0);
+                Lane::I64([self.b.ins().splat(types::I64X2, zero); 2])
+            }
+            _ if dtype.is_float() => Lane::F32(self.splat_f32(0.0)),
+            _ => Lane::I32(self.splat_i32(0)),
+        }
     }
 
     // ---- memory ----
@@ -164,7 +190,7 @@ impl Frame<'_> {
         value
     }
 
-    /// Stores `lane`, which must be of the class of `dtype`, rounding floats to `dtype`.
+    /// Stores `lane`, which must be of the class of `dtype` and, for small floats, a value of it.
     pub(crate) fn store_lane(&mut self, lane: Lane, dtype: DType, address: Value, access: Access) {
         match lane {
             Lane::F64(parts) | Lane::I64(parts) => return self.store_pair(parts, address, access),
@@ -172,7 +198,7 @@ impl Frame<'_> {
         }
         let value = match lane {
             Lane::F32(v) if dtype == DType::F32 => v,
-            Lane::F32(v) => self.encode(dtype, v),
+            Lane::F32(v) => self.encode_exact(dtype, v),
             Lane::Mask(m) => {
                 let one = self.splat_i32(1);
                 self.b.ins().band(m, one)
@@ -318,6 +344,16 @@ impl Frame<'_> {
         }
     }
 
+    /// The codes of values that the format has: [`Frame::encode`] without saturation of infinity.
+    fn encode_exact(&mut self, dtype: DType, value: Value) -> Value {
+        match dtype.minifloat() {
+            Some(format) if format.specials == Specials::Ieee => {
+                self.encode_small(format, largest_code(format) + 1, value)
+            }
+            _ => self.encode(dtype, value),
+        }
+    }
+
     fn encode_bf16(&mut self, value: Value) -> Value {
         let bits = self.cast_bits(types::I32X4, value);
         let (one, bias) = (self.splat_i32(1), self.splat_i32(0x7FFF));
@@ -337,6 +373,10 @@ impl Frame<'_> {
         let rounded = self.b.ins().iadd(bits, half);
         let code = self.b.ins().ushr_imm_s(rounded, 23);
         let code = self.b.ins().smin(code, most);
+        // Code 0 is subnormal in F32 and lies half a binade lower than the sum above says.
+        let (least, none) = (self.splat_i32(0x60_0000), self.splat_i32(0));
+        let is_least = self.b.ins().icmp(IntCC::SignedLessThan, bits, least);
+        let code = self.b.ins().bitselect(is_least, none, code);
         let zero = self.splat_f32(0.0);
         let fine = self.b.ins().fcmp(FloatCC::GreaterThanOrEqual, value, zero);
         let fine = self.cast_bits(types::I32X4, fine);

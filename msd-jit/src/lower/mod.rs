@@ -135,7 +135,7 @@ impl Lowering<'_> {
         let id = match self.panel_tiles.get(&tile) {
             Some(id) => *id,
             None => {
-                let name = format!("tile_panel{rows}_{}", tile.panel.name());
+                let name = format!("tile_panel{rows}_{}_{}", tile.panel.name(), tile.compute.name());
                 let id = self.code.declare(&name, TILE_ARGUMENTS)?;
                 let mut body = self.code.body(id, TILE_ARGUMENTS);
                 let b = FunctionBuilder::new(&mut body, &mut self.context);

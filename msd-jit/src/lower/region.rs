@@ -307,15 +307,37 @@ impl Frame<'_> {
             }
             _ => {}
         }
+        if to == DType::F32 {
+            return Ok(Lane::F32(self.to_f32(lane)));
+        }
         if to.is_float() {
-            let value = self.to_f32(lane);
-            if to == DType::F32 {
-                return Ok(Lane::F32(value));
-            }
+            let value = match lane {
+                Lane::F32(v) => v,
+                Lane::Mask(_) => self.to_f32(lane),
+                Lane::I32(_) | Lane::F64(_) | Lane::I64(_) => self.to_f32_odd(lane)?,
+            };
             let code = self.encode(to, value);
             return Ok(Lane::F32(self.decode(to, code)));
         }
         self.cast_to_int(lane, to)
+    }
+
+    /// As F32 rounded to odd (an inexact result has its last bit set), so that a second rounding,
+    /// to fewer than 23 bits, gives what a single one would.
+    fn to_f32_odd(&mut self, lane: Lane) -> Emit<Value> {
+        let exact = self.to_f64(lane);
+        let near = self.to_f32(Lane::F64(exact));
+        let back = self.to_f64(Lane::F32(near));
+        let is_inexact = self.compare(IntCC::NotEqual, Lane::F64(back), Lane::F64(exact))?;
+        let magnitudes = [back, exact].map(|pair| Lane::F64(pair.map(|p| self.b.ins().fabs(p))));
+        // All ones, that is -1, where rounding went away from zero: one step back.
+        let went_away = self.compare(IntCC::SignedGreaterThan, magnitudes[0], magnitudes[1])?;
+        let bits = self.cast_bits(types::I32X4, near);
+        let toward_zero = self.b.ins().iadd(bits, went_away);
+        let one = self.splat_i32(1);
+        let mark = self.b.ins().band(is_inexact, one);
+        let odd = self.b.ins().bor(toward_zero, mark);
+        Ok(self.cast_bits(types::F32X4, odd))
     }
 
     /// Nearest even, saturating; NaN gives 0.

@@ -65,16 +65,7 @@ impl Frame<'_> {
                 Lane::F64([self.b.ins().splat(types::F64X2, least); 2])
             }
             (RowOp::Amax, _) => Lane::F32(self.splat_f32(f32::NEG_INFINITY)),
-            (_, DType::I32) => Lane::I32(self.splat_i32(0)),
-            (_, DType::I64) => {
-                let zero = self.int(0);
-                Lane::I64([self.b.ins().splat(types::I64X2, zero); 2])
-            }
-            (_, DType::F64) => {
-                let zero = self.b.ins().f64const(0.0);
-                Lane::F64([self.b.ins().splat(types::F64X2, zero); 2])
-            }
-            _ => Lane::F32(self.splat_f32(0.0)),
+            _ => self.zero_lane(dtype),
         }
     }
 
@@ -100,8 +91,8 @@ impl Frame<'_> {
         let vectors = PARTIALS / WIDTH;
         let bytes = dtype.host_bytes() as i64;
         let start = self.identity(op, dtype);
-        let init: Vec<Value> = (0..vectors).flat_map(|_| parts(start)).collect();
-        let per_vector = parts(start).len();
+        let init: Vec<Value> = (0..vectors).flat_map(|_| start.parts()).collect();
+        let per_vector = start.parts().len();
         let zero = self.int(0);
         let main = self.round_down(columns, PARTIALS);
         let sums = self.for_carry(zero, main, PARTIALS, &init, |f, column, carried| {
@@ -111,7 +102,7 @@ impl Frame<'_> {
                 let new = value(f, at, true)?;
                 let new = f.as_class(new, dtype);
                 let joined = f.join(op, new, rebuild(start, old), dtype)?;
-                next.extend(parts(joined));
+                next.extend(joined.parts());
             }
             Ok(next)
         })?;
@@ -194,13 +185,6 @@ impl Frame<'_> {
             })?;
         }
         Ok(())
-    }
-}
-
-fn parts(lane: Lane) -> Vec<Value> {
-    match lane {
-        Lane::F32(v) | Lane::I32(v) | Lane::Mask(v) => vec![v],
-        Lane::F64(p) | Lane::I64(p) => p.to_vec(),
     }
 }
 

@@ -170,7 +170,7 @@ pub(crate) enum Work {
     Dot { x: View, w: View, sums: Option<View>, form: RowForm, weights: Option<&'static [i64]>, out: View },
     /// `b [.., K, N]` rearranged into panels `out [.., ceil(N/24), K, 24]`.
     Panels { b: View, out: View },
-    /// `out [.., M, N] = a [.., M, K] @ panels`, in F32 or in I32 modulo 2^32.
+    /// `out [.., M, N] = a [.., M, K] @ panels`, floats or integers.
     MatMul { a: View, panels: View, out: View },
 }
 

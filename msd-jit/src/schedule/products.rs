@@ -39,10 +39,10 @@ impl Scheduler<'_> {
             leaves.push(split_part(&dense, part, &split, &units)?);
         }
 
-        let float_zero = q.zero.as_ref().is_some_and(|z| z.ty.dtype.is_float());
-        // Integers and small floats subtract exactly and multiply with one rounding in F32; a float
-        // zero point needs F64 to stay exact before the one rounding.
-        let dtype = if float_zero { DType::F64 } else { DType::F32 };
+        let wide_zero = q.zero.as_ref().is_some_and(|z| z.ty.dtype.is_float() || z.ty.dtype.bits() > 8);
+        // Integers of 8 bits and small floats subtract exactly and multiply with one rounding in
+        // F32; other zero points need F64, as the definition has it, before the one rounding.
+        let dtype = if wide_zero { DType::F64 } else { DType::F32 };
         let mut steps = Vec::new();
         let mut centered = wide(&mut steps, 0, dtype);
         if q.zero.is_some() {
@@ -142,7 +142,7 @@ impl Scheduler<'_> {
         let (a, b) = (self.kernel().node(dot).operands[0], self.kernel().node(dot).operands[1]);
         let (a, b) = (self.view(a)?, self.view(b)?);
         let x = self.rows_of(a)?;
-        let packed = matches!(self.kind_of(b.memory), MemoryKind::Input { .. });
+        let packed = self.is_weight(&b);
         let form = RowForm::choose(self.dot, x.dtype, b.dtype, packed);
         let by_row = transposed(&b);
         let w = if packed {
@@ -178,6 +178,12 @@ impl Scheduler<'_> {
         if view.stride_from_end(0).is_one() { Ok(view) } else { self.copy(&view, view.dtype) }
     }
 
+    /// Whether the view lies in a parameter's own tensor, which is what packing reads; scales and
+    /// zero points are not packed.
+    fn is_weight(&self, view: &View) -> bool {
+        matches!(self.kind_of(view.memory), MemoryKind::Input { part: PartName::Codes, .. })
+    }
+
     /// The packed form of a parameter seen through `source`; shape and strides are the packed ones.
     fn packed(&mut self, source: View, layout: Layout) -> Result<View, Diagnostic> {
         let MemoryKind::Input { param, .. } = *self.kind_of(source.memory) else {
@@ -198,7 +204,7 @@ impl Scheduler<'_> {
         let a = self.view_as(a, dtype)?;
         let a = self.rows_of(a)?;
         let b = self.view(b)?;
-        let panels = if matches!(self.kind_of(b.memory), MemoryKind::Input { .. }) {
+        let panels = if self.is_weight(&b) {
             self.packed(b, Layout::Panels)?
         } else {
             let out = self.buffer(b.dtype, panel_shape(&b)?)?;

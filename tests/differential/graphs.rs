@@ -1,0 +1,229 @@
+//! Random graphs over every op of the table. Each step applies an op to values that fit it; sizes
+//! are drawn first, so that steps which would not bind (a slice out of range, a value too large)
+//! are left out.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use msd::ir::dim::{Dim, Sizes};
+use msd::ir::dtype::DType;
+use msd::ir::graph::{Attributes, Builder, Kernel, Value};
+use msd::ir::ops::{Attr, AttrKind, Class, OPS, OpInfo};
+use msd::ir::quant::scheme::Scheme;
+use msd::ir::span::Span;
+use msd::ir::types::{QuantType, TensorType, Type};
+
+use super::oracle::Oracle;
+use super::oracle::draw::{Draw, Values};
+use super::{SIZES, for_seeds};
+
+const AT: Span = Span { start: 0, end: 0 };
+
+/// Most elements of a value, and most multiply-accumulates of a product.
+const MAX_ELEMENTS: u64 = 1 << 15;
+const MAX_MACS: u64 = 1 << 20;
+
+#[test]
+fn random_graphs() {
+    let oracle = Oracle::new(&[1, 3]);
+    for_seeds(120, |draw| {
+        let sizes = draw_sizes(draw);
+        let kernel = graph(draw, &sizes);
+        let inputs = [Values::Ordinary, Values::Special].map(|values| draw.inputs(&kernel, &sizes, values));
+        oracle.check(&kernel, &sizes, &inputs).map_err(|e| format!("{sizes:?}: {e}"))
+    });
+}
+
+/// The generator is worth something only if it reaches the whole table.
+#[test]
+fn the_generator_reaches_every_op() {
+    let mut reached = BTreeSet::new();
+    for seed in 0..300 {
+        let mut draw = Draw::new(seed);
+        let sizes = draw_sizes(&mut draw);
+        let kernel = graph(&mut draw, &sizes);
+        reached.extend(kernel.nodes.iter().filter_map(|n| n.op.info()).map(|i| i.name));
+    }
+    let missing: Vec<&str> = OPS.iter().map(|i| i.name).filter(|n| !reached.contains(n)).collect();
+    assert!(missing.is_empty(), "never generated: {missing:?}");
+}
+
+/// Sizes of M, N and K whose planes are small enough; now and then one is 0.
+fn draw_sizes(draw: &mut Draw) -> Sizes {
+    loop {
+        let mut sizes = Sizes::new();
+        for name in ["M", "N", "K"] {
+            let size = if draw.below(40) == 0 { 0 } else { *draw.pick(SIZES) as u64 };
+            sizes.insert(Arc::from(name), size);
+        }
+        let [m, n, k] = ["M", "N", "K"].map(|d| sizes[d]);
+        if (m * n).max(m * k).max(n * k) <= MAX_ELEMENTS / 8 {
+            return sizes;
+        }
+    }
+}
+
+/// Parameters of many types over a few dimensions; sizes coincide often, so that ops apply.
+fn parameters(b: &mut Builder, draw: &mut Draw) -> Vec<Value> {
+    let (m, n, k) = (Dim::name("M"), Dim::name("N"), Dim::name("K"));
+    let one = Dim::constant(1);
+    let tensor = |dtype, shape: &[&Dim]| TensorType::new(dtype, shape.iter().map(|d| (*d).clone()).collect());
+    let plain = |dtype, shape: &[&Dim]| Type::Tensor(tensor(dtype, shape));
+    let quant = |codes, scale, zero| Type::Quant(Arc::new(QuantType::new(codes, scale, zero).unwrap()));
+    let two_k = Dim::constant(2).mul(&k).unwrap();
+    let three = Dim::constant(3);
+    let kinds = [DType::F32, DType::BF16, DType::F16, DType::I32, DType::I8, DType::U8, DType::I4, DType::U4];
+    let small = [DType::Bool, DType::E4M3, DType::E5M2, DType::E2M1, DType::E1M2, DType::E8M0];
+    let mut types = vec![plain(DType::F32, &[&m, &n]), plain(DType::F32, &[&n, &k]), plain(DType::F32, &[])];
+    types.push(plain(*draw.pick(&kinds), &[&m, &k]));
+    types.push(plain(*draw.pick(&kinds), &[&k, &n]));
+    types.push(plain(*draw.pick(&kinds), &[&n]));
+    types.push(plain(*draw.pick(&kinds), &[&three, &m, &n]));
+    types.push(plain(*draw.pick(&kinds), &[&m, &one]));
+    types.push(plain(*draw.pick(&small), &[&m, &n]));
+    types.push(plain(*draw.pick(&small), &[&m, &two_k]));
+    types.push(plain(DType::Bool, &[&n]));
+    let codes = *draw.pick(&[DType::I8, DType::U8, DType::I4, DType::U4]);
+    let scale = *draw.pick(&[DType::F32, DType::F16, DType::BF16]);
+    types.push(quant(tensor(codes, &[&n, &k]), tensor(scale, &[&n]), None));
+    let zero = *draw.pick(&[DType::I8, DType::U4, DType::F32, DType::BF16, DType::I32]);
+    types.push(quant(tensor(codes, &[&k, &n]), tensor(scale, &[&k, &one]), Some(tensor(zero, &[&n]))));
+    let float = *draw.pick(&[DType::E4M3, DType::E5M2, DType::E2M1, DType::E1M2]);
+    types.push(quant(tensor(float, &[&three, &n, &k]), tensor(DType::E8M0, &[&n]), None));
+    types.into_iter().enumerate().map(|(i, ty)| b.param(&format!("p{i}"), ty, AT)).collect()
+}
+
+/// A graph of up to 25 steps, with up to three of its values as results.
+fn graph(draw: &mut Draw, sizes: &Sizes) -> Kernel {
+    let mut b = Builder::new();
+    let mut values = parameters(&mut b, draw);
+    let steps = 1 + draw.below(25);
+    let mut applied = Vec::new();
+    for _ in 0..steps * 20 {
+        if applied.len() >= steps {
+            break;
+        }
+        if draw.below(12) == 0 {
+            values.push(b.constant(*draw.pick(&[0.0, 1.0, -2.5, 1e-3, 3e38, f32::INFINITY]), AT));
+        }
+        if draw.below(60) == 0 {
+            applied.extend(digit_product(&mut b, draw, &values, sizes));
+        }
+        let info = *draw.pick(OPS);
+        let Some(value) = apply(&mut b, info, draw, &values, sizes) else { continue };
+        for result in 0..b.result_count(value) {
+            values.push(value.sibling(result));
+            applied.push(value.sibling(result));
+        }
+    }
+    applied.reverse();
+    let mut results: Vec<Value> = applied.iter().take(1).copied().collect();
+    while !applied.is_empty() && draw.below(2) == 0 && results.len() < 3 {
+        results.push(*draw.pick(&applied));
+    }
+    if results.is_empty() {
+        results.push(values[0]);
+    }
+    b.finish("random", results, Attributes::default(), AT)
+}
+
+/// A product through digits, the ops in the order that the rewrite uses them: their types seldom
+/// meet by chance.
+fn digit_product(b: &mut Builder, draw: &mut Draw, values: &[Value], sizes: &Sizes) -> Option<Value> {
+    let scheme = *draw.pick(Scheme::ALL);
+    let x = values[draw.below(values.len())];
+    let elements = b.ty(x).shape().iter().try_fold(1u64, |n, d| Some(n * d.eval(sizes).ok()?))?;
+    Some(()).filter(|()| elements <= MAX_ELEMENTS / 8)?;
+    let digits = b.decompose(x, scheme, AT).ok()?;
+    let codes: Vec<Value> = values.iter().copied().filter(|v| b.ty(*v).shape().len() >= 2).collect();
+    for _ in 0..30 {
+        let w = *draw.pick(&codes);
+        let w = if draw.below(2) == 0 { b.t(w, AT).ok() } else { Some(w) };
+        let Some(products) = w.and_then(|w| b.dot(digits, w, AT).ok()) else { continue };
+        let sum = b.combine(products, scheme, AT).ok()?;
+        let scaled = b.mul(sum, digits.sibling(1), AT).ok()?;
+        // Used again, the products must come to memory unmerged.
+        return if draw.below(4) == 0 { b.sum(products, AT).ok() } else { Some(scaled) };
+    }
+    None
+}
+
+/// Applies the op to values drawn for it, if their types fit and the result binds. Recent values
+/// are taken more often than old ones, so that graphs grow deep.
+fn apply(b: &mut Builder, info: &OpInfo, draw: &mut Draw, values: &[Value], sizes: &Sizes) -> Option<Value> {
+    let mut operands = Vec::new();
+    for _ in info.operands {
+        let window = if draw.below(3) > 0 { values.len().min(6) } else { values.len() };
+        operands.push(values[values.len() - 1 - draw.below(window)]);
+    }
+    // Products of random operands rarely fit; those of a value and its transpose do.
+    if info.class == Class::Product && draw.below(3) == 0 {
+        operands[1] = b.t(operands[0], AT).ok()?;
+    }
+    let shape = operands.first().map_or(Vec::new(), |v| b.ty(*v).shape().to_vec());
+    let attrs: Vec<Attr> = info.attrs.iter().map(|(_, kind)| attribute(*kind, draw, &shape)).collect();
+    let value = b.apply(info, &operands, &attrs, AT).ok()?;
+    let eval = |d: &Dim| d.eval(sizes).ok();
+    let node = b.node(value);
+    for ty in &node.types {
+        let count = ty.shape().iter().try_fold(1u64, |n, d| Some(n * eval(d)?.min(MAX_ELEMENTS + 1)));
+        count.filter(|n| *n <= MAX_ELEMENTS)?;
+    }
+    if info.class == Class::Product {
+        let elements = node.types[0].shape().iter().try_fold(1u64, |n, d| Some(n * eval(d)?))?;
+        let depth = eval(shape.last()?)?;
+        Some(elements * depth).filter(|n| *n <= MAX_MACS)?;
+    }
+    if let msd::ir::ops::Op::Slice { axis, start, stop } = &node.op {
+        let (start, stop) = (eval(start)?, eval(stop)?);
+        Some(()).filter(|()| start <= stop && eval(&shape[*axis]).is_some_and(|size| stop <= size))?;
+    }
+    if let msd::ir::ops::Op::Size { dim } = &node.op {
+        eval(dim)?;
+    }
+    Some(value)
+}
+
+fn size(draw: &mut Draw, whole: &Dim) -> Dim {
+    let name = Dim::name(["M", "N", "K"][draw.below(3)]);
+    match draw.below(5) {
+        0 => Dim::constant(draw.below(5) as u64),
+        1 => name,
+        2 => name.sub(&Dim::constant(1)).unwrap(),
+        _ => whole.clone(),
+    }
+}
+
+fn attribute(kind: AttrKind, draw: &mut Draw, shape: &[Dim]) -> Attr {
+    let rank = shape.len().max(1);
+    match kind {
+        AttrKind::DType => Attr::DType(*draw.pick(DType::ALL)),
+        AttrKind::Axis => Attr::Axis(draw.below(rank) as i64),
+        AttrKind::Axes => {
+            let mut axes: Vec<i64> = (0..shape.len() as i64).collect();
+            axes.rotate_left(draw.below(rank));
+            if draw.below(2) == 0 && axes.len() > 1 {
+                axes.swap(0, 1);
+            }
+            Attr::Axes(axes)
+        }
+        AttrKind::Dim => {
+            let whole = shape.get(draw.below(rank)).cloned().unwrap_or(Dim::constant(1));
+            Attr::Dim(size(draw, &whole))
+        }
+        AttrKind::Dims => {
+            let mut dims = shape.to_vec();
+            dims.reverse();
+            if draw.below(2) == 0
+                && let [.., a, b] = dims.as_slice()
+                && let Some(joined) = a.mul(b)
+            {
+                dims.truncate(dims.len() - 2);
+                dims.push(joined);
+            }
+            dims.insert(draw.below(dims.len() + 1), Dim::constant(1));
+            Attr::Dims(dims)
+        }
+        AttrKind::Scheme => Attr::Scheme(*draw.pick(Scheme::ALL)),
+    }
+}
