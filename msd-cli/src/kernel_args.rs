@@ -113,7 +113,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = seconds_parser)]
     pub(crate) seconds: f64,
     /// How many rounds to measure instead
-    #[arg(long, value_name = "N", conflicts_with = "seconds", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", conflicts_with = "seconds", value_parser = rounds_parser())]
     pub(crate) rounds: Option<u32>,
 }
 
@@ -238,6 +238,10 @@ fn contender_parser() -> impl TypedValueParser<Value = Contender> {
 fn seconds_parser(text: &str) -> Result<f64, String> {
     let seconds = text.parse::<f64>().ok().filter(|s| *s > 0.0 && *s <= 3600.0);
     seconds.ok_or_else(|| "a number of seconds above 0 and up to 3600".to_owned())
+}
+
+fn rounds_parser() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=100_000)
 }
 
 /// The thread pool is fixed in size, so a number beyond any machine is a slip of the finger.

@@ -90,3 +90,49 @@ impl Cold {
 fn host_bytes(tensor: &Tensor) -> usize {
     tensor.len() * tensor.dtype().host_bytes()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::rc::Rc;
+
+    use msd::ir::dim::Sizes;
+    use msd::{Rewritten, Source};
+
+    use super::*;
+    use crate::inputs::{Missing, resolve};
+
+    fn cold(text: &str, options: &Options) -> (Cold, Rc<Vec<Input>>) {
+        let kernel = Source::new("t", text).check().unwrap().kernels()[0].clone();
+        let dims: Sizes = [("N", 512), ("K", 512)].map(|(n, s)| (n.into(), s)).into();
+        let resolved = resolve(&kernel, &[], &dims, Missing::Random).unwrap();
+        let rewritten = Rewritten::new(&kernel, &resolved.sizes, options).unwrap();
+        let inputs = Rc::new(resolved.inputs);
+        let (lowering, name) = (rewritten.lowering(), String::new());
+        let variant = Variant { rewritten, inputs: inputs.clone(), lowering, scheme: None, name };
+        (Cold::new(&variant, &[0], options).unwrap(), inputs)
+    }
+
+    #[test]
+    fn packed_weights_are_copied_past_the_caches_and_take_turns() {
+        let text =
+            "#[lowering(msd)] kernel l(W: i8[N, K] scale f32[N], X: f32[1, K]) -> f32[1, N] { X @ dequant(W).T }";
+        let (mut cold, inputs) = cold(text, &Options::default());
+        assert!(cold.bytes() >= 220_000_000, "{}", cold.bytes());
+        assert_eq!(cold.copies.len(), COLD_BYTES.div_ceil(512 * 512));
+        assert!(cold.copies.iter().all(|c| c.inputs.is_none() && c.packed[0].bytes() == 512 * 512));
+        cold.call(&inputs, 3).unwrap();
+        assert_eq!(cold.next, 3);
+        let rest = cold.copies.len() as u32 - 2;
+        cold.call(&inputs, rest).unwrap();
+        assert_eq!(cold.next, 1);
+    }
+
+    #[test]
+    fn weights_that_are_read_as_stored_are_copied_with_their_inputs() {
+        let text = "kernel e(W: i8[N, K] scale f32[N]) -> f32[N, K] { dequant(W) + 1 }";
+        let (cold, inputs) = cold(text, &Options::default());
+        assert!(cold.bytes() >= 220_000_000, "{}", cold.bytes());
+        assert!(cold.copies.iter().all(|c| c.inputs.as_ref() == Some(&*inputs)));
+    }
+}

@@ -85,11 +85,9 @@ impl<'a> Bench<'a> {
         let against = self.args.against.as_deref();
         let variants = variants(&self.subject.source, kernel, &resolved, against, &self.options)?;
         let planned = variants.first().map(|v| sites(&v.rewritten, &self.subject.source)).unwrap_or_default();
-        for line in planned.iter().map(|s| s.line(&self.subject.source.name)) {
-            if !self.plans.contains(&line) {
-                self.plans.push(line);
-            }
-        }
+        // Other sizes may have another plan.
+        self.plans.push(format!("{}\n", spell(&resolved.sizes)));
+        self.plans.extend(planned.iter().map(|s| format!("  {}", s.line(&self.subject.source.name))));
         self.progress.step(&format!("{}: the F64 value", spell(&resolved.sizes)));
         let Resolved { inputs, sizes } = resolved;
         let yardstick = Yardstick::new(kernel, &inputs, &sizes).map_err(|d| vec![d])?;
