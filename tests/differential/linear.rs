@@ -112,9 +112,8 @@ impl Case {
             Epilogue::Silu => (String::new(), format!("silu({product})")),
         };
         let (codes, scale, kind, result) = (self.codes, &self.scale, self.x.name(), self.result);
-        format!(
-            "kernel linear(W: {codes}[{w}] scale {scale}, X: {kind}[{batch}{x}]{extra}) -> {result}[{batch}{y}] {{ {body} }}"
-        )
+        let params = format!("W: {codes}[{w}] scale {scale}, X: {kind}[{batch}{x}]{extra}");
+        format!("kernel linear({params}) -> {result}[{batch}{y}] {{ {body} }}")
     }
 
     /// Index of an element of token `m`, `j` along the other axis of an operand or result.
