@@ -86,10 +86,10 @@ impl Case {
             orientation,
             epilogue: *draw.pick(&epilogues),
             batch: (draw.below(4) == 0).then(|| 1 + draw.below(3)),
-            codes: *draw.pick::<&str>(&["i8", "i8", "u8", "i4", "u4"]),
+            codes: draw.pick::<&str>(&["i8", "i8", "u8", "i4", "u4"]),
             scale,
             x: *draw.pick(&[DType::BF16, DType::F16, DType::F32]),
-            result: *draw.pick::<&str>(&["f32", "f32", "bf16", "f16"]),
+            result: draw.pick::<&str>(&["f32", "f32", "bf16", "f16"]),
             request,
             sizes,
             is_fixed: draw.below(3) > 0,
@@ -112,9 +112,8 @@ impl Case {
             Epilogue::Silu => (String::new(), format!("silu({product})")),
         };
         let (codes, scale, kind, result) = (self.codes, &self.scale, self.x.name(), self.result);
-        format!(
-            "kernel linear(W: {codes}[{w}] scale {scale}, X: {kind}[{batch}{x}]{extra}) -> {result}[{batch}{y}] {{ {body} }}"
-        )
+        let params = format!("W: {codes}[{w}] scale {scale}, X: {kind}[{batch}{x}]{extra}");
+        format!("kernel linear({params}) -> {result}[{batch}{y}] {{ {body} }}")
     }
 
     /// Index of an element of token `m`, `j` along the other axis of an operand or result.

@@ -1,8 +1,6 @@
 //! Inputs from seeds, the same on every machine: what is drawn for each element type, and the
 //! awkward values a numeric program must survive.
 
-use std::sync::Arc;
-
 use msd::ir::dim::{Dim, Sizes};
 use msd::ir::dtype::DType;
 use msd::ir::graph::Kernel;
@@ -170,15 +168,4 @@ impl Draw {
 fn shape(ty: &TensorType, sizes: &Sizes) -> Vec<usize> {
     let size = |d: &Dim| d.eval(sizes).unwrap_or_else(|e| panic!("`{ty}`: {e}")) as usize;
     ty.shape.iter().map(size).collect()
-}
-
-/// Sizes from a list such as `M=3, N=17`.
-pub(crate) fn sizes(text: &str) -> Option<Sizes> {
-    let pairs = text.split(',').map(str::trim).filter(|p| !p.is_empty());
-    pairs
-        .map(|pair| {
-            let (name, size) = pair.split_once('=')?;
-            Some((Arc::from(name.trim()), size.trim().parse().ok()?))
-        })
-        .collect()
 }

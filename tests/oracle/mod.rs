@@ -4,6 +4,7 @@
 
 pub(crate) mod draw;
 
+use msd::ir::diag::Code;
 use msd::ir::dim::Sizes;
 use msd::ir::eval::evaluate;
 use msd::ir::graph::{Kernel, Value};
@@ -28,14 +29,6 @@ impl Oracle {
         Oracle { isas: isas.collect(), pools: threads.iter().map(|t| Pool::new(*t)).collect() }
     }
 
-    /// The same with portable code on one thread only.
-    #[allow(dead_code, reason = "not every test binary wants it")]
-    pub(crate) fn portable() -> Oracle {
-        let mut oracle = Oracle::new(&[1]);
-        oracle.isas.retain(|isa| isa.level == Level::Portable);
-        oracle
-    }
-
     /// Compiles `kernel` for `fixed` sizes at each level and runs each set of `inputs` on each
     /// pool, one workspace for all, so that what an earlier run left behind shows.
     ///
@@ -46,6 +39,12 @@ impl Oracle {
             let first = self.first_wrong_node(kernel, fixed, inputs);
             format!("{what}\n{first}{}", text::print(kernel))
         })
+    }
+
+    /// Whether code can be generated without the sizes that `fixed` lacks; only some may stay open.
+    pub(crate) fn compiles_open(&self, kernel: &Kernel, fixed: &Sizes) -> bool {
+        let refused = compile(kernel, fixed, &self.isas[0], false).err();
+        !refused.is_some_and(|d| matches!(d.code, Code::DimensionUnset | Code::DimensionTooComplex))
     }
 
     fn compare(&self, kernel: &Kernel, fixed: &Sizes, inputs: &[Vec<Input>]) -> Result<(), String> {

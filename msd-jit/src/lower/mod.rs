@@ -4,6 +4,7 @@ pub(crate) mod decompose;
 pub(crate) mod dot;
 pub(crate) mod frame;
 pub(crate) mod lanes;
+pub(crate) mod narrow;
 pub(crate) mod region;
 pub(crate) mod row;
 

@@ -314,7 +314,7 @@ impl Frame<'_> {
             let value = match lane {
                 Lane::F32(v) => v,
                 Lane::Mask(_) => self.to_f32(lane),
-                Lane::I32(_) | Lane::F64(_) | Lane::I64(_) => self.to_f32_odd(lane)?,
+                Lane::I32(_) | Lane::F64(_) | Lane::I64(_) => self.rounded_to_odd(lane)?,
             };
             let code = self.encode(to, value);
             return Ok(Lane::F32(self.decode(to, code)));
@@ -324,7 +324,7 @@ impl Frame<'_> {
 
     /// As F32 rounded to odd (an inexact result has its last bit set), so that a second rounding,
     /// to fewer than 23 bits, gives what a single one would.
-    fn to_f32_odd(&mut self, lane: Lane) -> Emit<Value> {
+    fn rounded_to_odd(&mut self, lane: Lane) -> Emit<Value> {
         let exact = self.to_f64(lane);
         let near = self.to_f32(Lane::F64(exact));
         let back = self.to_f64(Lane::F32(near));

@@ -1,6 +1,7 @@
 // The plan may choose against it.
 // test: rewrite
 // lowering: dequant
+// open: M
 // sizes: M=3, N=17, K=64
 // sizes: M=2, N=4, K=33
 // sizes: M=1, N=5, K=0

@@ -1,6 +1,7 @@
 // Each guard: the format, a zero point, a scale along the contraction, a scale in groups.
 // test: rewrite
 // lowering: msd
+// open: M
 // sizes: M=3, N=32, K=64
 kernel weight_format(W: mxfp4[N, K], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }
 kernel zero_point(W: u4[N, K] scale f16[N] zero u4[N], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }

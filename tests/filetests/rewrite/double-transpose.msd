@@ -1,5 +1,6 @@
 // Two transposes become one, and a transpose that moves nothing goes away.
 // test: rewrite
+// open: M
 // sizes: M=3, N=17
 // sizes: M=2, N=4
 // sizes: M=1, N=5

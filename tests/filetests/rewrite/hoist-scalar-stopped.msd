@@ -1,6 +1,7 @@
 // What is no scalar stays: a factor per channel makes the weight an ordinary tensor.
 // test: rewrite
 // lowering: msd
+// open: M
 // sizes: M=3, N=17, K=64
 // sizes: M=2, N=4, K=33
 // sizes: M=1, N=5, K=0

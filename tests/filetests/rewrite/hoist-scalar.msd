@@ -1,6 +1,7 @@
 // Scalars around the weight move behind the product, innermost first.
 // test: rewrite
 // lowering: msd
+// open: M
 // sizes: M=3, N=17, K=64
 // sizes: M=2, N=4, K=33
 // sizes: M=1, N=5, K=0

@@ -1,6 +1,7 @@
 // A scale along the contraction stops it.
 // test: rewrite
 // lowering: msd
+// open: M
 // sizes: M=3, N=17, K=64
 // sizes: M=2, N=4, K=33
 // sizes: M=1, N=5, K=0

@@ -1,6 +1,7 @@
 // A scale that varies along the contraction cannot wait until after it; the weight becomes a tensor.
 // test: rewrite
 // lowering: dequant
+// open: M
 // sizes: M=3, N=32, K=64
 // sizes: M=1, N=16, K=32
 kernel along_k(W: i8[N, K] scale f32[K], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }

@@ -1,6 +1,7 @@
 // One step of attention over a quantized cache, both lowerings of its products as the plan says.
 // test: run
 // lowering: msd
+// open: G
 // sizes: H=2, G=3, T=33, D=16
 // sizes: H=1, G=1, T=1, D=8
 // sizes: H=3, G=4, T=65, D=24

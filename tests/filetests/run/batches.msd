@@ -1,6 +1,7 @@
 // Batch dimensions broadcast on either side.
 // test: run
 // lowering: msd
+// open: B, M
 // sizes: B=2, M=3, N=5, K=17
 // sizes: B=1, M=1, N=1, K=1
 // sizes: B=0, M=3, N=5, K=17

@@ -1,5 +1,6 @@
 // Quantized tensors made float: groups, blocks, zero points, small floats.
 // test: run
+// open: N
 // sizes: N=32, K=64
 // sizes: N=16, K=0
 // sizes: N=48, K=160

@@ -1,4 +1,5 @@
 // test: run
+// open: M
 // sizes: M=3, N=17
 // sizes: M=1, N=1
 // sizes: M=5, N=0

@@ -1,6 +1,7 @@
 // test: run
 // lowering: msd
 // scheme: int8x2-pow2
+// open: M
 // sizes: M=3, N=17, K=65
 // sizes: M=1, N=4, K=1000
 // sizes: M=33, N=31, K=16

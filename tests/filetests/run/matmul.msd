@@ -1,4 +1,5 @@
 // test: run
+// open: B, M
 // sizes: B=2, M=3, N=17, K=64
 // sizes: B=1, M=1, N=1, K=1
 // sizes: B=3, M=5, N=25, K=0

@@ -1,5 +1,6 @@
 // What a kernel returns may be a parameter, a literal, a size, one value twice, or a melted loop.
 // test: run
+// open: M
 // sizes: M=3, N=17
 // sizes: M=0, N=4
 kernel plain(a: f32[M, N], b: bf16[N], c: f32[]) -> (f32[M, N], bf16[N], f32[], f32[M, N], f32[], f32[]) { (a, b, 1.5, a, M, c + N) }
