@@ -66,7 +66,7 @@ impl Frame<'_> {
                 digit_row = f.b.ins().iadd(digit_row, token_count);
             }
             f.over_row(x, source, columns, |f, lane, column, access| {
-                let value = f.to_f32(lane);
+                let value = f.f32_of(lane);
                 for (digit, target) in f.split(&splitter, scheme, value).into_iter().zip(&targets) {
                     let digit = f.b.ins().band(digit, keep);
                     let at = f.b.ins().iadd(*target, column);
@@ -122,7 +122,7 @@ impl Frame<'_> {
         let magnitude = |f: &mut Self, column: Value, vector: bool| -> Emit<Value> {
             let (at, access) = f.element(x, source, column, vector)?;
             let lane = f.load_lane(x.dtype, at, access);
-            let value = f.to_f32(lane);
+            let value = f.f32_of(lane);
             let bits = f.cast_bits(types::I32X4, value);
             let mask = f.splat_i32(i32::MAX);
             Ok(f.b.ins().band(bits, mask))
@@ -254,7 +254,7 @@ impl Frame<'_> {
                 self.balanced_bytes(n, scheme.weights().len())
             }
             Splitter::Greedy { factor, units } => {
-                let mut rest = self.to_f64(Lane::F32(value)).map(|part| self.b.ins().fmul(part, *factor));
+                let mut rest = self.f64_of(Lane::F32(value)).map(|part| self.b.ins().fmul(part, *factor));
                 let mut digits = Vec::new();
                 for unit in units {
                     let digit = rest.map(|part| {
@@ -266,7 +266,7 @@ impl Frame<'_> {
                         *part = self.b.ins().fsub(*part, taken);
                     }
                     // Digits are small integers, exact in F32, whose lanes convert in one step.
-                    let float = self.to_f32(Lane::F64(digit));
+                    let float = self.f32_of(Lane::F64(digit));
                     digits.push(self.b.ins().fcvt_to_sint_sat(types::I32X4, float));
                 }
                 digits

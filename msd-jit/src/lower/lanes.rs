@@ -44,7 +44,6 @@ pub(crate) enum Access {
     Strided(Value),
 }
 
-#[expect(clippy::wrong_self_convention, reason = "emitting a conversion appends to the function under construction")]
 impl Frame<'_> {
     pub(crate) fn cast_bits(&mut self, to: Type, value: Value) -> Value {
         if self.b.func.dfg.value_type(value) == to {
@@ -290,7 +289,7 @@ impl Frame<'_> {
     }
 
     /// As F32: exact or nearest even. A mask gives 0 and 1.
-    pub(crate) fn to_f32(&mut self, lane: Lane) -> Value {
+    pub(crate) fn f32_of(&mut self, lane: Lane) -> Value {
         match lane {
             Lane::F32(v) => v,
             Lane::I32(v) => self.b.ins().fcvt_from_sint(types::F32X4, v),
@@ -317,7 +316,7 @@ impl Frame<'_> {
     }
 
     /// As F64: exact but for I64 beyond 2^53.
-    pub(crate) fn to_f64(&mut self, lane: Lane) -> [Value; 2] {
+    pub(crate) fn f64_of(&mut self, lane: Lane) -> [Value; 2] {
         match lane {
             Lane::F64(parts) => parts,
             Lane::I64(parts) => {
@@ -331,10 +330,10 @@ impl Frame<'_> {
             }
             Lane::I32(v) => {
                 let (low, high) = (self.b.ins().swiden_low(v), self.b.ins().swiden_high(v));
-                self.to_f64(Lane::I64([low, high]))
+                self.f64_of(Lane::I64([low, high]))
             }
             Lane::F32(_) | Lane::Mask(_) => {
-                let v = self.to_f32(lane);
+                let v = self.f32_of(lane);
                 let low = self.b.ins().fvpromote_low(v);
                 let bits = self.cast_bits(types::I8X16, v);
                 let picked: Vec<u8> = (8..16u8).chain(8..16).collect();
@@ -347,12 +346,12 @@ impl Frame<'_> {
     }
 
     /// As I64; floats must be integer values already clamped to a 32-bit range.
-    pub(crate) fn to_i64(&mut self, lane: Lane) -> [Value; 2] {
+    pub(crate) fn i64_of(&mut self, lane: Lane) -> [Value; 2] {
         match lane {
             Lane::I64(parts) => parts,
             Lane::I32(v) | Lane::Mask(v) => [self.b.ins().swiden_low(v), self.b.ins().swiden_high(v)],
             Lane::F32(_) | Lane::F64(_) => {
-                let mut parts = self.to_f64(lane);
+                let mut parts = self.f64_of(lane);
                 for part in &mut parts {
                     let lanes = [0, 1].map(|i| self.b.ins().extractlane(*part, i));
                     let ints = lanes.map(|x| self.b.ins().fcvt_to_sint_sat(types::I64, x));

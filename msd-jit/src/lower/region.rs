@@ -104,10 +104,10 @@ impl Frame<'_> {
     /// `lane` as the class of `dtype`, exactly or to nearest even.
     pub(crate) fn as_class(&mut self, lane: Lane, dtype: DType) -> Lane {
         match dtype {
-            DType::F64 => Lane::F64(self.to_f64(lane)),
-            DType::I64 => Lane::I64(self.to_i64(lane)),
+            DType::F64 => Lane::F64(self.f64_of(lane)),
+            DType::I64 => Lane::I64(self.i64_of(lane)),
             _ => match (dtype.class(), lane) {
-                (Class::Float, _) => Lane::F32(self.to_f32(lane)),
+                (Class::Float, _) => Lane::F32(self.f32_of(lane)),
                 (Class::Int | Class::Bool, _) => lane,
             },
         }
@@ -133,7 +133,7 @@ impl Frame<'_> {
             lanes = self.b.ins().insertlane(lanes, index, lane);
         }
         let stays = self.b.ins().icmp(IntCC::SignedLessThanOrEqual, lanes, room);
-        let value = self.to_f32(value);
+        let value = self.f32_of(value);
         let masked = self.splat_f32(f32::NEG_INFINITY);
         Ok(Lane::F32(self.choose(stays, value, masked)))
     }
@@ -141,7 +141,7 @@ impl Frame<'_> {
     /// One elementwise op; the formulas are those of the op table.
     pub(crate) fn elementwise(&mut self, op: &Op, operands: &[Lane], dtype: DType) -> Emit<Lane> {
         let unary = |f: &mut Self, of: fn(&mut Frame<'_>, Value) -> Value| {
-            let x = f.to_f32(operands[0]);
+            let x = f.f32_of(operands[0]);
             Ok(Lane::F32(of(f, x)))
         };
         match op {
@@ -293,7 +293,7 @@ impl Frame<'_> {
 
     fn cast_lane(&mut self, lane: Lane, to: DType) -> Emit<Lane> {
         match to {
-            DType::F64 => return Ok(Lane::F64(self.to_f64(lane))),
+            DType::F64 => return Ok(Lane::F64(self.f64_of(lane))),
             DType::Bool => {
                 let zero = Lane::F32(self.splat_f32(0.0));
                 if let Lane::Mask(_) = lane {
@@ -308,12 +308,12 @@ impl Frame<'_> {
             _ => {}
         }
         if to == DType::F32 {
-            return Ok(Lane::F32(self.to_f32(lane)));
+            return Ok(Lane::F32(self.f32_of(lane)));
         }
         if to.is_float() {
             let value = match lane {
                 Lane::F32(v) => v,
-                Lane::Mask(_) => self.to_f32(lane),
+                Lane::Mask(_) => self.f32_of(lane),
                 Lane::I32(_) | Lane::F64(_) | Lane::I64(_) => self.rounded_to_odd(lane)?,
             };
             let code = self.encode(to, value);
@@ -325,9 +325,9 @@ impl Frame<'_> {
     /// As F32 rounded to odd (an inexact result has its last bit set), so that a second rounding,
     /// to fewer than 23 bits, gives what a single one would.
     fn rounded_to_odd(&mut self, lane: Lane) -> Emit<Value> {
-        let exact = self.to_f64(lane);
-        let near = self.to_f32(Lane::F64(exact));
-        let back = self.to_f64(Lane::F32(near));
+        let exact = self.f64_of(lane);
+        let near = self.f32_of(Lane::F64(exact));
+        let back = self.f64_of(Lane::F32(near));
         let is_inexact = self.compare(IntCC::NotEqual, Lane::F64(back), Lane::F64(exact))?;
         let magnitudes = [back, exact].map(|pair| Lane::F64(pair.map(|p| self.b.ins().fabs(p))));
         // All ones, that is -1, where rounding went away from zero: one step back.
@@ -347,17 +347,17 @@ impl Frame<'_> {
             return Ok(Lane::I64(match lane {
                 Lane::F32(v) => {
                     let rounded = self.b.ins().nearest(v);
-                    self.to_i64(Lane::F32(rounded))
+                    self.i64_of(Lane::F32(rounded))
                 }
                 Lane::F64(parts) => {
                     let rounded = parts.map(|p| self.b.ins().nearest(p));
-                    self.to_i64(Lane::F64(rounded))
+                    self.i64_of(Lane::F64(rounded))
                 }
-                Lane::I32(_) | Lane::I64(_) => self.to_i64(lane),
+                Lane::I32(_) | Lane::I64(_) => self.i64_of(lane),
                 Lane::Mask(m) => {
                     let one = self.splat_i32(1);
                     let bits = self.b.ins().band(m, one);
-                    self.to_i64(Lane::I32(bits))
+                    self.i64_of(Lane::I32(bits))
                 }
             }));
         }
@@ -373,7 +373,7 @@ impl Frame<'_> {
             }
             Lane::F64(_) | Lane::I64(_) => {
                 let wide = self.cast_to_int(lane, DType::I64)?;
-                let parts = self.to_i64(wide);
+                let parts = self.i64_of(wide);
                 self.per_lane_i64(parts, types::I32X4, |f, x| {
                     let (low, high) = (f.int(low), f.int(high));
                     let x = f.b.ins().smax(x, low);

@@ -150,12 +150,12 @@ impl Frame<'_> {
         let access = |vector: bool| if vector { Access::Vector } else { Access::One };
         let maximum = self.reduce(RowOp::Amax, DType::F32, columns, partials, |f, column, vector| {
             let lane = f.region_at(row, column, vector)?;
-            let x = Lane::F32(f.to_f32(lane));
+            let x = Lane::F32(f.f32_of(lane));
             let at = place(f, column);
             f.store_lane(x, DType::F32, at, access(vector));
             Ok(x)
         })?;
-        let maximum = self.to_f32(maximum);
+        let maximum = self.f32_of(maximum);
         let lowest = self.splat_f32(f32::NEG_INFINITY);
         let masked = math::Lanes::eq(self, maximum, lowest);
         let total = self.reduce(RowOp::Sum, DType::F32, columns, partials, |f, column, vector| {
@@ -168,7 +168,7 @@ impl Frame<'_> {
             f.store_lane(e, DType::F32, at, access(vector));
             Ok(e)
         })?;
-        let total = self.to_f32(total);
+        let total = self.f32_of(total);
         let zero = self.int(0);
         let main = self.round_down(columns, WIDTH);
         for (from, to, width) in [(zero, main, WIDTH), (main, columns, 1)] {
