@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use msd_ir::builder::Builder;
 use msd_ir::diag::{Code, Diagnostic};
-use msd_ir::graph::{Builder, Kernel, Value};
+use msd_ir::graph::{Kernel, Value};
 use msd_ir::span::Span;
 use msd_ir::types::{TensorType, Type};
 

@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use msd_grammar::{check, format};
+use msd_ir::builder::Builder;
 use msd_ir::dim::Dim;
 use msd_ir::dtype::DType;
 use msd_ir::functions::FUNCTIONS;
-use msd_ir::graph::{Attributes, Builder, Kernel, Lowering, Value};
+use msd_ir::graph::{Attributes, Kernel, Lowering, Value};
 use msd_ir::ops::{Attr, AttrKind, OPS, OpInfo};
 use msd_ir::quant::scheme::Scheme;
 use msd_ir::span::Span;

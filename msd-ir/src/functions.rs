@@ -1,8 +1,9 @@
 //! Functions of the language that are built from ops: one row each, expanded when called.
 
+use crate::builder::Builder;
 use crate::diag::Diagnostic;
 use crate::dim::Dim;
-use crate::graph::{Builder, Value};
+use crate::graph::Value;
 use crate::span::Span;
 
 /// A function that expands into ops.

@@ -2,6 +2,7 @@
 //! decomposition schemes, rewrite rules, cost models. No IO, clock, threads, terminal or
 //! `unsafe`; everything here is a function of its arguments.
 
+pub mod builder;
 pub mod cost;
 pub mod diag;
 pub mod dim;
@@ -17,7 +18,6 @@ pub mod pass;
 pub mod plan;
 pub mod reference;
 pub mod rewrite;
-mod shape;
 pub mod span;
 pub mod tensor;
 pub mod text;

@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use msd::ir::builder::Builder;
 use msd::ir::dim::{Dim, Sizes};
 use msd::ir::dtype::DType;
-use msd::ir::graph::{Attributes, Builder, Kernel, Value};
+use msd::ir::graph::{Attributes, Kernel, Value};
 use msd::ir::ops::{Attr, AttrKind, Class, OPS, OpInfo};
 use msd::ir::quant::scheme::Scheme;
 use msd::ir::span::Span;

@@ -2,11 +2,12 @@
 //! which are attributes of a call (types, sizes, lists); a second one, children first, builds the
 //! values. Calls are resolved by the op table and the function table alone.
 
+use msd_ir::builder::wrong_arity;
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::dim::Dim;
 use msd_ir::dtype::DType;
 use msd_ir::functions::{self, FUNCTIONS, Function};
-use msd_ir::graph::{Value, wrong_arity};
+use msd_ir::graph::Value;
 use msd_ir::ops::{self, Attr, AttrKind, Class, OPS, OpInfo, Syntax};
 use msd_ir::span::Span;
 

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 use super::*;
+use crate::builder::Builder;
 use crate::diag::Code;
 use crate::dim::Dim;
 use crate::dtype::{bf16_to_f32, f32_to_bf16};
-use crate::graph::{Attributes, Builder};
+use crate::graph::Attributes;
 use crate::math::{Scalar, exp};
 use crate::quant::scheme::Scheme;
 use crate::span::Span;

@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 use super::*;
+use crate::builder::Builder;
 use crate::dtype::DType;
-use crate::graph::{Attributes, Builder};
+use crate::graph::Attributes;
 use crate::types::QuantType;
 
 const S: Span = Span { start: 0, end: 0 };

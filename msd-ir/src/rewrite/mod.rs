@@ -8,8 +8,9 @@ pub mod rules;
 
 use std::collections::BTreeMap;
 
+use crate::builder::Builder;
 use crate::diag::Diagnostic;
-use crate::graph::{Builder, Kernel, Value};
+use crate::graph::{Kernel, Value};
 use crate::ops::{Op, Syntax};
 use crate::plan::Choice;
 use crate::span::Span;

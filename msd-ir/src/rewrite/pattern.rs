@@ -1,9 +1,10 @@
 //! What rules look for: a dequantized parameter behind transposes and scalar factors, and the
 //! alignment of its scale with a product's result.
 
+use crate::builder::Builder;
 use crate::diag::Diagnostic;
 use crate::dim::Dim;
-use crate::graph::{Builder, Kernel, Node, Value};
+use crate::graph::{Kernel, Node, Value};
 use crate::ops::Op;
 use crate::span::Span;
 use crate::types::{Part, QuantType, Type};

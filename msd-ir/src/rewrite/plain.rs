@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
+use crate::builder::Builder;
 use crate::diag::{Code, Diagnostic};
 use crate::dim::Sizes;
 use crate::dtype::DType;
 use crate::eval::evaluate;
-use crate::graph::{Attributes, Builder, Kernel, Param, Value};
+use crate::graph::{Attributes, Kernel, Param, Value};
 use crate::input::Input;
 use crate::ops::Op;
 use crate::types::{TensorType, Type};

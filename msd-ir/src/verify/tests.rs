@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::graph::{Attributes, Builder};
+use crate::builder::Builder;
+use crate::graph::Attributes;
 use crate::span::Span;
 use crate::types::Along;
 

@@ -1,10 +1,10 @@
 //! Type rules: one function per kind of op, from operand types to result types. They report
 //! what is wrong in the language's terms; the builder adds the place.
 
+use super::{Op, Syntax};
 use crate::diag::{Code, Diagnostic};
 use crate::dim::Dim;
 use crate::dtype::DType;
-use crate::ops::{Op, Syntax};
 use crate::types::{Shape, TensorType, Type, broadcast, shape_text};
 
 type Types = Result<Vec<Type>, Diagnostic>;
@@ -91,12 +91,12 @@ fn is_no_size(dim: &Dim) -> bool {
     dim.names().is_empty() && dim.as_constant().is_none()
 }
 
-pub(crate) fn size(op: &Op, _: &[&Type]) -> Types {
+pub(super) fn size(op: &Op, _: &[&Type]) -> Types {
     debug_assert!(matches!(op, Op::Size { .. }));
     one(DType::F32, Vec::new())
 }
 
-pub(crate) fn dequant(_: &Op, args: &[&Type]) -> Types {
+pub(super) fn dequant(_: &Op, args: &[&Type]) -> Types {
     match args[0] {
         Type::Quant(q) => one(DType::F32, q.codes.shape.clone()),
         Type::Tensor(t) => Err(nothing_to_dequant(t)),
@@ -109,7 +109,7 @@ fn nothing_to_dequant(t: &TensorType) -> Diagnostic {
     Diagnostic::new(Code::NothingToDequant, message).help(help)
 }
 
-pub(crate) fn part(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn part(op: &Op, args: &[&Type]) -> Types {
     let q = match args[0] {
         Type::Quant(q) => q,
         Type::Tensor(t) => return Err(nothing_to_dequant(t)),
@@ -126,33 +126,33 @@ pub(crate) fn part(op: &Op, args: &[&Type]) -> Types {
     Ok(vec![Type::Tensor(ty.clone())])
 }
 
-pub(crate) fn float(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn float(op: &Op, args: &[&Type]) -> Types {
     let t = number(op, args[0])?;
     one(DType::F32, t.shape.clone())
 }
 
-pub(crate) fn signed(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn signed(op: &Op, args: &[&Type]) -> Types {
     let t = number(op, args[0])?;
     one(promote(t.dtype, t.dtype), t.shape.clone())
 }
 
-pub(crate) fn arithmetic(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn arithmetic(op: &Op, args: &[&Type]) -> Types {
     let (a, b) = (number(op, args[0])?, number(op, args[1])?);
     one(promote(a.dtype, b.dtype), broadcast_of(op, a, b)?)
 }
 
-pub(crate) fn division(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn division(op: &Op, args: &[&Type]) -> Types {
     let (a, b) = (number(op, args[0])?, number(op, args[1])?);
     let wide = a.dtype == DType::F64 || b.dtype == DType::F64;
     one(if wide { DType::F64 } else { DType::F32 }, broadcast_of(op, a, b)?)
 }
 
-pub(crate) fn comparison(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn comparison(op: &Op, args: &[&Type]) -> Types {
     let (a, b) = (number(op, args[0])?, number(op, args[1])?);
     one(DType::Bool, broadcast_of(op, a, b)?)
 }
 
-pub(crate) fn select(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn select(op: &Op, args: &[&Type]) -> Types {
     let c = tensor(op, args[0])?;
     if c.dtype != DType::Bool {
         let message = format!("the condition of `where` must be `bool`, this is `{c}`");
@@ -163,7 +163,7 @@ pub(crate) fn select(op: &Op, args: &[&Type]) -> Types {
     one(values.dtype, broadcast_of(op, c, &values)?)
 }
 
-pub(crate) fn cast(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn cast(op: &Op, args: &[&Type]) -> Types {
     let t = tensor(op, args[0])?;
     match op {
         Op::Cast { dtype } => one(*dtype, t.shape.clone()),
@@ -171,13 +171,13 @@ pub(crate) fn cast(op: &Op, args: &[&Type]) -> Types {
     }
 }
 
-pub(crate) fn causal(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn causal(op: &Op, args: &[&Type]) -> Types {
     let t = number(op, args[0])?;
     min_rank(op, t, 2)?;
     one(DType::F32, t.shape.clone())
 }
 
-pub(crate) fn reduction(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn reduction(op: &Op, args: &[&Type]) -> Types {
     let t = number(op, args[0])?;
     min_rank(op, t, 1)?;
     let mut shape = t.shape.clone();
@@ -185,13 +185,13 @@ pub(crate) fn reduction(op: &Op, args: &[&Type]) -> Types {
     one(promote(t.dtype, t.dtype), shape)
 }
 
-pub(crate) fn softmax(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn softmax(op: &Op, args: &[&Type]) -> Types {
     let t = number(op, args[0])?;
     min_rank(op, t, 1)?;
     one(DType::F32, t.shape.clone())
 }
 
-pub(crate) fn transpose(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn transpose(op: &Op, args: &[&Type]) -> Types {
     let t = tensor(op, args[0])?;
     let Op::Transpose { axes } = op else { return one(t.dtype, t.shape.clone()) };
     let mut seen = vec![false; t.rank()];
@@ -206,7 +206,7 @@ pub(crate) fn transpose(op: &Op, args: &[&Type]) -> Types {
     one(t.dtype, axes.iter().map(|a| t.shape[*a].clone()).collect())
 }
 
-pub(crate) fn reshape(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn reshape(op: &Op, args: &[&Type]) -> Types {
     let t = tensor(op, args[0])?;
     let Op::Reshape { shape } = op else { return one(t.dtype, t.shape.clone()) };
     let count = |s: &[Dim]| s.iter().try_fold(Dim::constant(1), |n, d| n.mul(d));
@@ -220,7 +220,7 @@ pub(crate) fn reshape(op: &Op, args: &[&Type]) -> Types {
     }
 }
 
-pub(crate) fn concat(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn concat(op: &Op, args: &[&Type]) -> Types {
     let (a, b) = (tensor(op, args[0])?, tensor(op, args[1])?);
     let Op::Concat { axis } = *op else { return one(a.dtype, a.shape.clone()) };
     axis_in(op, axis, a)?;
@@ -238,7 +238,7 @@ pub(crate) fn concat(op: &Op, args: &[&Type]) -> Types {
     one(if a.dtype == b.dtype { a.dtype } else { promote(a.dtype, b.dtype) }, shape)
 }
 
-pub(crate) fn slice(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn slice(op: &Op, args: &[&Type]) -> Types {
     let t = tensor(op, args[0])?;
     let Op::Slice { axis, start, stop } = op else { return one(t.dtype, t.shape.clone()) };
     axis_in(op, *axis, t)?;
@@ -281,12 +281,12 @@ fn product(op: &Op, a: &TensorType, b: &TensorType) -> Result<Shape, Diagnostic>
     Ok(shape)
 }
 
-pub(crate) fn matmul(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn matmul(op: &Op, args: &[&Type]) -> Types {
     let (a, b) = (number(op, args[0])?, number(op, args[1])?);
     one(promote(a.dtype, b.dtype), product(op, a, b)?)
 }
 
-pub(crate) fn dot(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn dot(op: &Op, args: &[&Type]) -> Types {
     let (a, b) = (number(op, args[0])?, number(op, args[1])?);
     for t in [a, b] {
         if !t.dtype.is_int() || t.dtype.bits() > 8 {
@@ -297,7 +297,7 @@ pub(crate) fn dot(op: &Op, args: &[&Type]) -> Types {
     one(DType::I64, product(op, a, b)?)
 }
 
-pub(crate) fn decompose(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn decompose(op: &Op, args: &[&Type]) -> Types {
     let t = number(op, args[0])?;
     min_rank(op, t, 2)?;
     let Op::Decompose { scheme } = op else { return one(t.dtype, t.shape.clone()) };
@@ -314,7 +314,7 @@ pub(crate) fn decompose(op: &Op, args: &[&Type]) -> Types {
     ])
 }
 
-pub(crate) fn combine(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn combine(op: &Op, args: &[&Type]) -> Types {
     let t = number(op, args[0])?;
     min_rank(op, t, 2)?;
     let Op::Combine { scheme } = op else { return one(t.dtype, t.shape.clone()) };
