@@ -225,7 +225,6 @@ impl Frame<'_> {
                     let unit = self.b.ins().fdiv(unit, whole);
                     units.push(self.b.ins().splat(types::F64X2, unit));
                 }
-                units[0] = self.b.ins().splat(types::F64X2, first);
                 let negative = self.b.ins().ineg(row.exponent);
                 let factor = self.power_f64(negative);
                 let factor = self.b.ins().splat(types::F64X2, factor);
