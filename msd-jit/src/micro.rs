@@ -44,8 +44,9 @@ pub(crate) fn emit_row_tile(b: FunctionBuilder<'_>, tile: RowTile, channels: usi
     let sums = f.for_carry(zero, main, step, &vec![none; tile.rows * channels], |f, k, sums| {
         Ok(row_step(f, tile, &args, k, sums))
     })?;
-    for (row, sums) in sums.chunks(channels).enumerate() {
-        add_sums(&mut f, &args, row, sums);
+    for row in 0..tile.rows {
+        let of_row: Vec<Value> = (0..channels).map(|v| sums[v * tile.rows + row]).collect();
+        add_sums(&mut f, &args, row, &of_row);
     }
     row_tail(&mut f, tile, &args, main)?;
     f.close(config);
@@ -55,15 +56,17 @@ pub(crate) fn emit_row_tile(b: FunctionBuilder<'_>, tile: RowTile, channels: usi
 /// What ends a function.
 pub(crate) type Config = cranelift_codegen::isa::TargetFrontendConfig;
 
-/// One step along `k` of every accumulator.
+/// One step along `k` of every accumulator, channel by channel. Operands are read-only while a
+/// tile runs, so Cranelift loads each where it is first used: a channel's weights serve every row
+/// and are gone, which is what lets twelve accumulators stay in sixteen registers.
 fn row_step(f: &mut Frame<'_>, tile: RowTile, args: &RowArgs, k: Value, sums: &[Value]) -> Vec<Value> {
-    let channels = args.w.len();
+    let flags = Frame::flags().with_readonly().with_can_move();
     let load = |f: &mut Frame<'_>, base: Value, signed: bool| {
         let at = f.b.ins().iadd(base, k);
         match (tile.form.dot, signed) {
-            (DotForm::Pairs, true) => f.b.ins().sload8x8(Frame::flags(), at, 0),
-            (DotForm::Pairs, false) => f.b.ins().uload8x8(Frame::flags(), at, 0),
-            _ => f.b.ins().load(types::I8X16, Frame::flags(), at, 0),
+            (DotForm::Pairs, true) => f.b.ins().sload8x8(flags, at, 0),
+            (DotForm::Pairs, false) => f.b.ins().uload8x8(flags, at, 0),
+            _ => f.b.ins().load(types::I8X16, flags, at, 0),
         }
     };
     let xs: Vec<Value> = args.x.iter().map(|x| load(f, *x, tile.form.x_signed)).collect();
@@ -77,7 +80,7 @@ fn row_step(f: &mut Frame<'_>, tile: RowTile, args: &RowArgs, k: Value, sums: &[
             w = f.b.ins().bxor(w, high);
         }
         for (row, x) in xs.iter().enumerate() {
-            let sum = &mut next[row * channels + v];
+            let sum = &mut next[v * tile.rows + row];
             *sum = accumulate(f, tile.form.dot, *x, w, *sum);
         }
     }
