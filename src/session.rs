@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::dim::Sizes;
 use msd_ir::eval::{evaluate, evaluate_f64};
-use msd_ir::graph::{Kernel, Lowering};
+use msd_ir::graph::Kernel;
 use msd_ir::input::Input;
 use msd_ir::pass::{self, Lowered, Observer, Pass};
-use msd_ir::plan::{Plan, Request};
-use msd_ir::rewrite::Event;
+use msd_ir::plan::{Plan, Request, Site};
+use msd_ir::rewrite::{Event, EventResult};
 use msd_ir::tensor::Tensor;
 use msd_jit::isa::{Isa, Level};
 use msd_jit::kernel::{CompiledKernel, Packed, Workspace, compile};
@@ -192,19 +192,22 @@ impl Rewritten {
         evaluate_f64(&self.source, &self.sizes, inputs).map_err(|d| vec![d])
     }
 
-    /// The lowering of the whole kernel: `msd` or `dequant` if all sites agree, `mixed` if they do
+    /// What became of the whole kernel: `msd` or `dequant` if all sites agree, `mixed` if they do
     /// not, `plain` if there is none.
     pub fn lowering(&self) -> &'static str {
-        let fired = |rule: &str| {
-            self.events.iter().any(|e| e.rule == rule && matches!(e.result, msd_ir::rewrite::EventResult::Fired { .. }))
+        let is_msd = |site: &Site| {
+            self.events.iter().any(|e| {
+                e.node == site.node
+                    && matches!(e.rule, "digit-split" | "native-product")
+                    && matches!(e.result, EventResult::Fired { .. })
+            })
         };
-        let msd = fired("digit-split") || fired("native-product");
-        let others = self.plan.sites.iter().filter(|s| s.choice.lowering == Lowering::Dequant).count();
-        match (msd, others) {
-            (true, 0) => "msd",
-            (true, _) => "mixed",
-            (false, 0) if self.plan.sites.is_empty() => "plain",
-            (false, _) => "dequant",
+        let sites = &self.plan.sites;
+        match sites.iter().filter(|s| is_msd(s)).count() {
+            _ if sites.is_empty() => "plain",
+            0 => "dequant",
+            n if n == sites.len() => "msd",
+            _ => "mixed",
         }
     }
 }

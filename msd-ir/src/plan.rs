@@ -14,7 +14,7 @@ use crate::machine::Machine;
 use crate::ops::Op;
 use crate::quant::scheme::Scheme;
 use crate::rewrite::pattern::Weight;
-use crate::rewrite::rules::stored_guard;
+use crate::rewrite::rules::{native_guard, stored_guard};
 use crate::span::Span;
 use crate::types::Part;
 
@@ -110,7 +110,8 @@ pub fn plan(kernel: &Kernel, sizes: &Sizes, request: &Request) -> Result<Plan, D
         let k = activation.shape.last().and_then(|d| d.eval(sizes).ok());
         let product = product(&weight, shape, activation.dtype, k, sizes);
         let stored = stored_guard(&weight).is_none();
-        let alternatives = alternatives(&product, k, stored, &request.machine);
+        let is_native = stored && native_guard(kernel, n.operands[0]).is_none();
+        let alternatives = alternatives(&product, k, stored, is_native, &request.machine);
         let default = Scheme::default_for(activation.dtype);
         let choice = choose(kernel, request, &alternatives, default).map_err(|d| d.at(n.span))?;
         let bound = alternatives
@@ -144,9 +145,22 @@ fn product(weight: &Weight, shape: &[Dim], x: DType, k: Option<u64>, sizes: &Siz
     })
 }
 
-fn alternatives(product: &Option<Product>, k: Option<u64>, stored: bool, machine: &Machine) -> Vec<Alternative> {
+fn alternatives(
+    product: &Option<Product>,
+    k: Option<u64>,
+    stored: bool,
+    is_native: bool,
+    machine: &Machine,
+) -> Vec<Alternative> {
     let mut list: Vec<Alternative> = Vec::new();
-    if stored {
+    if is_native {
+        list.push(Alternative {
+            lowering: Lowering::Msd,
+            scheme: None,
+            bound: Some(roundings(3)),
+            cost: product.map(|p| p.msd(1, machine)),
+        });
+    } else if stored {
         list.extend(Scheme::ALL.iter().map(|scheme| Alternative {
             lowering: Lowering::Msd,
             scheme: Some(*scheme),
@@ -167,7 +181,12 @@ fn alternatives(product: &Option<Product>, k: Option<u64>, stored: bool, machine
 /// relative to |y| <= Mx * sum |w| up to the digits' own error.
 fn msd_bound(scheme: Scheme) -> f64 {
     let digits = scheme.bound();
-    digits + (1.0 + digits) * ((1.0 + ROUNDING).powi(3) - 1.0)
+    digits + (1.0 + digits) * roundings(3)
+}
+
+/// Relative error of `n` roundings in a row.
+fn roundings(n: i32) -> f64 {
+    (1.0 + ROUNDING).powi(n) - 1.0
 }
 
 /// `k` fused multiply-adds in sequence, and one rounding of the scaled result or of each weight.
@@ -176,72 +195,92 @@ fn dequant_bound(k: u64) -> f64 {
     if steps < 1.0 { steps / (1.0 - steps) } else { f64::INFINITY }
 }
 
+/// Decides a site. A tolerance binds whatever is chosen, dequantization included.
 fn choose(
     kernel: &Kernel,
     request: &Request,
     alternatives: &[Alternative],
     default: Scheme,
 ) -> Result<Choice, Diagnostic> {
-    let attributes = &kernel.attributes;
-    let asked_scheme = request.scheme.or(attributes.scheme);
-    let asked_lowering = request.lowering.or(attributes.lowering).unwrap_or(Lowering::Auto);
+    let tolerance = kernel.attributes.tolerance;
+    let asked_scheme = request.scheme.or(kernel.attributes.scheme);
+    let asked_lowering = request.lowering.or(kernel.attributes.lowering).unwrap_or(Lowering::Auto);
     let from = |flag: bool| if flag { "asked for" } else { "by attribute" };
-    let (scheme, scheme_reason) = match (asked_scheme, attributes.tolerance) {
-        (Some(scheme), tolerance) => {
-            if let Some(t) = tolerance.filter(|t| msd_bound(scheme) > *t) {
-                return Err(unmet(t, msd_bound(scheme), scheme.name()));
-            }
-            (scheme, format!("`{}` {}", scheme.name(), from(request.scheme.is_some())))
-        }
-        (None, Some(t)) => cheapest_within(t, alternatives, default)?,
-        (None, None) => (default, format!("`{}` is the default for these activations", default.name())),
+    let find = |l: Lowering, s: Scheme| {
+        alternatives.iter().find(move |a| a.lowering == l && a.scheme.is_none_or(|own| own == s))
     };
-    let choice = |lowering, because: String| Ok(Choice { lowering, scheme, because });
-    let find = |l: Lowering| alternatives.iter().find(|a| a.lowering == l && a.scheme.is_none_or(|s| s == scheme));
-    match asked_lowering {
-        Lowering::Msd => choice(Lowering::Msd, format!("`msd` {}, {scheme_reason}", from(request.lowering.is_some()))),
-        Lowering::Dequant => choice(Lowering::Dequant, format!("`dequant` {}", from(request.lowering.is_some()))),
-        Lowering::Auto if asked_scheme.is_some() => choice(Lowering::Msd, scheme_reason),
-        Lowering::Auto => {
-            let costs = |l| find(l).and_then(|a| a.cost).map(|c| c.seconds);
-            match (costs(Lowering::Msd), costs(Lowering::Dequant)) {
-                (Some(m), Some(d)) if m <= d => choice(
-                    Lowering::Msd,
-                    format!("predicted {} against {} for dequant; {scheme_reason}", time(m), time(d)),
-                ),
-                (Some(m), Some(d)) => {
-                    choice(Lowering::Dequant, format!("predicted {} against {} for msd", time(d), time(m)))
-                }
-                (None, Some(_)) if find(Lowering::Msd).is_none() => {
-                    choice(Lowering::Dequant, "no rule multiplies this weight as stored".to_string())
-                }
-                _ => choice(Lowering::Msd, format!("sizes are open; {scheme_reason}")),
-            }
+    let is_native = alternatives.iter().any(|a| a.lowering == Lowering::Msd && a.scheme.is_none());
+    let (scheme, scheme_reason) = match (asked_scheme, tolerance) {
+        _ if is_native => (default, "both operands are stored as integers".to_string()),
+        (Some(scheme), _) => (scheme, format!("`{}` {}", scheme.name(), from(request.scheme.is_some()))),
+        (None, Some(t)) if find(Lowering::Msd, default).is_some() => cheapest_within(t, default),
+        (None, _) => (default, format!("`{}` is the default for these activations", default.name())),
+    };
+    let costs = |l| find(l, scheme).and_then(|a| a.cost).map(|c| c.seconds);
+    let (lowering, because) = match asked_lowering {
+        Lowering::Msd => (Lowering::Msd, format!("`msd` {}, {scheme_reason}", from(request.lowering.is_some()))),
+        Lowering::Dequant => (Lowering::Dequant, format!("`dequant` {}", from(request.lowering.is_some()))),
+        Lowering::Auto if find(Lowering::Msd, scheme).is_none() => {
+            (Lowering::Dequant, "no rule multiplies this weight as stored".to_string())
         }
+        Lowering::Auto if asked_scheme.is_some() || is_native => (Lowering::Msd, scheme_reason.clone()),
+        Lowering::Auto => match (costs(Lowering::Msd), costs(Lowering::Dequant)) {
+            (Some(m), Some(d)) if m <= d => {
+                (Lowering::Msd, format!("predicted {} against {} for dequant; {scheme_reason}", time(m), time(d)))
+            }
+            (Some(m), Some(d)) => (Lowering::Dequant, format!("predicted {} against {} for msd", time(d), time(m))),
+            _ => (Lowering::Msd, format!("sizes are open; {scheme_reason}")),
+        },
+    };
+    // A rule that its guard stops leaves the dequantization to answer for the tolerance.
+    let done = find(lowering, scheme).or_else(|| find(Lowering::Dequant, scheme));
+    match (tolerance, done.and_then(|a| a.bound)) {
+        (Some(t), Some(bound)) if bound > t => match lowering {
+            // Dearer within the tolerance beats cheaper outside it.
+            Lowering::Dequant if asked_lowering == Lowering::Auto => {
+                within_or_unmet(t, alternatives, scheme, scheme_reason)
+            }
+            _ => Err(unmet(t, alternatives)),
+        },
+        _ => Ok(Choice { lowering, scheme, because }),
     }
 }
 
-/// The scheme of fewest digits within tolerance `t`, the default before others of as many.
-fn cheapest_within(t: f64, alternatives: &[Alternative], default: Scheme) -> Result<(Scheme, String), Diagnostic> {
+fn within_or_unmet(t: f64, alternatives: &[Alternative], scheme: Scheme, reason: String) -> Result<Choice, Diagnostic> {
+    let meets = |a: &Alternative| {
+        a.lowering == Lowering::Msd && a.scheme.is_none_or(|s| s == scheme) && a.bound.is_some_and(|b| b <= t)
+    };
+    if alternatives.iter().any(meets) {
+        let because = format!("dequant is cheaper but not certified to {t:e}; {reason}");
+        return Ok(Choice { lowering: Lowering::Msd, scheme, because });
+    }
+    Err(unmet(t, alternatives))
+}
+
+/// The scheme of fewest digits within tolerance `t`, the default before others of as many; the
+/// most precise one if none is.
+fn cheapest_within(t: f64, default: Scheme) -> (Scheme, String) {
     let schemes = || Scheme::ALL.iter().copied();
+    let by_bound = |a: &Scheme, b: &Scheme| msd_bound(*a).total_cmp(&msd_bound(*b));
     let within = schemes().filter(|s| msd_bound(*s) <= t);
     let best = within.min_by(|a, b| {
         let rank = |s: &Scheme| (s.weights().len(), *s != default);
-        rank(a).cmp(&rank(b)).then(msd_bound(*a).total_cmp(&msd_bound(*b)))
+        rank(a).cmp(&rank(b)).then(by_bound(a, b))
     });
-    if let Some(scheme) = best {
-        return Ok((scheme, format!("`{}` is the cheapest within {t:e}", scheme.name())));
+    match best {
+        Some(scheme) => (scheme, format!("`{}` is the cheapest within {t:e}", scheme.name())),
+        None => {
+            let scheme = schemes().min_by(by_bound).unwrap_or(default);
+            (scheme, format!("`{}` is the most precise", scheme.name()))
+        }
     }
-    let bounds = schemes().map(|s| (msd_bound(s), s.name()));
-    let dequant = alternatives.iter().filter(|a| a.lowering == Lowering::Dequant);
-    let all = bounds.chain(dequant.filter_map(|a| a.bound.map(|b| (b, "dequant"))));
-    let (bound, name) = all.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((f64::INFINITY, "none"));
-    Err(unmet(t, bound, name))
 }
 
-fn unmet(t: f64, bound: f64, name: &str) -> Diagnostic {
-    Diagnostic::new(Code::ToleranceUnmet, format!("no scheme has an error of at most {t:e}"))
-        .help(format!("the best bound here is {bound:.3e} (`{name}`)"))
+fn unmet(t: f64, alternatives: &[Alternative]) -> Diagnostic {
+    let bounds = alternatives.iter().filter_map(|a| Some((a.bound?, a.scheme.map_or(a.lowering.name(), Scheme::name))));
+    let best = bounds.min_by(|a, b| a.0.total_cmp(&b.0));
+    let help = best.map_or_else(String::new, |(bound, name)| format!("the best bound here is {bound:.3e} (`{name}`)"));
+    Diagnostic::new(Code::ToleranceUnmet, format!("no lowering has a certified error of at most {t:e}")).help(help)
 }
 
 fn time(seconds: f64) -> String {

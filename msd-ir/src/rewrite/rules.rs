@@ -1,7 +1,7 @@
 //! The rules: name, equation, pattern, guard, result. Each has a filetest where it fires, one
 //! where its guard stops it, and one that runs it through evaluator and JIT.
 
-use super::pattern::{Factor, Weight, varies};
+use super::pattern::{Factor, Graph, Weight, varies};
 use super::{Outcome, Rewriter, Rule};
 use crate::diag::Diagnostic;
 use crate::dtype::DType;
@@ -185,29 +185,33 @@ fn post_scale(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
     Ok(Outcome::Fired(scaled(r, product, &weight)?))
 }
 
+/// What stops a product from multiplying two stored operands natively, seen from its left one:
+/// guard and reason, also if that operand is not stored at all.
+pub fn native_guard(graph: &impl Graph, left: Value) -> Option<(&'static str, String)> {
+    let Some(mut weight) = Weight::find(graph, left).filter(|w| w.factors.is_empty()) else {
+        return Some(("activation-type", "the other operand is not dequantized".to_string()));
+    };
+    // The left operand contracts its last axis: seen transposed, it obeys the same guards.
+    let rank = weight.axes.len();
+    weight.axes.swap(rank - 2, rank - 1);
+    stored_guard(&weight)
+}
+
 fn native_product(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
-    if *op != Op::MatMul {
-        return Ok(Outcome::NoMatch);
-    }
-    let (Some(a), Some(b)) = (Weight::find(&*r.graph(), operands[0]), Weight::find(&*r.graph(), operands[1])) else {
+    let Some(right) = weight_product(r, op, operands) else { return Ok(Outcome::NoMatch) };
+    let Some(left) = Weight::find(&*r.graph(), operands[0]).filter(|w| w.factors.is_empty()) else {
         return Ok(Outcome::NoMatch);
     };
-    if !a.factors.is_empty() || !b.factors.is_empty() {
-        return Ok(Outcome::NoMatch);
+    if let Some(choice) = r.choice().filter(|c| c.lowering != Lowering::Msd) {
+        return Ok(Outcome::Stopped { guard: "plan", reason: choice.because.clone() });
     }
-    // The left operand contracts its last axis: seen transposed, it obeys the same guards.
-    let mut left = a;
-    let rank = left.axes.len();
-    left.axes.swap(rank - 2, rank - 1);
-    let stopped = stored_guard(&left).or_else(|| stored_guard(&b));
-    left.axes.swap(rank - 2, rank - 1);
-    if let Some((guard, reason)) = stopped {
+    if let Some((guard, reason)) = native_guard(&*r.graph(), operands[0]).or_else(|| stored_guard(&right)) {
         return Ok(Outcome::Stopped { guard, reason });
     }
     let span = r.span();
-    let (x, w) = (left.codes(r.graph(), span)?, b.codes(r.graph(), span)?);
+    let (x, w) = (left.codes(r.graph(), span)?, right.codes(r.graph(), span)?);
     let products = r.graph().dot(x, w, span)?;
     let sum = r.graph().cast(products, DType::F32, span)?;
     let by_row = scaled(r, sum, &left)?;
-    Ok(Outcome::Fired(scaled(r, by_row, &b)?))
+    Ok(Outcome::Fired(scaled(r, by_row, &right)?))
 }
