@@ -40,7 +40,7 @@ fn an_unreachable_tolerance_names_the_best_bound() {
     let known = sizes(&[("N", 64), ("K", 64), ("M", 1)]);
     let (code, help) = site(&linear("#[tolerance(1e-12)]"), &known, &Options::default()).unwrap_err();
     assert_eq!(code, Code::ToleranceUnmet);
-    assert!(help.contains("int8x3-pow2"), "{help}");
+    assert!(help.contains("int8x3-greedy"), "{help}");
 }
 
 #[test]

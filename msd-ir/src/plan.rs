@@ -12,7 +12,7 @@ use crate::dtype::DType;
 use crate::graph::{Kernel, Lowering};
 use crate::machine::Machine;
 use crate::ops::Op;
-use crate::quant::scheme::Scheme;
+use crate::quant::scheme::{Family, Scheme};
 use crate::rewrite::pattern::Weight;
 use crate::rewrite::rules::{native_guard, stored_guard};
 use crate::span::Span;
@@ -264,7 +264,8 @@ fn cheapest_within(t: f64, default: Scheme) -> (Scheme, String) {
     let by_bound = |a: &Scheme, b: &Scheme| msd_bound(*a).total_cmp(&msd_bound(*b));
     let within = schemes().filter(|s| msd_bound(*s) <= t);
     let best = within.min_by(|a, b| {
-        let rank = |s: &Scheme| (s.weights().len(), *s != default);
+        // Of as many digits, those that split one integer cost less than those that divide for each.
+        let rank = |s: &Scheme| (s.weights().len(), *s != default, matches!(s.family(), Family::Greedy { .. }));
         rank(a).cmp(&rank(b)).then(by_bound(a, b))
     });
     match best {
