@@ -246,7 +246,7 @@ fn rounds_parser() -> clap::builder::RangedI64ValueParser<u32> {
 
 /// The thread pool is fixed in size, so a number beyond any machine is a slip of the finger.
 fn threads_parser() -> clap::builder::RangedI64ValueParser<u16> {
-    clap::value_parser!(u16).range(1..=1024)
+    clap::value_parser!(u16).range(1..=msd::jit::pool::MAX_THREADS as i64)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::machine::Machine;
 use crate::ops::Op;
 use crate::quant::scheme::{Family, Scheme};
 use crate::rewrite::pattern::Weight;
-use crate::rewrite::rules::{native_guard, stored_guard};
+use crate::rewrite::rules::{activation_guard, native_guard, stored_guard};
 use crate::span::Span;
 use crate::types::Part;
 
@@ -53,8 +53,9 @@ pub struct Alternative {
     pub lowering: Lowering,
     /// The scheme of an `msd` alternative.
     pub scheme: Option<Scheme>,
-    /// Certified bound: `|y - y*| <= bound * Mx * sum_k |w|` before the final cast; `None` where
-    /// it depends on a size that is not known.
+    /// Certified bound: `|y - y*| <= bound * Mx * sum_k |w|` before the final cast, as long as no
+    /// intermediate leaves the range of normal F32 numbers; `None` where it depends on a size that
+    /// is not known.
     pub bound: Option<f64>,
     /// Predicted cost; `None` where a size is not known.
     pub cost: Option<Cost>,
@@ -109,9 +110,13 @@ pub fn plan(kernel: &Kernel, sizes: &Sizes, request: &Request) -> Result<Plan, D
         let shape = &n.types[0].shape().to_vec();
         let k = activation.shape.last().and_then(|d| d.eval(sizes).ok());
         let product = product(&weight, shape, activation.dtype, k, sizes);
-        let stored = stored_guard(&weight).is_none();
+        let stored = stored_guard(&weight).is_none() && activation_guard(kernel, n.operands[0]).is_none();
         let is_native = stored && native_guard(kernel, n.operands[0]).is_none();
-        let alternatives = alternatives(&product, k, stored, is_native, &request.machine);
+        let mut alternatives = alternatives(&product, k, stored, is_native, &request.machine);
+        if !is_native && Weight::find(kernel, n.operands[0]).is_some() {
+            // The other operand is itself dequantized, which rounds each of its elements once.
+            alternatives.iter_mut().for_each(|a| a.bound = a.bound.map(|b| b + (1.0 + b) * ROUNDING));
+        }
         let default = Scheme::default_for(activation.dtype);
         let choice = choose(kernel, request, &alternatives, default).map_err(|d| d.at(n.span))?;
         let bound = alternatives

@@ -165,9 +165,10 @@ impl Tensor {
         &self.data
     }
 
-    /// The elements as stored, to write.
-    pub fn data_mut(&mut self) -> &mut Data {
-        &mut self.data
+    /// Address of the first element, for code that fills the tensor. Element type, number of
+    /// elements and, for `i4`, `u4` and `bool`, their range are the writer's to keep.
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.data.as_mut_ptr()
     }
 
     /// Number of elements.

@@ -16,7 +16,7 @@ use crate::schedule::schedule;
 /// Those of [`crate::kernel::compile`].
 pub fn asm(kernel: &Kernel, fixed: &Sizes, isa: &Isa) -> Result<Vec<(String, String)>, Diagnostic> {
     let program = schedule(kernel, fixed, isa.dot)?;
-    let mut code = CodeBuilder::new(isa, true)?;
+    let mut code = CodeBuilder::new(isa, program.stages.len(), true)?;
     lower(isa, &mut code, &program)?;
     let listing = code.into_listing().ok_or_else(|| internal("no listing was kept"))?;
     Ok(listing.asm)

@@ -102,12 +102,10 @@ pub enum DotForm {
 
 /// A target for code generation.
 pub struct Isa {
-    /// The level asked for.
-    pub level: Level,
-    /// Cranelift's description of it.
-    pub target: OwnedTargetIsa,
-    /// The dot product it is good at.
-    pub dot: DotForm,
+    /// The level, if this is the host: then code for it may run here.
+    level: Option<Level>,
+    pub(crate) target: OwnedTargetIsa,
+    pub(crate) dot: DotForm,
 }
 
 impl Isa {
@@ -126,7 +124,7 @@ impl Isa {
                 builder.enable(flag).map_err(internal)?;
             }
         }
-        Isa::finish(builder, level)
+        Isa::finish(builder, Some(level))
     }
 
     /// A target this machine need not be, such as `aarch64`, to inspect the code it would get.
@@ -135,10 +133,20 @@ impl Isa {
         for feature in features {
             builder.enable(feature).map_err(internal)?;
         }
-        Isa::finish(builder, Level::Portable)
+        Isa::finish(builder, None)
     }
 
-    fn finish(builder: isa::Builder, level: Level) -> Result<Isa, Diagnostic> {
+    /// The dot product the target is good at.
+    pub fn dot(&self) -> DotForm {
+        self.dot
+    }
+
+    /// The level asked for; `None` for a target that need not be this machine.
+    pub fn level(&self) -> Option<Level> {
+        self.level
+    }
+
+    fn finish(builder: isa::Builder, level: Option<Level>) -> Result<Isa, Diagnostic> {
         let mut flags = settings::builder();
         let choices = [
             ("opt_level", "speed"),

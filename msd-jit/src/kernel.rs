@@ -5,21 +5,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cranelift_module::FuncId;
 use msd_ir::diag::{Code as Fault, Diagnostic};
-use msd_ir::dim::Sizes;
+use msd_ir::dim::{Dim, Sizes};
 use msd_ir::graph::Kernel;
 use msd_ir::input::{Input, bind};
 use msd_ir::tensor::Tensor;
+use msd_ir::verify::verify;
 
 use crate::isa::{DotForm, Isa, internal};
 use crate::lower::{Lowered, lower};
 use crate::module::{Code, CodeBuilder, Listing};
-use crate::pack::{Aligned, pack};
+use crate::pack::{Aligned, Strided, pack};
 use crate::pool::Pool;
 use crate::schedule::{MemoryKind, PartName, Program, Stage, Work, schedule};
 use crate::tile::{CHANNELS, PANEL};
 
 /// Work (elements or multiply-accumulates) below which waking threads costs more than it saves.
 const THREAD_THRESHOLD: u64 = 1 << 16;
+
+/// Most bytes the results and scratch of one call may take: sizes come from untrusted inputs.
+const MAX_CALL_BYTES: u64 = 16 << 30;
 
 /// Signature of every stage; see [`crate::lower::frame`].
 type StageFn = unsafe extern "C" fn(memories: *const *mut u8, sizes: *const u64, begin: u64, end: u64);
@@ -28,7 +32,7 @@ type StageFn = unsafe extern "C" fn(memories: *const *mut u8, sizes: *const u64,
 pub struct CompiledKernel {
     code: Code,
     stages: Vec<FuncId>,
-    sizes: Vec<msd_ir::dim::Dim>,
+    sizes: Vec<Dim>,
     program: Program,
     kernel: Kernel,
     /// Unique in this process; packed weights remember it.
@@ -42,15 +46,21 @@ pub struct Packed {
     /// Identity of the kernel whose layouts these are.
     kernel: u64,
     param: usize,
-    /// Shape of the codes, which the packed sizes follow from.
-    shape: Vec<usize>,
-    memories: Vec<(usize, Aligned)>,
+    /// Each memory it fills, with the window of the codes it was made from.
+    memories: Vec<PackedMemory>,
+}
+
+/// One memory of a kernel, filled.
+struct PackedMemory {
+    index: usize,
+    source: Strided,
+    bytes: Aligned,
 }
 
 impl Packed {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.memories.iter().map(|(_, a)| a.len()).sum()
+        self.memories.iter().map(|m| m.bytes.len()).sum()
     }
 
     /// The same weights at another place, without packing them again.
@@ -58,9 +68,12 @@ impl Packed {
     /// # Errors
     /// If the memory cannot be had.
     pub fn duplicate(&self) -> Result<Packed, Diagnostic> {
-        let memories = self.memories.iter().map(|(index, memory)| Ok((*index, memory.duplicate()?)));
+        let memories = self
+            .memories
+            .iter()
+            .map(|m| Ok(PackedMemory { index: m.index, source: m.source.clone(), bytes: m.bytes.duplicate()? }));
         let memories = memories.collect::<Result<_, Diagnostic>>()?;
-        Ok(Packed { kernel: self.kernel, param: self.param, shape: self.shape.clone(), memories })
+        Ok(Packed { kernel: self.kernel, param: self.param, memories })
     }
 }
 
@@ -71,9 +84,18 @@ pub struct Workspace {
 }
 
 /// Compiles a kernel for sizes that are known; the others stay open until each call.
+///
+/// # Errors
+/// If the kernel breaks an invariant of [`verify`], whose promises the code's safety rests on; if
+/// `isa` is not this machine's; if a size that code generation needs is open.
 pub fn compile(kernel: &Kernel, fixed: &Sizes, isa: &Isa, listing: bool) -> Result<CompiledKernel, Diagnostic> {
+    verify(kernel)?;
+    if isa.level().is_none() {
+        return Err(Diagnostic::new(Fault::IsaUnavailable, "code for another machine cannot run here")
+            .help("read it with `inspect::asm`"));
+    }
     let program = schedule(kernel, fixed, isa.dot)?;
-    let mut code = CodeBuilder::new(isa, listing)?;
+    let mut code = CodeBuilder::new(isa, program.stages.len(), listing)?;
     let Lowered { stages, sizes } = lower(isa, &mut code, &program)?;
     let (code, listing) = code.finish()?;
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -119,7 +141,11 @@ impl CompiledKernel {
     /// If `inputs` do not fit the kernel (see [`bind`]).
     pub fn pack(&self, param: usize, inputs: &[Input], given: &Sizes) -> Result<Packed, Diagnostic> {
         let sizes = self.bind(inputs, given)?;
-        self.pack_bound(param, &inputs[param], &sizes)
+        let input = inputs.get(param).ok_or_else(|| {
+            Diagnostic::new(Fault::UnknownInput, format!("there is no parameter {param}"))
+                .help(format!("the kernel has {}", inputs.len()))
+        })?;
+        self.pack_bound(param, input, &sizes)
     }
 
     fn pack_bound(&self, param: usize, input: &Input, sizes: &Sizes) -> Result<Packed, Diagnostic> {
@@ -128,10 +154,12 @@ impl CompiledKernel {
             if let (MemoryKind::Packed { param: p, layout }, Some(source)) = (&memory.kind, &memory.source)
                 && *p == param
             {
-                memories.push((index, pack(&input.tensor, source, layout, sizes)?));
+                let source = Strided::new(source, sizes)?;
+                let bytes = pack(&input.tensor, &source, layout)?;
+                memories.push(PackedMemory { index, source, bytes });
             }
         }
-        Ok(Packed { kernel: self.id, param, shape: input.tensor.shape().to_vec(), memories })
+        Ok(Packed { kernel: self.id, param, memories })
     }
 
     fn bind(&self, inputs: &[Input], given: &Sizes) -> Result<Sizes, Diagnostic> {
@@ -153,6 +181,7 @@ impl CompiledKernel {
         pool: &Pool,
     ) -> Result<Vec<Tensor>, Diagnostic> {
         let sizes = self.bind(inputs, given)?;
+        self.check_memory(&sizes)?;
         let mut outputs = Vec::new();
         for (dtype, shape) in &self.program.outputs {
             let shape: Result<Vec<usize>, _> = shape.iter().map(|d| d.eval(&sizes).map(|n| n as usize)).collect();
@@ -160,11 +189,7 @@ impl CompiledKernel {
             outputs.push(tensor.ok_or_else(|| Diagnostic::new(Fault::TooLarge, "a result is too large"))?);
         }
         for p in packed {
-            // Checked before any address is taken: tiles read as far as the kernel's sizes say.
-            if p.kernel != self.id || inputs.get(p.param).is_none_or(|i| i.tensor.shape() != p.shape) {
-                return Err(Diagnostic::new(Fault::InputShape, "weights packed for another kernel or shape")
-                    .help("pack them with the kernel that uses them"));
-            }
+            self.check_packed(p, &sizes)?;
         }
         let mut own = Vec::new();
         for (param, input) in inputs.iter().enumerate() {
@@ -180,6 +205,41 @@ impl CompiledKernel {
             self.run_stage(stage, *id, &sizes, &memories, &table, pool)?;
         }
         Ok(outputs)
+    }
+
+    /// Refuses packed weights of another kernel, or of other sizes: tiles read as far as this
+    /// call's sizes say.
+    fn check_packed(&self, packed: &Packed, sizes: &Sizes) -> Result<(), Diagnostic> {
+        let mut fits = packed.kernel == self.id;
+        for memory in packed.memories.iter().take_while(|_| packed.kernel == self.id) {
+            let source = self.program.memories.get(memory.index).and_then(|m| m.source.as_ref());
+            let source = source.ok_or_else(|| internal("a packed memory without a source"))?;
+            fits &= Strided::new(source, sizes)? == memory.source;
+        }
+        if fits {
+            return Ok(());
+        }
+        Err(Diagnostic::new(Fault::InputShape, "weights packed for another kernel or for other sizes")
+            .help("pack them with the kernel and the sizes that use them"))
+    }
+
+    /// Refuses calls whose results and scratch would take more than [`MAX_CALL_BYTES`].
+    fn check_memory(&self, sizes: &Sizes) -> Result<(), Diagnostic> {
+        let mut total = 0u64;
+        for (dtype, shape) in &self.program.outputs {
+            let count = shape.iter().try_fold(1u64, |n, d| Some(n.saturating_mul(d.eval(sizes).ok()?)));
+            total = total.saturating_add(count.unwrap_or(u64::MAX).saturating_mul(dtype.host_bytes() as u64));
+        }
+        for memory in &self.program.memories {
+            if let MemoryKind::Buffer { bytes } = &memory.kind {
+                total = total.saturating_add(bytes.eval(sizes).unwrap_or(u64::MAX));
+            }
+        }
+        if total <= MAX_CALL_BYTES {
+            return Ok(());
+        }
+        let message = format!("results and scratch of this call would take {} GiB", total >> 30);
+        Err(Diagnostic::new(Fault::TooLarge, message).help(format!("the limit is {} GiB", MAX_CALL_BYTES >> 30)))
     }
 
     /// The memory table of a call.
@@ -207,8 +267,8 @@ impl CompiledKernel {
                 }
                 MemoryKind::Packed { param, .. } => {
                     let found = packed.iter().filter(|p| p.param == *param).flat_map(|p| &p.memories);
-                    let found = found.into_iter().find(|(i, _)| *i == index);
-                    found.ok_or_else(|| internal("weights packed for another kernel"))?.1.as_ptr().cast_mut()
+                    let found = found.into_iter().find(|m| m.index == index);
+                    found.ok_or_else(|| internal("weights that were not packed"))?.bytes.as_ptr().cast_mut()
                 }
                 MemoryKind::Buffer { bytes } => {
                     let bytes = bytes.eval(sizes).map_err(internal)? as usize;
@@ -218,7 +278,7 @@ impl CompiledKernel {
                         None => slot.insert(Aligned::zeroed(bytes)?).as_mut_ptr(),
                     }
                 }
-                MemoryKind::Output { index } => outputs[*index].data_mut().as_mut_ptr(),
+                MemoryKind::Output { index } => outputs[*index].as_mut_ptr(),
             }));
         }
         Ok(table)
@@ -233,7 +293,10 @@ impl CompiledKernel {
         table: &[u64],
         pool: &Pool,
     ) -> Result<(), Diagnostic> {
-        let eval = |d: &msd_ir::dim::Dim| d.eval(sizes).map_err(internal);
+        let eval = |d: &Dim| d.eval(sizes).map_err(internal);
+        if eval(&stage.writes)? == 0 {
+            return Ok(());
+        }
         let units = eval(&stage.outer)? * eval(&stage.inner)?.div_ceil(stage.by);
         // SAFETY: every stage was declared with the signature of `StageFn` in the host's C convention.
         let call: StageFn = unsafe { std::mem::transmute(self.code.address(id)) };
@@ -244,7 +307,9 @@ impl CompiledKernel {
             // ranges may run at once. `Address` is a transparent pointer.
             unsafe { call(memories.as_ptr().cast(), table.as_ptr(), begin, end) }
         };
-        let tasks = if eval(&stage.cost)? < THREAD_THRESHOLD { 1 } else { units.min(pool.threads() as u64) };
+        // A cost beyond every bound is worth waking threads for.
+        let is_small = stage.cost.as_ref().is_some_and(|c| c.eval(sizes).is_ok_and(|c| c < THREAD_THRESHOLD));
+        let tasks = if is_small { 1 } else { units.min(pool.threads() as u64) };
         if tasks <= 1 {
             run(0, units);
         } else {

@@ -9,9 +9,11 @@ use msd_ir::diag::Diagnostic;
 
 use crate::isa::{Isa, internal};
 
-/// Address space reserved per kernel; pages are used only as code fills them. One range, because
-/// direct calls reach 2 GB.
+/// Address space reserved per kernel: one range, because direct calls reach 2 GB. Pages are used
+/// only as code fills them, so the allowance per stage is generous: the largest are a few KB.
 const RESERVED: usize = 8 << 20;
+const RESERVED_PER_STAGE: usize = 64 << 10;
+const MAX_RESERVED: usize = 1 << 30;
 
 /// A module under construction.
 pub(crate) struct CodeBuilder {
@@ -37,9 +39,11 @@ extern "C" fn fma_f64(a: f64, b: f64, c: f64) -> f64 {
 }
 
 impl CodeBuilder {
-    pub(crate) fn new(isa: &Isa, listing: bool) -> Result<CodeBuilder, Diagnostic> {
+    /// A module for about `stages` functions.
+    pub(crate) fn new(isa: &Isa, stages: usize, listing: bool) -> Result<CodeBuilder, Diagnostic> {
         let mut builder = JITBuilder::with_isa(isa.target.clone(), default_libcall_names());
-        builder.memory_provider(Box::new(ArenaMemoryProvider::new_with_size(RESERVED).map_err(internal)?));
+        let reserved = RESERVED.saturating_add(stages.saturating_mul(RESERVED_PER_STAGE)).min(MAX_RESERVED);
+        builder.memory_provider(Box::new(ArenaMemoryProvider::new_with_size(reserved).map_err(internal)?));
         // Fused multiply-add below x86-64-v3 is a call; ours, not whatever the process exports.
         builder.symbol("fmaf", fma_f32 as *const u8);
         builder.symbol("fma", fma_f64 as *const u8);

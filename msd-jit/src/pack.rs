@@ -101,14 +101,15 @@ fn advise_large_pages(start: NonNull<u8>, layout: std::alloc::Layout) {
 fn advise_large_pages(_: NonNull<u8>, _: std::alloc::Layout) {}
 
 /// A view with its sizes known: extents and element strides of `[batch.., rows, columns]`.
-struct Strided {
+#[derive(Clone, PartialEq)]
+pub(crate) struct Strided {
     shape: Vec<usize>,
     strides: Vec<usize>,
     offset: usize,
 }
 
 impl Strided {
-    fn new(view: &View, sizes: &Sizes) -> Result<Strided, Diagnostic> {
+    pub(crate) fn new(view: &View, sizes: &Sizes) -> Result<Strided, Diagnostic> {
         let eval = |d: &Dim| d.eval(sizes).map_err(internal).map(|n| n as usize);
         Ok(Strided {
             shape: view.shape.iter().map(eval).collect::<Result<_, _>>()?,
@@ -119,6 +120,9 @@ impl Strided {
 
     /// Offsets of each batch's first element, batches in row-major order.
     fn batches(&self) -> Vec<usize> {
+        if self.shape.contains(&0) {
+            return Vec::new();
+        }
         let outer = self.shape.len() - 2;
         let mut offsets = vec![self.offset];
         for (size, stride) in self.shape[..outer].iter().zip(&self.strides) {
@@ -129,18 +133,17 @@ impl Strided {
 }
 
 /// Packs the codes that `source` selects from `codes`.
-pub(crate) fn pack(codes: &Tensor, source: &View, layout: &Layout, sizes: &Sizes) -> Result<Aligned, Diagnostic> {
-    let source = Strided::new(source, sizes)?;
+pub(crate) fn pack(codes: &Tensor, source: &Strided, layout: &Layout) -> Result<Aligned, Diagnostic> {
     match (codes.data(), layout) {
-        (Data::I8(v), Layout::Rows { offset: true }) => pack_rows(v, &source, |c| [c as u8 ^ 0x80]),
-        (Data::I8(v), Layout::Rows { offset: false }) => pack_rows(v, &source, |c| [c as u8]),
-        (Data::U8(v), Layout::Rows { .. }) => pack_rows(v, &source, |c| [c]),
+        (Data::I8(v), Layout::Rows { offset: true }) => pack_rows(v, source, |c| [c as u8 ^ 0x80]),
+        (Data::I8(v), Layout::Rows { offset: false }) => pack_rows(v, source, |c| [c as u8]),
+        (Data::U8(v), Layout::Rows { .. }) => pack_rows(v, source, |c| [c]),
         (_, Layout::Rows { .. }) => Err(internal("only bytes are packed as rows")),
-        (Data::I8(v), Layout::Panels) => pack_panels(v, &source, |c| [c as u8]),
-        (Data::U8(v), Layout::Panels) => pack_panels(v, &source, |c| [c]),
-        (Data::U16(v), Layout::Panels) => pack_panels(v, &source, u16::to_le_bytes),
-        (Data::I32(v), Layout::Panels) => pack_panels(v, &source, i32::to_le_bytes),
-        (Data::F32(v), Layout::Panels) => pack_panels(v, &source, f32::to_le_bytes),
+        (Data::I8(v), Layout::Panels) => pack_panels(v, source, |c| [c as u8]),
+        (Data::U8(v), Layout::Panels) => pack_panels(v, source, |c| [c]),
+        (Data::U16(v), Layout::Panels) => pack_panels(v, source, u16::to_le_bytes),
+        (Data::I32(v), Layout::Panels) => pack_panels(v, source, i32::to_le_bytes),
+        (Data::F32(v), Layout::Panels) => pack_panels(v, source, f32::to_le_bytes),
         (Data::I64(_) | Data::F64(_), Layout::Panels) => Err(internal("accumulators are never packed")),
     }
 }

@@ -52,7 +52,7 @@ impl Oracle {
         let expected: Result<Vec<_>, _> = inputs.iter().map(|i| evaluate(kernel, fixed, i)).collect();
         let expected = expected.map_err(|d| format!("evaluator: {}", said(d)))?;
         for isa in &self.isas {
-            let level = isa.level.name();
+            let level = isa.level().map_or("foreign", Level::name);
             let code = compile(kernel, fixed, isa, false).map_err(|d| format!("compile {level}: {}", said(d)))?;
             let mut workspace = Workspace::default();
             for pool in &self.pools {

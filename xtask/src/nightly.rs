@@ -69,7 +69,7 @@ fn valgrind(root: &Path) -> Outcome {
                   --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite";
     let variable = format!("CARGO_TARGET_{}_RUNNER", host.to_uppercase().replace(['-', '.'], "_"));
     let mut test = cargo(root);
-    test.args(["test", "--package", "msd-jit", "--lib", "--tests"]).env(variable, runner);
+    test.args(["test", "--package", "msd", "--test", "filetests"]).env(variable, runner);
     finish(test)
 }
 

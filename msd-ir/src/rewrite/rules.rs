@@ -149,11 +149,12 @@ fn scaled(r: &mut Rewriter<'_>, sum: Value, weight: &Weight) -> Result<Value, Di
 fn digit_split(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
     let Some(weight) = weight_product(r, op, operands) else { return Ok(Outcome::NoMatch) };
     let Some(choice) = r.choice().cloned() else { return Ok(Outcome::NoMatch) };
+    let stopped = stored_guard(&weight).or_else(|| activation_guard(&*r.graph(), operands[0]));
+    if let Some((guard, reason)) = stopped {
+        return Ok(Outcome::Stopped { guard, reason });
+    }
     if choice.lowering != Lowering::Msd {
         return Ok(Outcome::Stopped { guard: "plan", reason: choice.because });
-    }
-    if let Some((guard, reason)) = stored_guard(&weight).or_else(|| activation_guard(r, operands[0])) {
-        return Ok(Outcome::Stopped { guard, reason });
     }
     let span = r.span();
     let scheme = choice.scheme;
@@ -167,8 +168,9 @@ fn digit_split(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
     Ok(Outcome::Fired(r.graph().cast(wide, DType::F32, span)?))
 }
 
-fn activation_guard(r: &mut Rewriter<'_>, x: Value) -> Option<(&'static str, String)> {
-    match r.graph().ty(x) {
+/// What stops the other operand from being split: guard and reason.
+pub fn activation_guard(graph: &impl Graph, x: Value) -> Option<(&'static str, String)> {
+    match graph.ty(x) {
         Type::Tensor(t) if t.dtype.is_float() => None,
         other => Some(("activation-type", format!("the other operand is `{other}`, no float to split"))),
     }
@@ -176,7 +178,7 @@ fn activation_guard(r: &mut Rewriter<'_>, x: Value) -> Option<(&'static str, Str
 
 fn post_scale(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
     let Some(weight) = weight_product(r, op, operands) else { return Ok(Outcome::NoMatch) };
-    if let Some((guard, reason)) = stored_guard(&weight).or_else(|| activation_guard(r, operands[0])) {
+    if let Some((guard, reason)) = stored_guard(&weight).or_else(|| activation_guard(&*r.graph(), operands[0])) {
         return Ok(Outcome::Stopped { guard, reason });
     }
     let span = r.span();

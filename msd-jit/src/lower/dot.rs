@@ -37,7 +37,7 @@ struct Unit {
 pub(crate) struct DotArgs<'s> {
     pub(crate) x: &'s View,
     pub(crate) w: &'s View,
-    /// Sums of the rows of `x`, I32 `[.., R, 1]`, for offset weights.
+    /// Sums of the rows of `x`, I64 `[.., R, 1]`, for offset weights.
     pub(crate) sums: Option<&'s View>,
     pub(crate) weights: Option<&'static [i64]>,
     pub(crate) out: &'s View,
@@ -125,9 +125,9 @@ impl Frame<'_> {
                         Some(sums) => {
                             let index = f.b.ins().imul_imm_s(sum_stride, row as i64);
                             let index = f.b.ins().iadd(index, token);
-                            let offset = f.b.ins().imul_imm_s(index, 4);
+                            let offset = f.b.ins().imul_imm_s(index, 8);
                             let address = f.b.ins().iadd(sums, offset);
-                            let sum = f.b.ins().sload32(Frame::flags(), address, 0);
+                            let sum = f.b.ins().load(types::I64, Frame::flags(), address, 0);
                             f.b.ins().imul_imm_s(sum, -128)
                         }
                         None => f.int(0),

@@ -182,8 +182,11 @@ pub(crate) struct Stage {
     pub(crate) outer: Dim,
     pub(crate) inner: Dim,
     pub(crate) by: u64,
-    /// Elements or multiply-accumulates in all, to decide whether threads are worth waking.
-    pub(crate) cost: Dim,
+    /// Elements or multiply-accumulates in all, to decide whether threads are worth waking; `None`
+    /// where the number is beyond every bound.
+    pub(crate) cost: Option<Dim>,
+    /// Elements it writes; none means nothing to do, however many units there are.
+    pub(crate) writes: Dim,
 }
 
 /// A scheduled kernel.
@@ -392,13 +395,20 @@ impl Scheduler<'_> {
     fn push_map(&mut self, region: Region, out: View) -> Result<(), Diagnostic> {
         let outer = region.shape.len().saturating_sub(1);
         let rows = product(&region.shape[..outer])?;
-        let cost = product(&region.shape)?;
-        self.push(Work::Map { region, out }, rows, Dim::constant(1), 1, cost);
-        Ok(())
+        let cost = size(&region.shape);
+        self.push(Work::Map { region, out }, rows, Dim::constant(1), 1, cost)
     }
 
-    fn push(&mut self, work: Work, outer: Dim, inner: Dim, by: u64, cost: Dim) {
-        self.stages.push(Stage { work, outer, inner, by, cost });
+    /// Adds a stage of `outer * ceil(inner / by)` units.
+    fn push(&mut self, work: Work, outer: Dim, inner: Dim, by: u64, cost: Option<Dim>) -> Result<(), Diagnostic> {
+        let written = match &work {
+            Work::Map { out, .. } | Work::Row { out, .. } | Work::Dot { out, .. } => out,
+            Work::Panels { out, .. } | Work::MatMul { out, .. } => out,
+            Work::Decompose { scale, .. } => scale,
+        };
+        let writes = product(&written.shape)?;
+        self.stages.push(Stage { work, outer, inner, by, cost, writes });
+        Ok(())
     }
 
     /// A loop that computes `value`, and whatever melts into it, into `out`.
@@ -470,8 +480,8 @@ impl Scheduler<'_> {
         let region = self.region(node.operands[0])?;
         let out = self.buffer(self.kernel.tensor_ty(value).dtype, self.shape(value))?;
         let rows = product(&region.shape[..region.shape.len() - 1])?;
-        let cost = product(&region.shape)?;
-        self.push(Work::Row { op, region, out: out.clone() }, rows, Dim::constant(1), 1, cost);
+        let cost = size(&region.shape);
+        self.push(Work::Row { op, region, out: out.clone() }, rows, Dim::constant(1), 1, cost)?;
         self.set(value, out);
         Ok(())
     }
@@ -517,21 +527,6 @@ impl Scheduler<'_> {
         Ok(())
     }
 
-    /// The kernel being scheduled.
-    fn kernel(&self) -> &Kernel {
-        self.kernel
-    }
-
-    /// The view of a value, if it has one yet.
-    fn known_view(&self, value: Value) -> Option<&View> {
-        self.views[value.node][value.result].as_ref()
-    }
-
-    /// The shape of a value with the fixed sizes put in.
-    fn shape_of(&self, value: Value) -> Shape {
-        self.shape(value)
-    }
-
     /// The memory of a parameter packed from `source`, shared by equal uses.
     fn packed_memory(&mut self, param: usize, layout: Layout, source: View) -> usize {
         let kind = MemoryKind::Packed { param, layout };
@@ -541,14 +536,14 @@ impl Scheduler<'_> {
             self.memories.len() - 1
         })
     }
-
-    /// What a memory is.
-    fn kind_of(&self, memory: usize) -> &MemoryKind {
-        &self.memories[memory].kind
-    }
 }
 
-/// Product of sizes.
-pub(crate) fn product(shape: &[Dim]) -> Result<Dim, Diagnostic> {
-    shape.iter().try_fold(Dim::constant(1), |n, d| n.mul(d)).ok_or_else(too_complex)
+/// Product of sizes, unless it grows too complex.
+fn size(shape: &[Dim]) -> Option<Dim> {
+    shape.iter().try_fold(Dim::constant(1), |n, d| n.mul(d))
+}
+
+/// Product of sizes that the schedule cannot do without.
+fn product(shape: &[Dim]) -> Result<Dim, Diagnostic> {
+    size(shape).ok_or_else(too_complex)
 }

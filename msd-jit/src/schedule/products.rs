@@ -9,7 +9,9 @@ use msd_ir::ops::Op;
 use msd_ir::quant::scheme::Scheme;
 use msd_ir::types::{Part, Shape, Type};
 
-use super::{Layout, MemoryKind, PartName, Region, RowOp, Scheduler, Source, Step, View, Work, product, too_complex};
+use super::{
+    Layout, MemoryKind, PartName, Region, RowOp, Scheduler, Source, Step, View, Work, product, size, too_complex,
+};
 use crate::isa::internal;
 use crate::tile::{CHANNELS, PANEL, RowForm};
 
@@ -17,14 +19,13 @@ impl Scheduler<'_> {
     /// `dequant(w)` as a float tensor: an elementwise loop whose axes are split by group, so that a
     /// group's scale has stride 0 inside it.
     pub(super) fn place_dequant(&mut self, value: Value) -> Result<(), Diagnostic> {
-        let operand = self.kernel().node(value).operands[0];
-        let (Type::Quant(q), Op::Param { index }) =
-            (self.kernel().ty(operand).clone(), &self.kernel().node(operand).op)
+        let operand = self.kernel.node(value).operands[0];
+        let (Type::Quant(q), Op::Param { index }) = (self.kernel.ty(operand).clone(), &self.kernel.node(operand).op)
         else {
             return Err(internal("dequant of no parameter"));
         };
         let index = *index;
-        let shape = self.shape_of(value);
+        let shape = self.shape(value);
         let parts: Vec<&Part> = std::iter::once(&q.scale).chain(&q.zero).collect();
         let units = block_sizes(shape.len(), &parts)?;
         let split = split_shape(&shape, &units)?;
@@ -64,16 +65,16 @@ impl Scheduler<'_> {
     }
 
     pub(super) fn place_decompose(&mut self, value: Value, scheme: Scheme) -> Result<(), Diagnostic> {
-        let mut x = self.view(self.kernel().node(value).operands[0])?;
+        let mut x = self.view(self.kernel.node(value).operands[0])?;
         if !matches!(x.dtype, DType::F32 | DType::BF16 | DType::F16) {
             x = self.copy(&x, DType::F32)?;
         }
-        let digits = self.buffer(scheme.digit_dtype(), self.shape_of(value))?;
-        let scale = self.buffer(DType::F64, self.shape_of(value.sibling(1)))?;
+        let digits = self.buffer(scheme.digit_dtype(), self.shape(value))?;
+        let scale = self.buffer(DType::F64, self.shape(value.sibling(1)))?;
         let tokens = product(&x.shape[..x.shape.len() - 1])?;
-        let cost = product(&x.shape)?.mul(&Dim::constant(4)).ok_or_else(too_complex)?;
+        let cost = size(&x.shape).and_then(|n| n.mul(&Dim::constant(4)));
         let work = Work::Decompose { scheme, x, digits: digits.clone(), scale: scale.clone() };
-        self.push(work, tokens, Dim::constant(1), 1, cost);
+        self.push(work, tokens, Dim::constant(1), 1, cost)?;
         self.set(value, digits);
         self.set(value.sibling(1), scale);
         Ok(())
@@ -83,7 +84,7 @@ impl Scheduler<'_> {
         if self.merges_in_dot(value) {
             return Ok(());
         }
-        let out = self.buffer(DType::I64, self.shape_of(value))?;
+        let out = self.buffer(DType::I64, self.shape(value))?;
         self.push_dot(value, None, out.clone())?;
         self.set(value, out);
         Ok(())
@@ -92,23 +93,23 @@ impl Scheduler<'_> {
     /// Whether the only user of an integer product is the merging of its digits.
     fn merges_in_dot(&self, dot: Value) -> bool {
         let users: Vec<&Op> = self.users(dot).collect();
-        matches!(users.as_slice(), [Op::Combine { .. }]) && !self.kernel().results.iter().any(|r| r.node == dot.node)
+        matches!(users.as_slice(), [Op::Combine { .. }]) && !self.kernel.results.iter().any(|r| r.node == dot.node)
     }
 
     fn users(&self, value: Value) -> impl Iterator<Item = &Op> {
-        let nodes = self.kernel().nodes[value.node..].iter();
+        let nodes = self.kernel.nodes[value.node..].iter();
         nodes.filter(move |n| n.operands.iter().any(|v| v.node == value.node)).map(|n| &n.op)
     }
 
     pub(super) fn place_combine(&mut self, value: Value) -> Result<(), Diagnostic> {
-        let node = self.kernel().node(value);
+        let node = self.kernel.node(value);
         let (Op::Combine { scheme }, operand) = (&node.op, node.operands[0]) else {
             return Err(internal("combine expected"));
         };
         let weights = scheme.weights();
-        let out = self.buffer(DType::F32, self.shape_of(value))?;
+        let out = self.buffer(DType::F32, self.shape(value))?;
         self.set(value, out.clone());
-        if self.known_view(operand).is_none() {
+        if self.views[operand.node][operand.result].is_none() {
             return self.push_dot(operand, Some(weights), out);
         }
         let products = self.view(operand)?;
@@ -139,7 +140,7 @@ impl Scheduler<'_> {
     }
 
     fn push_dot(&mut self, dot: Value, weights: Option<&'static [i64]>, out: View) -> Result<(), Diagnostic> {
-        let (a, b) = (self.kernel().node(dot).operands[0], self.kernel().node(dot).operands[1]);
+        let (a, b) = (self.kernel.node(dot).operands[0], self.kernel.node(dot).operands[1]);
         let (a, b) = (self.view(a)?, self.view(b)?);
         let x = self.rows_of(a)?;
         let packed = self.is_weight(&b);
@@ -153,23 +154,22 @@ impl Scheduler<'_> {
         let sums = if form.is_offset() { Some(self.row_sums(&x)?) } else { None };
         let batch = product(&out.shape[..out.shape.len() - 2])?;
         let work: Shape = x.shape[x.shape.len() - 2..].iter().chain([&batch, &w.size_from_end(1)]).cloned().collect();
-        let cost = product(&work)?;
+        let cost = size(&work);
         let channels = w.size_from_end(1);
-        self.push(Work::Dot { x, w, sums, form, weights, out }, batch, channels, CHANNELS as u64, cost);
-        Ok(())
+        self.push(Work::Dot { x, w, sums, form, weights, out }, batch, channels, CHANNELS as u64, cost)
     }
 
-    /// `[.., R, 1]` sums of integer rows.
+    /// `[.., R, 1]` sums of integer rows, in I64: 127 * K leaves I32 beyond 16 million.
     fn row_sums(&mut self, x: &View) -> Result<View, Diagnostic> {
         let region =
             Region { shape: x.shape.clone(), leaves: vec![x.clone()], steps: Vec::new(), root: Source::Leaf(0) };
-        let (outer, cost) = (product(&x.shape[..x.shape.len() - 1])?, product(&x.shape)?);
+        let (outer, cost) = (product(&x.shape[..x.shape.len() - 1])?, size(&x.shape));
         let mut shape = x.shape.clone();
         if let Some(last) = shape.last_mut() {
             *last = Dim::constant(1);
         }
-        let out = self.buffer(DType::I32, shape)?;
-        self.push(Work::Row { op: RowOp::Sum, region, out: out.clone() }, outer, Dim::constant(1), 1, cost);
+        let out = self.buffer(DType::I64, shape)?;
+        self.push(Work::Row { op: RowOp::Sum, region, out: out.clone() }, outer, Dim::constant(1), 1, cost)?;
         Ok(out)
     }
 
@@ -181,12 +181,12 @@ impl Scheduler<'_> {
     /// Whether the view lies in a parameter's own tensor, which is what packing reads; scales and
     /// zero points are not packed.
     fn is_weight(&self, view: &View) -> bool {
-        matches!(self.kind_of(view.memory), MemoryKind::Input { part: PartName::Codes, .. })
+        matches!(self.memories[view.memory].kind, MemoryKind::Input { part: PartName::Codes, .. })
     }
 
     /// The packed form of a parameter seen through `source`; shape and strides are the packed ones.
     fn packed(&mut self, source: View, layout: Layout) -> Result<View, Diagnostic> {
-        let MemoryKind::Input { param, .. } = *self.kind_of(source.memory) else {
+        let MemoryKind::Input { param, .. } = self.memories[source.memory].kind else {
             return Err(internal("only parameters are packed"));
         };
         let shape = match layout {
@@ -199,8 +199,8 @@ impl Scheduler<'_> {
     }
 
     pub(super) fn place_matmul(&mut self, value: Value) -> Result<(), Diagnostic> {
-        let (a, b) = (self.kernel().node(value).operands[0], self.kernel().node(value).operands[1]);
-        let dtype = self.kernel().tensor_ty(value).dtype;
+        let (a, b) = (self.kernel.node(value).operands[0], self.kernel.node(value).operands[1]);
+        let dtype = self.kernel.tensor_ty(value).dtype;
         let a = self.view_as(a, dtype)?;
         let a = self.rows_of(a)?;
         let b = self.view(b)?;
@@ -209,15 +209,15 @@ impl Scheduler<'_> {
         } else {
             let out = self.buffer(b.dtype, panel_shape(&b)?)?;
             let batch = product(&b.shape[..b.shape.len() - 2])?;
-            let cost = product(&b.shape)?;
-            self.push(Work::Panels { b: b.clone(), out: out.clone() }, batch, b.size_from_end(0), PANEL as u64, cost);
+            let cost = size(&b.shape);
+            self.push(Work::Panels { b: b.clone(), out: out.clone() }, batch, b.size_from_end(0), PANEL as u64, cost)?;
             out
         };
-        let out = self.buffer(dtype, self.shape_of(value))?;
+        let out = self.buffer(dtype, self.shape(value))?;
         let batch = product(&out.shape[..out.shape.len() - 2])?;
-        let cost = product(&out.shape)?.mul(&a.size_from_end(0)).ok_or_else(too_complex)?;
+        let cost = size(&out.shape).and_then(|n| n.mul(&a.size_from_end(0)));
         let channels = out.size_from_end(0);
-        self.push(Work::MatMul { a, panels, out: out.clone() }, batch, channels, PANEL as u64, cost);
+        self.push(Work::MatMul { a, panels, out: out.clone() }, batch, channels, PANEL as u64, cost)?;
         self.set(value, out);
         Ok(())
     }
