@@ -140,6 +140,36 @@ fn linear_layers() {
     });
 }
 
+/// Sums as large as they get: every product is the extreme one, so that an accumulator that is
+/// drained too late overflows, which random values hardly ever make it do.
+#[test]
+fn long_contractions_of_extremes() {
+    let oracle = Oracle::new(&[1]);
+    let native = "kernel native(A: u8[M, K] scale f32[1], B: u8[N, K] scale f32[1]) -> f32[M, N] {
+        dequant(A) @ dequant(B).T
+    }";
+    let linear = "kernel linear(W: i8[N, K] scale f32[1], X: f32[M, K]) -> f32[M, N] { X @ dequant(W).T }";
+    let request = Request { lowering: Some(Lowering::Msd), ..Request::default() };
+    for (text, weights, other) in [(native, 255, 255.0), (linear, -128, -1.0), (linear, 127, 1.0), (linear, 127, -1.0)]
+    {
+        let checked = Source::new("extremes.msd", text).check().unwrap();
+        for k in [1 << 15, (1 << 15) + 1, 140_003] {
+            // Seven channels are one full group of four and one that is not.
+            let sizes: Sizes = [("M", 3), ("N", 7), ("K", k)].map(|(name, size)| (Arc::from(name), size)).into();
+            let options = Options { request: request.clone(), ..Options::default() };
+            let rewritten = Rewritten::new(&checked.kernels()[0], &sizes, &options).unwrap();
+            let mut inputs = Draw::new(0).inputs(&checked.kernels()[0], &sizes, Values::Ordinary);
+            for input in &mut inputs {
+                let (dtype, shape) = (input.tensor.dtype(), input.tensor.shape().to_vec());
+                let value = if dtype == DType::F32 { other } else { weights as f32 };
+                let count = shape.iter().product();
+                input.tensor = Tensor::from_f32(dtype, shape, &vec![value; count]).unwrap();
+            }
+            oracle.check(&rewritten.kernel, &sizes, &[inputs]).unwrap_or_else(|e| panic!("K = {k}: {e}"));
+        }
+    }
+}
+
 fn check(oracle: &Oracle, case: &Case, text: &str, draw: &mut Draw) -> Result<(), String> {
     let checked = Source::new("linear.msd", text).check().map_err(|d| format!("{d:?}"))?;
     let kernel = &checked.kernels()[0];
