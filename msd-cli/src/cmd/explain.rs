@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use msd::Rewritten;
 use msd::ir::dim::Sizes;
 use msd::ir::graph::{Kernel, Value};
-use msd::ir::ops::Op;
+use msd::ir::ops::{Class, Op};
 use msd::ir::quant::scheme::Scheme;
 
 use crate::inputs::{dims, sizes};
 use crate::kernel_args::ExplainArgs;
-use crate::report::site::{SiteReport, common_scheme, sites};
+use crate::report::site::{NATIVE, SiteReport, common_scheme, sites};
 use crate::report::table::{Column, table};
 use crate::report::{Body, Fault, Outcome};
 use crate::request::{self, Subject};
@@ -62,7 +62,7 @@ fn materialised(kernel: &Kernel, source: &SourceFile) -> Vec<SiteReport> {
             scheme: None,
             lowering: "dequant",
             bound: None,
-            chosen_because: because.to_owned(),
+            chosen_because: because,
             stopped: Vec::new(),
             before: None,
             after: None,
@@ -73,22 +73,28 @@ fn materialised(kernel: &Kernel, source: &SourceFile) -> Vec<SiteReport> {
 }
 
 /// How `value`, or a transpose of it, is used other than on the right of a product.
-fn other_use(kernel: &Kernel, value: Value) -> Option<&'static str> {
+fn other_use(kernel: &Kernel, value: Value) -> Option<String> {
     let mut seen = vec![value];
     let mut at = 0;
     while let Some(value) = seen.get(at).copied() {
         at += 1;
         if kernel.results.contains(&value) {
-            return Some("materialised: it is a result");
+            return Some("materialised: it is a result".to_owned());
         }
         for (node, user) in kernel.nodes.iter().enumerate().filter(|(_, n)| n.operands.contains(&value)) {
             match user.op {
                 Op::Transpose { .. } => seen.push(Value { node, result: 0 }),
                 Op::MatMul if user.operands[0] == value => {
-                    return Some("materialised: it stands where the activations of a product do");
+                    return Some("materialised: it stands where the activations of a product do".to_owned());
                 }
                 Op::MatMul => {}
-                _ => return Some("materialised: used elementwise"),
+                _ if user.op.class() == Class::Elementwise => {
+                    return Some("materialised: used elementwise".to_owned());
+                }
+                _ => {
+                    let name = user.op.info().map_or("an op", |i| i.name);
+                    return Some(format!("materialised: no rule looks through `{name}`"));
+                }
             }
         }
     }
@@ -151,6 +157,9 @@ fn derivation(site: &SiteReport, bound: f64) -> String {
             scheme.name(),
             bound - scheme.bound()
         ),
+        None if site.rule == Some(NATIVE) => {
+            "three roundings of 2^-24: the exact sum, and its product with each scale".to_owned()
+        }
         None => "one rounding of 2^-24 for each multiply-add along the contraction, and one for the scale".to_owned(),
     }
 }

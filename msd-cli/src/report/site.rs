@@ -119,7 +119,7 @@ fn report(site: &Site, rewritten: &Rewritten, source: &SourceFile) -> SiteReport
 }
 
 /// The rule that multiplies two stored operands.
-const NATIVE: &str = "native-product";
+pub(crate) const NATIVE: &str = "native-product";
 /// The rule that multiplies stored codes as floats.
 const POST_SCALE: &str = "post-scale";
 
