@@ -2,14 +2,15 @@
 //! errors; the flags of commands that take a kernel are [`crate::kernel_args`].
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use msd::ir::diag::{Code, Diagnostic};
 
 use crate::kernel_args::{BenchArgs, ExplainArgs, OptArgs, RunArgs};
-use crate::report::{Body, Fault, Outcome};
+use crate::origin::Fault;
+use crate::report::{Body, Outcome};
 
 /// Multiply quantized weights as stored, with a proved error bound.
 #[derive(Debug, Parser)]
@@ -123,9 +124,4 @@ fn usage_diagnostic(text: &str) -> Diagnostic {
         .collect();
     let diagnostic = Diagnostic::new(Code::BadUsage, message);
     if help.is_empty() { diagnostic } else { diagnostic.help(help.join("\n")) }
-}
-
-/// A path as people wrote it.
-pub(crate) fn display(path: &Path) -> String {
-    path.display().to_string()
 }

@@ -4,10 +4,11 @@
 mod args;
 mod bench;
 mod cmd;
-mod fault;
+mod crash;
 mod inputs;
 mod kernel_args;
 mod names;
+mod origin;
 mod progress;
 mod report;
 mod request;
@@ -24,7 +25,7 @@ use crate::report::{Outcome, Rendered};
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     let json = args::wants_json(&args);
-    let rendered = fault::contain(|| render(&args, json, run(&args)))
+    let rendered = crash::contain(|| render(&args, json, run(&args)))
         .unwrap_or_else(|crash| render(&args, json, Outcome::failure(vec![crash.into()])));
     report::emit(&rendered)
 }
@@ -47,6 +48,6 @@ fn run(args: &[OsString]) -> Outcome {
 
 /// Turns an outcome into bytes; a fault of ours leaves a reproducer on the way.
 fn render(args: &[OsString], json: bool, outcome: Outcome) -> Rendered {
-    let reproducer = outcome.fault_of_ours().map(|message| fault::write_reproducer(args, &message));
+    let reproducer = outcome.fault_of_ours().map(|message| crash::write_reproducer(args, &message));
     report::render(&args::command_name(args), json, outcome, reproducer)
 }

@@ -14,8 +14,8 @@ use msd::{Options, Source};
 
 use crate::kernel_args::{Machine, PlanArgs};
 use crate::names;
-use crate::report::Fault;
-use crate::source::SourceFile;
+use crate::origin::Fault;
+use crate::source::{SourceFile, display};
 
 /// A kernel and the file it comes from.
 pub(crate) struct Subject {
@@ -32,7 +32,7 @@ impl Subject {
     }
 
     fn of(file: &Path, name: Option<&str>) -> Result<Subject, Vec<Fault>> {
-        let source = Rc::new(SourceFile::read(file).map_err(|f| vec![f])?);
+        let source = Rc::new(SourceFile::read(file).map_err(|d| vec![Fault::in_file(d, &display(file))])?);
         let checked = Source::from_bytes(&source.name, source.bytes.clone()).and_then(Source::check);
         let checked = checked.map_err(|d| Fault::in_source(d, &source))?;
         let kernel = checked.kernel(name).cloned().map_err(|mut faults| {

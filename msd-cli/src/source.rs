@@ -8,8 +8,10 @@ use std::path::Path;
 use msd::ir::diag::{Code, Diagnostic};
 use msd::ir::span::Span;
 
-use crate::args;
-use crate::report::Fault;
+/// A path as people wrote it.
+pub(crate) fn display(path: &Path) -> String {
+    path.display().to_string()
+}
 
 /// Most bytes a `.msd` file may have; so `/dev/zero` ends.
 const MAX_BYTES: u64 = 16 << 20;
@@ -38,23 +40,23 @@ pub(crate) struct Place {
 
 impl SourceFile {
     /// Reads a file whole.
-    pub(crate) fn read(path: &Path) -> Result<SourceFile, Fault> {
-        let name = args::display(path);
+    pub(crate) fn read(path: &Path) -> Result<SourceFile, Diagnostic> {
+        let name = display(path);
         let unreadable = |reason: String| {
             let message = format!("cannot read `{name}`: {reason}");
             Diagnostic::new(Code::FileUnreadable, message)
         };
         if path.is_dir() {
             let help = format!("name the files, such as `{}`", path.join("kernel.msd").display());
-            return Err(Fault::in_file(unreadable("it is a directory".into()).help(help), &name));
+            return Err(unreadable("it is a directory".into()).help(help));
         }
         let mut bytes = Vec::new();
         File::open(path)
             .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(|e| Fault::in_file(unreadable(e.to_string()).help("check the path and its permissions"), &name))?;
+            .map_err(|e| unreadable(e.to_string()).help("check the path and its permissions"))?;
         if bytes.len() as u64 > MAX_BYTES {
             let fault = unreadable(format!("it is larger than {} MiB", MAX_BYTES >> 20));
-            return Err(Fault::in_file(fault.help("a `.msd` file holds kernels; tensors are given with `-i`"), &name));
+            return Err(fault.help("a `.msd` file holds kernels; tensors are given with `-i`"));
         }
         Ok(SourceFile::new(name, bytes))
     }

@@ -1,4 +1,4 @@
-//! Closed-form cost of a product with a quantized weight (msd.md section 4): bytes moved,
+//! Closed-form cost of a product with a quantized weight (paper, section 3.5): bytes moved,
 //! multiply-accumulates, elementwise operations, and their roofline time on a machine.
 
 use crate::machine::Machine;

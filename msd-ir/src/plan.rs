@@ -245,6 +245,11 @@ fn choose(
             Lowering::Dequant if asked_lowering == Lowering::Auto => {
                 within_or_unmet(t, alternatives, scheme, scheme_reason)
             }
+            _ if asked_scheme.is_some() || asked_lowering != Lowering::Auto => {
+                let message = format!("what was asked for is certified to {bound:.3e} only, not to {t:e}");
+                Err(Diagnostic::new(Code::ToleranceUnmet, message)
+                    .help("leave scheme and lowering to the compiler, or raise the tolerance"))
+            }
             _ => Err(unmet(t, alternatives)),
         },
         _ => Ok(Choice { lowering, scheme, because }),
@@ -285,7 +290,9 @@ fn cheapest_within(t: f64, default: Scheme) -> (Scheme, String) {
 fn unmet(t: f64, alternatives: &[Alternative]) -> Diagnostic {
     let bounds = alternatives.iter().filter_map(|a| Some((a.bound?, a.scheme.map_or(a.lowering.name(), Scheme::name))));
     let best = bounds.min_by(|a, b| a.0.total_cmp(&b.0));
-    let help = best.map_or_else(String::new, |(bound, name)| format!("the best bound here is {bound:.3e} (`{name}`)"));
+    let help = best.map_or_else(String::new, |(bound, name)| {
+        format!("the best bound here is {bound:.3e} (`{name}`): raise the tolerance to at least that")
+    });
     Diagnostic::new(Code::ToleranceUnmet, format!("no lowering has a certified error of at most {t:e}")).help(help)
 }
 

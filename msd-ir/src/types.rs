@@ -89,7 +89,7 @@ impl Type {
 }
 
 impl QuantType {
-    /// Aligns `scale` and `zero` with `codes` by dimension name (language.md: "`scale` and `zero`").
+    /// Aligns `scale` and `zero` with `codes` by dimension name (docs/language.md: "`scale` and `zero`").
     pub fn new(codes: TensorType, scale: TensorType, zero: Option<TensorType>) -> Result<Self, Diagnostic> {
         if codes.dtype == DType::Bool || codes.dtype == DType::E8M0 || codes.dtype.bits() > 8 {
             let message = format!("`{}` elements cannot carry a scale", codes.dtype.name());

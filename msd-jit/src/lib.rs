@@ -1,7 +1,7 @@
 //! IR to CPU code: scheduling, Cranelift lowering, packed weights, thread pool, the handle that
 //! owns the machine code, and probes of the machine's own limits. All `unsafe` of the project
-//! lives here, but for file mapping in msd-io; each block with its argument. Rewriting, numerics and file formats are other
-//! crates' business.
+//! lives here, but for file mapping in msd-io; each block with its argument. Rewriting, numerics and
+//! file formats are other crates' business.
 
 pub mod inspect;
 pub mod isa;

@@ -42,7 +42,8 @@ pub(crate) fn macs(kernel: &Kernel, sizes: &Sizes) -> f64 {
         let contracted = kernel.ty(n.operands[0]).shape().last().map_or(1.0, size);
         contracted * n.types[0].shape().iter().map(size).product::<f64>()
     });
-    macs.sum()
+    // A sum of nothing would be -0.
+    macs.fold(0.0, |total, macs| total + macs)
 }
 
 impl Yardstick {

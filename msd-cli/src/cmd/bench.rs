@@ -17,10 +17,11 @@ use crate::bench::measure::{Budget, measure, median_limits};
 use crate::bench::{Variant, stored_bytes, variants, weights};
 use crate::inputs::{self, Missing, Resolved, dims};
 use crate::kernel_args::{BenchArgs, Target};
+use crate::origin::Fault;
 use crate::progress::Progress;
 use crate::report::site::sites;
 use crate::report::table::{Column, table};
-use crate::report::{Body, Fault, JsonLimits, Machine, Outcome, Row};
+use crate::report::{Body, JsonLimits, Machine, Outcome, Row};
 use crate::request::{self, Subject};
 
 /// Memory of the copies beyond which contenders are no longer measured together.
@@ -227,6 +228,8 @@ fn cells(row: &Row, rows: &[Row]) -> Vec<String> {
     let percent = |part: f64, whole: f64| format!("{:.0} %", 100.0 * part / whole);
     let same = |r: &&Row| r.lowering == "dequant" && r.dims == row.dims && r.threads == row.threads;
     let dequant = rows.iter().find(same);
+    let has_products = row.gmacs > 0.0;
+    let (limit_name, limit) = compute_limit(row);
     let sizes: Vec<String> = row.dims.iter().map(|(name, size)| format!("{name}={size}")).collect();
     vec![
         sizes.join(" "),
@@ -237,25 +240,22 @@ fn cells(row: &Row, rows: &[Row]) -> Vec<String> {
         time(row.seconds),
         row.weight_gbs.map_or_else(none, |w| format!("{w:.2}")),
         row.weight_gbs.map_or_else(none, |w| percent(w, row.limits.read_gbs)),
-        format!("{:.1}", row.gmacs),
-        compute_limit(row).map_or_else(none, |(name, limit)| format!("{} of {name}", percent(row.gmacs, limit))),
+        if has_products { format!("{:.1}", row.gmacs) } else { none() },
+        if has_products { format!("{} of {limit_name}", percent(row.gmacs, limit)) } else { none() },
         row.rel_l2.map_or_else(none, |e| format!("{e:.2e}")),
         dequant.map_or_else(none, |d| format!("{:.2}x", d.seconds / row.seconds)),
         format!("{:.1} ms", row.compile_ms),
     ]
 }
 
-/// What bounds the products of a row: a digit costs an integer product of its own.
-fn compute_limit(row: &Row) -> Option<(String, f64)> {
+/// What bounds the products of a row: a digit costs an integer product of its own; products of
+/// several kinds are held against the integer peak, which none of them exceeds.
+fn compute_limit(row: &Row) -> (String, f64) {
     let JsonLimits { int8_gmacs, f32_gmacs, .. } = row.limits;
-    match (row.lowering, row.scheme) {
-        ("msd", None) => Some(("int8".to_owned(), int8_gmacs)),
-        ("msd", Some(scheme)) => {
-            let digits = Scheme::from_name(scheme)?.weights().len();
-            Some((format!("int8/{digits}"), int8_gmacs / digits as f64))
-        }
-        ("mixed", _) => None,
-        _ => Some(("f32".to_owned(), f32_gmacs)),
+    match (row.lowering, row.scheme.and_then(Scheme::from_name).map(|s| s.weights().len())) {
+        ("msd", Some(digits)) => (format!("int8/{digits}"), int8_gmacs / digits as f64),
+        ("msd" | "mixed", _) => ("int8".to_owned(), int8_gmacs),
+        _ => ("f32".to_owned(), f32_gmacs),
     }
 }
 

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use msd::grammar;
 
 use crate::args::CheckArgs;
-use crate::report::{Body, CheckedFile, Fault, Outcome};
-use crate::source::SourceFile;
+use crate::origin::Fault;
+use crate::report::{Body, CheckedFile, Outcome};
+use crate::source::{SourceFile, display};
 
 /// Checks every file.
 pub(crate) fn run(args: &CheckArgs) -> Outcome {
@@ -24,7 +25,7 @@ pub(crate) fn run(args: &CheckArgs) -> Outcome {
 }
 
 fn check(path: &Path) -> Result<CheckedFile, Vec<Fault>> {
-    let source = Rc::new(SourceFile::read(path).map_err(|f| vec![f])?);
+    let source = Rc::new(SourceFile::read(path).map_err(|d| vec![Fault::in_file(d, &display(path))])?);
     let kernels = grammar::check_bytes(&source.bytes).map_err(|d| Fault::in_source(d, &source))?;
     Ok(CheckedFile { file: source.name.clone(), kernels: kernels.iter().map(|k| k.name.to_string()).collect() })
 }

@@ -11,9 +11,10 @@ use msd::ir::quant::scheme::Scheme;
 
 use crate::inputs::{dims, sizes};
 use crate::kernel_args::ExplainArgs;
+use crate::origin::Fault;
 use crate::report::site::{NATIVE, SiteReport, common_scheme, sites};
 use crate::report::table::{Column, table};
-use crate::report::{Body, Fault, Outcome};
+use crate::report::{Body, Outcome};
 use crate::request::{self, Subject};
 use crate::source::SourceFile;
 

@@ -10,8 +10,9 @@ use msd::grammar;
 use msd::ir::diag::{Code, Diagnostic};
 
 use crate::args::FmtArgs;
-use crate::report::{Body, Fault, LaidOutFile, Outcome};
-use crate::source::SourceFile;
+use crate::origin::Fault;
+use crate::report::{Body, LaidOutFile, Outcome};
+use crate::source::{SourceFile, display};
 
 /// Lays out every file, or with `--check` names those whose layout differs.
 pub(crate) fn run(args: &FmtArgs) -> Outcome {
@@ -30,7 +31,7 @@ pub(crate) fn run(args: &FmtArgs) -> Outcome {
 }
 
 fn lay_out(path: &Path, check: bool) -> Result<LaidOutFile, Vec<Fault>> {
-    let source = Rc::new(SourceFile::read(path).map_err(|f| vec![f])?);
+    let source = Rc::new(SourceFile::read(path).map_err(|d| vec![Fault::in_file(d, &display(path))])?);
     let Some(text) = source.utf8() else {
         // The grammar words the faults of bytes that are no text.
         let none = || vec![Diagnostic::new(Code::Internal, "bytes that are not UTF-8 passed the check")];

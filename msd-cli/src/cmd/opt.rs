@@ -9,8 +9,9 @@ use msd::{Options, PassEvent, Rewritten};
 use crate::inputs::{dims, sizes};
 use crate::kernel_args::{Emit, OptArgs};
 use crate::names;
+use crate::origin::Fault;
 use crate::report::site::sites;
-use crate::report::{Body, Fault, Function, Outcome, Pass};
+use crate::report::{Body, Function, Outcome, Pass};
 use crate::request::{self, Subject};
 
 /// Prints what was asked for.

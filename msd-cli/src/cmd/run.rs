@@ -12,12 +12,13 @@ use msd::ir::graph::Kernel;
 use msd::ir::input::Input;
 use msd::ir::tensor::Tensor;
 
-use crate::args;
 use crate::inputs::{self, Missing, Resolved, dims};
 use crate::kernel_args::{OutputType, RunArgs, Target};
+use crate::origin::Fault;
 use crate::report::site::{SiteReport, common_scheme, sites};
-use crate::report::{Body, Fault, Outcome, Output};
+use crate::report::{Body, Outcome, Output};
 use crate::request::{self, Subject};
+use crate::source::display;
 
 /// Executes the kernel.
 pub(crate) fn run(args: &RunArgs) -> Outcome {
@@ -26,7 +27,7 @@ pub(crate) fn run(args: &RunArgs) -> Outcome {
 
 fn execute(args: &RunArgs) -> Result<Outcome, Vec<Fault>> {
     let subject = Subject::read(&args.plan)?;
-    check_outputs(&subject.kernel, &args.outputs).map_err(|d| subject.faults(vec![d]))?;
+    check_outputs(&subject.kernel, args).map_err(|d| subject.faults(vec![d]))?;
     let done = compute(args, &subject.kernel).map_err(|d| subject.faults(d))?;
     write(args, &done.results).map_err(|d| subject.faults(vec![d]))?;
 
@@ -49,8 +50,15 @@ fn execute(args: &RunArgs) -> Result<Outcome, Vec<Fault>> {
     Ok(Outcome::done(text, body))
 }
 
-/// Each file needs a result; results without a file are only summarized.
-fn check_outputs(kernel: &Kernel, files: &[PathBuf]) -> Result<(), Diagnostic> {
+/// Each file needs a result, and none may be the kernel's own; results without a file are only
+/// summarized.
+fn check_outputs(kernel: &Kernel, args: &RunArgs) -> Result<(), Diagnostic> {
+    let files = &args.outputs;
+    let source = args.plan.file.canonicalize().ok();
+    if let Some(file) = files.iter().find(|f| source.is_some() && f.canonicalize().ok() == source) {
+        let message = format!("`{}` is the kernel itself", file.display());
+        return Err(Diagnostic::new(Code::BadUsage, message).help("name another file for the result"));
+    }
     let results = kernel.results.len();
     if files.len() <= results {
         return Ok(());
@@ -113,7 +121,7 @@ fn output(index: usize, tensor: &Tensor, file: Option<&PathBuf>) -> Output {
         index,
         dtype: tensor.dtype().name(),
         shape: tensor.shape().to_vec(),
-        file: file.map(|path| args::display(path)),
+        file: file.map(|path| display(path)),
         min: numbers().reduce(f64::min),
         max: numbers().reduce(f64::max),
         mean: (count > 0).then(|| numbers().sum::<f64>() / count as f64),
@@ -127,6 +135,10 @@ fn text(file: &str, done: &Done, sites: &[SiteReport], outputs: &[Output]) -> St
     let mut text: String = sites.iter().map(|s| s.line(file)).collect();
     for (output, tensor) in outputs.iter().zip(&done.results) {
         text += &format!("result {}: {}{:?}", output.index, output.dtype, output.shape);
+        let nans = (0..tensor.len()).filter(|i| tensor.value(*i).is_nan()).count();
+        if nans > 0 {
+            text += &format!(", {nans} NaN");
+        }
         if let (Some(min), Some(max), Some(mean)) = (output.min, output.max, output.mean) {
             let first: Vec<String> =
                 (0..tensor.len().min(SHOWN)).map(|i| (tensor.value(i) as f32).to_string()).collect();

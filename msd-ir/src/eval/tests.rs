@@ -163,7 +163,7 @@ fn results_have_one_nan() {
     assert_eq!(results[1].data(), &Data::U16(vec![0x7FC0]));
 }
 
-/// The order of sums as msd.md writes it, spelled out for rows of 35.
+/// The order of sums as docs/numerics.md writes it, spelled out for rows of 35.
 fn tree35(x: &[f32], f: impl Fn(f32, f32) -> f32, start: f32) -> f32 {
     let p: Vec<f32> = (0..16)
         .map(|i| {

@@ -27,7 +27,7 @@ pub enum Syntax {
     Call(&'static str),
 }
 
-/// Infix operators, by the level of precedence language.md gives them.
+/// Infix operators, by the level of precedence docs/language.md gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Infix {
     /// The operator as written.

@@ -1,4 +1,4 @@
-//! Splitting a row of activations into digits (msd.md section 2): the definition every backend
+//! Splitting a row of activations into digits (docs/numerics.md): the definition every backend
 //! reproduces digit for digit. Schemes and their bounds are in [`super::scheme`]; stacking the
 //! digits of many rows and multiplying them is the business of the ops.
 

@@ -1,4 +1,4 @@
-//! Decomposition schemes of the activations (msd.md section 2): one table of names, digit
+//! Decomposition schemes of the activations (docs/numerics.md): one table of names, digit
 //! weights and certified bounds. How a row becomes digits is [`super::decompose`].
 
 use crate::dtype::DType;

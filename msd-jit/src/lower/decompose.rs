@@ -1,4 +1,4 @@
-//! Splitting token rows into digits (msd.md section 2). Same steps as
+//! Splitting token rows into digits (docs/numerics.md). Same steps as
 //! `msd_ir::quant::decompose`, four elements at a time; the exponent work is done on integers
 //! once per row, so no scale over- or underflows.
 

@@ -12,7 +12,7 @@ use clap::Parser;
 use msd::ir::diag::{Code, Diagnostic};
 
 use crate::args::Cli;
-use crate::report::Fault;
+use crate::origin::Fault;
 use crate::source::SourceFile;
 
 /// A panic that was contained.
@@ -75,14 +75,15 @@ fn reproducer(args: &[OsString], message: &str) -> String {
 fn content(path: &Path) -> String {
     match SourceFile::read(path) {
         Ok(source) => source.text().to_owned(),
-        Err(fault) => format!("({})", fault.diagnostic.message),
+        Err(fault) => format!("({})", fault.message),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{self, Outcome, Status};
+    use crate::origin::Status;
+    use crate::report::{self, Outcome};
 
     #[test]
     #[allow(clippy::panic, clippy::unwrap_used, reason = "the panic is what is tested")]
@@ -96,7 +97,7 @@ mod tests {
         let crash = contain(worker).unwrap_err();
         let outcome = Outcome::failure(vec![crash.into()]);
         let message = outcome.fault_of_ours().unwrap();
-        assert!(message.starts_with("tile 7 too wide (msd-cli/src/fault.rs:"), "{message}");
+        assert!(message.starts_with("tile 7 too wide (msd-cli/src/crash.rs:"), "{message}");
 
         let rendered = report::render("check", true, outcome, Some(write_reproducer(&args, &message)));
         assert_eq!(rendered.status, Status::Ours);
