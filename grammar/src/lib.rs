@@ -14,7 +14,7 @@ mod error;
 mod format;
 pub mod lexer;
 mod lower;
-mod nearest;
+pub mod nearest;
 pub mod parse;
 
 pub use format::format;

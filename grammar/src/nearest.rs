@@ -6,7 +6,7 @@ const MAX_LENGTH: usize = 40;
 const MAX_CANDIDATES: usize = 200;
 
 /// The candidate fewest edits away from `name`, if it is near enough to be a slip.
-pub(crate) fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     if name.len() > MAX_LENGTH {
         return None;
     }

@@ -1,17 +1,7 @@
-//! Unknown names: the nearest known one. Owns what counts as near.
+//! Unknown names of the command line: help with the nearest known one, or with what is known. What
+//! counts as near is the grammar's.
 
-/// Longer names are not compared, as that is quadratic and its result only a courtesy.
-const MAX_LENGTH: usize = 64;
-
-/// The candidate a slip of the finger away from `name`, if there is one: at most a third of its
-/// letters wrong, missing, too many or swapped; upper and lower case count as near.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let distance = |c: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &c.to_lowercase());
-    let allowed = (name.chars().count() / 3).max(1);
-    let candidates = candidates.into_iter().filter(|c| name.len().max(c.len()) <= MAX_LENGTH);
-    let near = candidates.map(|c| (distance(c), c)).filter(|(d, _)| *d <= allowed);
-    near.min_by_key(|(d, _)| *d).map(|(_, c)| c)
-}
+use msd::grammar::nearest::nearest;
 
 /// Help for an unknown name: the nearest known one, else all of them.
 pub(crate) fn help<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {

@@ -83,7 +83,6 @@ codes! {
     DimensionRange     "E0608" "dimension out of range";
     ScaleNotFinite     "E0609" "scale is not finite";
     CodeOutOfRange     "E0610" "code outside its type";
-    BadSource          "E0611" "input source cannot be read";
     TooLarge           "E0612" "tensor too large";
     // Files.
     FileUnreadable     "E0701" "file cannot be read";

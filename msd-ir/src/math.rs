@@ -43,8 +43,6 @@ pub trait Lanes {
     fn div(&mut self, a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`, rounded once
     fn fma(&mut self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
-    /// To an integer value, ties to even.
-    fn nearest(&mut self, a: Self::F) -> Self::F;
     /// `a < b`, false for NaN
     fn lt(&mut self, a: Self::F, b: Self::F) -> Self::Mask;
     /// `a == b`, false for NaN
@@ -55,8 +53,6 @@ pub trait Lanes {
     fn bits(&mut self, a: Self::F) -> Self::I;
     /// The float with these bits.
     fn from_bits(&mut self, a: Self::I) -> Self::F;
-    /// Conversion of an integer value of magnitude below 2^31, toward zero.
-    fn to_int(&mut self, a: Self::F) -> Self::I;
     /// Conversion, nearest even.
     fn to_float(&mut self, a: Self::I) -> Self::F;
     /// `a + b` modulo 2^32
@@ -103,9 +99,6 @@ impl Lanes for Scalar {
     fn fma(&mut self, a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)
     }
-    fn nearest(&mut self, a: f32) -> f32 {
-        a.round_ties_even()
-    }
     fn lt(&mut self, a: f32, b: f32) -> bool {
         a < b
     }
@@ -120,9 +113,6 @@ impl Lanes for Scalar {
     }
     fn from_bits(&mut self, a: i32) -> f32 {
         f32::from_bits(a as u32)
-    }
-    fn to_int(&mut self, a: f32) -> i32 {
-        a as i32
     }
     fn to_float(&mut self, a: i32) -> f32 {
         a as f32

@@ -3,7 +3,8 @@
 //! wider machine-code tiles can stand beside the Cranelift ones.
 //!
 //! *Row tile* `(w, w_stride, x, x_stride, k, c)`: adds the exact integers
-//! `c[r][v] += sum_k x[r][k] * w[v][k]` for `r < rows`, `v < 4`, to I64 `c`, row-major `[rows][4]`.
+//! `c[r][v] += sum_k x[r][k] * w[v][k]` for `r < rows`, `v < channels` (4, or 1 at the
+//! edge), to I64 `c`, row-major `[rows][channels]`.
 //! Rows of `x` and `w` are bytes, `stride` bytes apart. Nothing beyond `k` bytes of a row is read.
 //!
 //! *Panel tile* `(panel, a, a_stride, k, c, c_stride)`: stores `c[r][j] = sum_k a[r][k] * panel[k][j]`

@@ -11,9 +11,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use msd::grammar::nearest::nearest;
 use msd::ir::dim::MAX_SIZE;
-
-use crate::names;
 
 /// One `-i`.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,7 +182,7 @@ fn unknown_source(text: &str, word: &str) -> String {
     if text.ends_with(".npy") || text.contains(".safetensors") {
         return format!("`@` stands before a file: write `@{text}`");
     }
-    match names::nearest(word, ["randn", "uniform", "const"]) {
+    match nearest(word, ["randn", "uniform", "const"]) {
         Some(near) => format!("unknown source `{word}`; did you mean `{near}`?"),
         None => format!(
             "unknown source `{word}`; sources are @FILE.npy, @FILE.safetensors#TENSOR, randn:SEED[:STD], \

@@ -112,6 +112,21 @@ fn results_go_to_the_files_in_their_order() {
 }
 
 #[test]
+fn the_kernel_is_never_the_output() {
+    let dir = dir(&[("l.msd", LINEAR.as_bytes())]);
+    let ran = msd(&dir, &["run", "l.msd", "-i", "W=randn:1", "-i", "X=randn:1", "-D", "N=4,K=4,M=1", "-o", "./l.msd"]);
+    assert!(ran.status == 2 && ran.stderr.contains("the kernel itself"), "{}", ran.stderr);
+    assert_eq!(fs::read(dir.path().join("l.msd")).unwrap(), LINEAR.as_bytes());
+}
+
+#[test]
+fn the_summary_counts_what_is_no_number() {
+    let dir = dir(&[("k.msd", b"kernel k(x: f32[N]) -> f32[N] { x / x }")]);
+    let ran = msd(&dir, &["run", "k.msd", "-i", "x=const:0", "-D", "N=3"]);
+    assert!(ran.status == 0 && ran.stdout.contains("3 NaN"), "{} {}", ran.stdout, ran.stderr);
+}
+
+#[test]
 fn more_files_than_results_is_a_usage_error() {
     let dir = dir(&[("l.msd", LINEAR.as_bytes())]);
     let args =

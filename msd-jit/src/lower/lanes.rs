@@ -405,9 +405,6 @@ impl Lanes for Frame<'_> {
     fn fma(&mut self, a: Value, b: Value, c: Value) -> Value {
         self.b.ins().fma(a, b, c)
     }
-    fn nearest(&mut self, a: Value) -> Value {
-        self.b.ins().nearest(a)
-    }
     fn lt(&mut self, a: Value, b: Value) -> Value {
         let mask = self.b.ins().fcmp(FloatCC::LessThan, a, b);
         self.cast_bits(types::I32X4, mask)
@@ -424,9 +421,6 @@ impl Lanes for Frame<'_> {
     }
     fn from_bits(&mut self, a: Value) -> Value {
         self.cast_bits(types::F32X4, a)
-    }
-    fn to_int(&mut self, a: Value) -> Value {
-        self.b.ins().fcvt_to_sint_sat(types::I32X4, a)
     }
     fn to_float(&mut self, a: Value) -> Value {
         self.b.ins().fcvt_from_sint(types::F32X4, a)
