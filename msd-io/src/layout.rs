@@ -53,7 +53,7 @@ pub fn convert(raw: RawTensor, declared: DType, expected: &[Option<usize>]) -> R
     };
     check_codes(&data, declared, &shape, &origin)?;
     Tensor::new(declared, shape, data)
-        .ok_or_else(|| origin.fault(Code::Internal, "was decoded to elements that do not fit its type or shape"))
+        .map_err(|d| origin.fault(Code::Internal, format!("was decoded to what does not fit: {d}")))
 }
 
 fn is_packed(raw: &RawTensor, declared: DType, expected: &[Option<usize>]) -> bool {

@@ -99,6 +99,15 @@ impl DType {
         }
     }
 
+    /// Smallest and largest stored code of an integer, `bool` or a float of 8 bits or fewer.
+    pub fn code_range(self) -> Option<(i64, i64)> {
+        match (self.class(), self.bits()) {
+            (Class::Int, _) => self.int_range(),
+            (Class::Bool, _) => Some((0, 1)),
+            (Class::Float, bits) => (bits <= 8).then(|| (0, (1 << bits) - 1)),
+        }
+    }
+
     /// Layout of a float of 8 bits or fewer that has a mantissa.
     pub fn minifloat(self) -> Option<Minifloat> {
         let (exp_bits, man_bits, bias, specials) = match self {
@@ -137,7 +146,8 @@ pub struct Minifloat {
 }
 
 impl Minifloat {
-    fn magnitude_mask(self) -> u8 {
+    /// The bits of a code but its sign.
+    pub fn magnitude_mask(self) -> u8 {
         ((1u32 << (self.exp_bits + self.man_bits)) - 1) as u8
     }
 

@@ -23,7 +23,7 @@ use crate::diag::{Code, Diagnostic};
 use crate::dim::Sizes;
 use crate::dtype::DType;
 use crate::graph::{Kernel, Node, Value};
-use crate::input::{Input, bind, shape_under, size_fault};
+use crate::input::{Input, bind_owned, shape_under, size_fault};
 use crate::ops::Op;
 use crate::tensor::Tensor;
 use crate::types::{QuantType, Type};
@@ -41,7 +41,7 @@ pub fn evaluate(kernel: &Kernel, sizes: &Sizes, inputs: &[Input]) -> Result<Vec<
     results
         .into_iter()
         .zip(types)
-        .map(|(array, ty)| array.into_tensor(ty.dtype).ok_or_else(|| internal("a result does not fit its type")))
+        .map(|(array, ty)| array.into_tensor(ty.dtype).map_err(|d| internal(&format!("a result does not fit: {d}"))))
         .collect()
 }
 
@@ -56,7 +56,7 @@ enum Held<'a> {
 /// Evaluates nodes in order and drops each value after its last use.
 fn run(kernel: &Kernel, given: &Sizes, inputs: &[Input], precision: Precision) -> Result<Vec<Array>, Diagnostic> {
     verify(kernel)?;
-    let sizes = bind(kernel, inputs, given)?;
+    let sizes = bind_owned(kernel, inputs, given)?;
     let mut uses = kernel.use_counts();
     let mut values: Vec<Vec<Held<'_>>> = Vec::with_capacity(kernel.nodes.len());
     for (index, node) in kernel.nodes.iter().enumerate() {

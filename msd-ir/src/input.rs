@@ -9,8 +9,9 @@ use crate::diag::{Code, Diagnostic};
 use crate::dim::{Dim, DimError, Sizes, exact_quotient};
 use crate::graph::{Kernel, Node, Param};
 use crate::ops::Op;
+use crate::quant::tensor::{QuantTensor, QuantView};
 use crate::span::Span;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorView};
 use crate::types::{TensorType, Type};
 
 /// Largest number of elements of any value of a graph.
@@ -34,14 +35,63 @@ impl From<Tensor> for Input {
     }
 }
 
+impl From<QuantTensor> for Input {
+    /// The argument for a quantized parameter.
+    fn from(tensor: QuantTensor) -> Input {
+        let (tensor, scale, zero) = tensor.into_parts();
+        Input { tensor, scale: Some(scale), zero }
+    }
+}
+
+/// The argument for one parameter, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct InputView<'a> {
+    /// The tensor, or the codes of a quantized parameter.
+    pub tensor: TensorView<'a>,
+    /// The scale of a quantized parameter.
+    pub scale: Option<TensorView<'a>>,
+    /// Its zero point, if it is declared with one.
+    pub zero: Option<TensorView<'a>>,
+}
+
+impl<'a> From<&'a Input> for InputView<'a> {
+    fn from(input: &'a Input) -> InputView<'a> {
+        let part = |tensor: &'a Option<Tensor>| tensor.as_ref().map(Tensor::view);
+        InputView { tensor: input.tensor.view(), scale: part(&input.scale), zero: part(&input.zero) }
+    }
+}
+
+impl<'a> From<TensorView<'a>> for InputView<'a> {
+    /// The argument for a plain parameter.
+    fn from(tensor: TensorView<'a>) -> InputView<'a> {
+        InputView { tensor, scale: None, zero: None }
+    }
+}
+
+impl<'a> From<QuantView<'a>> for InputView<'a> {
+    /// The argument for a quantized parameter.
+    fn from(view: QuantView<'a>) -> InputView<'a> {
+        InputView { tensor: view.codes, scale: Some(view.scale), zero: view.zero }
+    }
+}
+
+/// [`bind`] for inputs that are owned.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_owned(kernel: &Kernel, inputs: &[Input], given: &Sizes) -> Result<Sizes, Diagnostic> {
+    let views: Vec<InputView<'_>> = inputs.iter().map(InputView::from).collect();
+    bind(kernel, &views, given)
+}
+
 /// Checks `inputs` (one per parameter, in order) against `kernel` and derives the size of every
 /// dimension. `given` holds sizes known beforehand; they must agree. The kernel must be one that
 /// [`crate::verify::verify`] accepts.
 ///
-/// After `Ok`: element types and shapes are as declared, scales and float zero points are finite,
-/// every dimension expression of the graph has a size and no value more than [`MAX_ELEMENTS`]
+/// After `Ok`: element types and shapes are as declared, codes lie in their types, scales and float
+/// zero points are finite, every dimension expression of the graph has a size and no value more than [`MAX_ELEMENTS`]
 /// elements, every quotient divides and every slice lies within its operand.
-pub fn bind(kernel: &Kernel, inputs: &[Input], given: &Sizes) -> Result<Sizes, Diagnostic> {
+pub fn bind(kernel: &Kernel, inputs: &[InputView<'_>], given: &Sizes) -> Result<Sizes, Diagnostic> {
     let pieces = pieces(kernel, inputs)?;
     for piece in &pieces {
         piece.check_type()?;
@@ -57,6 +107,7 @@ pub fn bind(kernel: &Kernel, inputs: &[Input], given: &Sizes) -> Result<Sizes, D
         check_node(kernel, node, &sizes).map_err(|d| d.at(node.span))?;
     }
     for piece in &pieces {
+        piece.check_codes()?;
         piece.check_finite()?;
     }
     Ok(sizes)
@@ -76,12 +127,12 @@ struct Piece<'a> {
     name: String,
     role: Role,
     declared: &'a TensorType,
-    tensor: &'a Tensor,
+    tensor: TensorView<'a>,
     span: Span,
 }
 
 /// Pairs declarations with arguments.
-fn pieces<'a>(kernel: &'a Kernel, inputs: &'a [Input]) -> Result<Vec<Piece<'a>>, Diagnostic> {
+fn pieces<'a>(kernel: &'a Kernel, inputs: &[InputView<'a>]) -> Result<Vec<Piece<'a>>, Diagnostic> {
     if let Some(param) = kernel.params.get(inputs.len()) {
         return Err(missing(&param.name, param));
     }
@@ -95,9 +146,9 @@ fn pieces<'a>(kernel: &'a Kernel, inputs: &'a [Input]) -> Result<Vec<Piece<'a>>,
             Type::Tensor(t) => (t, None, None),
             Type::Quant(q) => (&q.codes, Some(&q.scale.ty), q.zero.as_ref().map(|z| &z.ty)),
         };
-        pieces.extend(piece(param, Role::Tensor, Some(tensor), Some(&input.tensor))?);
-        pieces.extend(piece(param, Role::Scale, scale, input.scale.as_ref())?);
-        pieces.extend(piece(param, Role::Zero, zero, input.zero.as_ref())?);
+        pieces.extend(piece(param, Role::Tensor, Some(tensor), Some(input.tensor))?);
+        pieces.extend(piece(param, Role::Scale, scale, input.scale)?);
+        pieces.extend(piece(param, Role::Zero, zero, input.zero)?);
     }
     Ok(pieces)
 }
@@ -106,7 +157,7 @@ fn piece<'a>(
     param: &Param,
     role: Role,
     declared: Option<&'a TensorType>,
-    tensor: Option<&'a Tensor>,
+    tensor: Option<TensorView<'a>>,
 ) -> Result<Option<Piece<'a>>, Diagnostic> {
     let name = match role {
         Role::Tensor => param.name.to_string(),
@@ -166,14 +217,20 @@ impl Piece<'_> {
         Ok(())
     }
 
+    fn check_codes(&self) -> Result<(), Diagnostic> {
+        self.tensor.check_codes().map_err(|d| {
+            let message = format!("input `{}`: {}", self.name, d.message);
+            Diagnostic { message, ..d }.at(self.span)
+        })
+    }
+
     /// Scales multiply every product of a row, so one that is not finite is refused, not computed
     /// with. Integer zero points are always finite.
     fn check_finite(&self) -> Result<(), Diagnostic> {
         if self.role == Role::Tensor {
             return Ok(());
         }
-        let bad = (0..self.tensor.len()).find(|i| !self.tensor.value(*i).is_finite());
-        bad.map_or(Ok(()), |i| {
+        self.tensor.first_not_finite().map_or(Ok(()), |i| {
             let message = format!("element {i} of `{}` is {}", self.name, self.tensor.value(i));
             let fault = Diagnostic::new(Code::ScaleNotFinite, message).at(self.span);
             Err(fault.help("scales and zero points must be finite"))

@@ -28,4 +28,5 @@ pub mod verify;
 pub mod quant {
     pub mod decompose;
     pub mod scheme;
+    pub mod tensor;
 }

@@ -1,7 +1,12 @@
 //! Arrays on the host: what files are read into, kernels are called with and the evaluator
 //! returns. Row-major, 4-bit types one value per byte. Owns storage and element access, no IO.
 
-use crate::dtype::{DType, bf16_to_f32, e8m0_code, e8m0_value, f16_to_f32, f32_to_bf16, f32_to_f16};
+mod view;
+
+use crate::diag::{Code, Diagnostic};
+use crate::dtype::{DType, e8m0_code, f32_to_bf16, f32_to_f16};
+
+pub use view::{DataMut, DataRef, TensorView, TensorViewMut};
 
 /// Elements as stored, one vector per width.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,15 +30,7 @@ pub enum Data {
 impl Data {
     /// Number of elements.
     pub fn len(&self) -> usize {
-        match self {
-            Data::F32(v) => v.len(),
-            Data::F64(v) => v.len(),
-            Data::U16(v) => v.len(),
-            Data::I32(v) => v.len(),
-            Data::I64(v) => v.len(),
-            Data::I8(v) => v.len(),
-            Data::U8(v) => v.len(),
-        }
+        self.view().len()
     }
 
     /// Whether there is no element.
@@ -43,27 +40,32 @@ impl Data {
 
     /// Address of the first element.
     pub fn as_ptr(&self) -> *const u8 {
+        self.view().as_ptr()
+    }
+
+    /// The elements to read.
+    pub fn view(&self) -> DataRef<'_> {
         match self {
-            Data::F32(v) => v.as_ptr().cast(),
-            Data::F64(v) => v.as_ptr().cast(),
-            Data::U16(v) => v.as_ptr().cast(),
-            Data::I32(v) => v.as_ptr().cast(),
-            Data::I64(v) => v.as_ptr().cast(),
-            Data::I8(v) => v.as_ptr().cast(),
-            Data::U8(v) => v.as_ptr().cast(),
+            Data::F32(v) => DataRef::F32(v),
+            Data::F64(v) => DataRef::F64(v),
+            Data::U16(v) => DataRef::U16(v),
+            Data::I32(v) => DataRef::I32(v),
+            Data::I64(v) => DataRef::I64(v),
+            Data::I8(v) => DataRef::I8(v),
+            Data::U8(v) => DataRef::U8(v),
         }
     }
 
-    /// Address of the first element, to write.
-    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+    /// The elements to write.
+    pub fn view_mut(&mut self) -> DataMut<'_> {
         match self {
-            Data::F32(v) => v.as_mut_ptr().cast(),
-            Data::F64(v) => v.as_mut_ptr().cast(),
-            Data::U16(v) => v.as_mut_ptr().cast(),
-            Data::I32(v) => v.as_mut_ptr().cast(),
-            Data::I64(v) => v.as_mut_ptr().cast(),
-            Data::I8(v) => v.as_mut_ptr().cast(),
-            Data::U8(v) => v.as_mut_ptr().cast(),
+            Data::F32(v) => DataMut::F32(v),
+            Data::F64(v) => DataMut::F64(v),
+            Data::U16(v) => DataMut::U16(v),
+            Data::I32(v) => DataMut::I32(v),
+            Data::I64(v) => DataMut::I64(v),
+            Data::I8(v) => DataMut::I8(v),
+            Data::U8(v) => DataMut::U8(v),
         }
     }
 }
@@ -81,52 +83,90 @@ pub fn element_count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |n, s| n.checked_mul(*s))
 }
 
+/// The same, or the reason why not.
+fn checked_count(shape: &[usize]) -> Result<usize, Diagnostic> {
+    element_count(shape).ok_or_else(|| {
+        let message = format!("the number of elements of shape {shape:?} overflows");
+        Diagnostic::new(Code::TooLarge, message).help("choose smaller sizes")
+    })
+}
+
+/// Number of elements of `shape`, which must be `found`.
+fn count(shape: &[usize], found: usize) -> Result<usize, Diagnostic> {
+    let wanted = checked_count(shape)?;
+    if wanted == found {
+        return Ok(wanted);
+    }
+    let message = format!("shape {shape:?} has {wanted} elements, not the {found} given");
+    Err(Diagnostic::new(Code::InputShape, message).help("change the shape, or give an element for each index"))
+}
+
+/// The Rust type that elements are stored as.
+fn storage(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "f32",
+        DType::F64 => "f64",
+        DType::F16 | DType::BF16 => "u16",
+        DType::I32 => "i32",
+        DType::I64 => "i64",
+        DType::I8 | DType::I4 => "i8",
+        DType::U8 | DType::U4 | DType::Bool | DType::E8M0 => "u8",
+        DType::E4M3 | DType::E5M2 | DType::E2M1 | DType::E1M2 => "u8",
+    }
+}
+
+fn element_fault(dtype: DType, i: usize, code: i64) -> Diagnostic {
+    let (low, high) = dtype.code_range().unwrap_or_default();
+    Diagnostic::new(Code::CodeOutOfRange, format!("element {i} is {code}, which is no `{}`", dtype.name()))
+        .help(format!("`{}` is stored as {low} to {high}", dtype.name()))
+}
+
+fn no_memory(dtype: DType, shape: &[usize]) -> Diagnostic {
+    let message = format!("no memory for a `{}` tensor of shape {shape:?}", dtype.name());
+    Diagnostic::new(Code::TooLarge, message).help("choose smaller sizes")
+}
+
 impl Tensor {
-    /// Wraps elements; `None` if their number or storage does not fit `dtype` and `shape`, or if
-    /// an integer lies outside its type (`i4`: -8..=7).
-    pub fn new(dtype: DType, shape: Vec<usize>, data: Data) -> Option<Tensor> {
-        let matches =
-            matches!(
-                (dtype, &data),
-                (DType::F32, Data::F32(_))
-                    | (DType::F64, Data::F64(_))
-                    | (DType::F16 | DType::BF16, Data::U16(_))
-                    | (DType::I32, Data::I32(_))
-                    | (DType::I64, Data::I64(_))
-                    | (DType::I8 | DType::I4, Data::I8(_))
-            ) || (matches!(data, Data::U8(_)) && dtype.host_bytes() == 1 && !matches!(dtype, DType::I8 | DType::I4));
-        let in_range = match (&data, dtype) {
-            (Data::I8(v), DType::I4) => v.iter().all(|x| (-8..=7).contains(x)),
-            (Data::U8(v), DType::Bool) => v.iter().all(|x| *x <= 1),
-            (Data::U8(v), d) if d.bits() == 4 => v.iter().all(|x| *x <= 15),
-            _ => true,
-        };
-        (matches && in_range && element_count(&shape) == Some(data.len())).then_some(Tensor { dtype, shape, data })
+    /// Wraps elements.
+    ///
+    /// # Errors
+    /// `InputType` if `dtype` is not stored so; `InputShape` if `data` has another number of
+    /// elements than `shape`; `CodeOutOfRange` if one lies outside its type (`i4`: -8..=7).
+    pub fn new(dtype: DType, shape: Vec<usize>, data: Data) -> Result<Tensor, Diagnostic> {
+        TensorView::new(dtype, &shape, data.view())?.check_codes()?;
+        Ok(Tensor { dtype, shape, data })
     }
 
-    /// All zeros (code 0 for the small floats); `None` if the memory cannot be had.
-    pub fn zeros(dtype: DType, shape: Vec<usize>) -> Option<Tensor> {
+    /// All zeros (code 0 for the small floats).
+    ///
+    /// # Errors
+    /// `TooLarge` if the memory cannot be had.
+    pub fn zeros(dtype: DType, shape: Vec<usize>) -> Result<Tensor, Diagnostic> {
         fn zeros<T: Clone + Default>(n: usize) -> Option<Vec<T>> {
             let mut values = Vec::new();
             values.try_reserve_exact(n).ok()?;
             values.resize(n, T::default());
             Some(values)
         }
-        let n = element_count(&shape)?;
+        let n = checked_count(&shape)?;
         let data = match dtype {
-            DType::F32 => Data::F32(zeros(n)?),
-            DType::F64 => Data::F64(zeros(n)?),
-            DType::F16 | DType::BF16 => Data::U16(zeros(n)?),
-            DType::I32 => Data::I32(zeros(n)?),
-            DType::I64 => Data::I64(zeros(n)?),
-            DType::I8 | DType::I4 => Data::I8(zeros(n)?),
-            _ => Data::U8(zeros(n)?),
+            DType::F32 => zeros(n).map(Data::F32),
+            DType::F64 => zeros(n).map(Data::F64),
+            DType::F16 | DType::BF16 => zeros(n).map(Data::U16),
+            DType::I32 => zeros(n).map(Data::I32),
+            DType::I64 => zeros(n).map(Data::I64),
+            DType::I8 | DType::I4 => zeros(n).map(Data::I8),
+            _ => zeros(n).map(Data::U8),
         };
-        Some(Tensor { dtype, shape, data })
+        let data = data.ok_or_else(|| no_memory(dtype, &shape))?;
+        Ok(Tensor { dtype, shape, data })
     }
 
     /// Converts F32 values to `dtype`: nearest even, saturating for integers and small floats.
-    pub fn from_f32(dtype: DType, shape: Vec<usize>, values: &[f32]) -> Option<Tensor> {
+    ///
+    /// # Errors
+    /// `InputShape` if there are more or fewer values than `shape` has elements.
+    pub fn from_f32(dtype: DType, shape: Vec<usize>, values: &[f32]) -> Result<Tensor, Diagnostic> {
         let data = match dtype {
             DType::F32 => Data::F32(values.to_vec()),
             DType::F64 => Data::F64(values.iter().map(|v| *v as f64).collect()),
@@ -137,15 +177,28 @@ impl Tensor {
         Tensor::new(dtype, shape, data)
     }
 
-    /// Builds an integer, `bool` or small-float tensor from integer values or codes that lie in
-    /// the type's range.
-    pub fn from_codes(dtype: DType, shape: Vec<usize>, codes: impl Iterator<Item = i64>) -> Option<Tensor> {
+    /// Builds an integer, `bool` or small-float tensor from integer values or codes.
+    ///
+    /// # Errors
+    /// As [`Tensor::new`]; `InputType` for floats of 16 bits or more, which have no codes.
+    pub fn from_codes(dtype: DType, shape: Vec<usize>, codes: impl Iterator<Item = i64>) -> Result<Tensor, Diagnostic> {
+        /// Whatever fits the storage; the range of 4-bit types is checked with the rest.
+        fn narrow<T: TryFrom<i64>>(dtype: DType, codes: impl Iterator<Item = i64>) -> Result<Vec<T>, Diagnostic> {
+            let mut narrowed = Vec::with_capacity(codes.size_hint().0);
+            for (i, code) in codes.enumerate() {
+                narrowed.push(T::try_from(code).map_err(|_| element_fault(dtype, i, code))?);
+            }
+            Ok(narrowed)
+        }
         let data = match dtype {
             DType::I64 => Data::I64(codes.collect()),
-            DType::I32 => Data::I32(codes.map(|c| c as i32).collect()),
-            DType::I8 | DType::I4 => Data::I8(codes.map(|c| c as i8).collect()),
-            DType::F32 | DType::F64 | DType::F16 | DType::BF16 => return None,
-            _ => Data::U8(codes.map(|c| c as u8).collect()),
+            DType::I32 => Data::I32(narrow(dtype, codes)?),
+            DType::I8 | DType::I4 => Data::I8(narrow(dtype, codes)?),
+            DType::F32 | DType::F64 | DType::F16 | DType::BF16 => {
+                let message = format!("`{}` elements are given by value, not by code", dtype.name());
+                return Err(Diagnostic::new(Code::InputType, message).help("use `Tensor::from_f32`"));
+            }
+            _ => Data::U8(narrow(dtype, codes)?),
         };
         Tensor::new(dtype, shape, data)
     }
@@ -168,7 +221,7 @@ impl Tensor {
     /// Address of the first element, for code that fills the tensor. Element type, number of
     /// elements and, for `i4`, `u4` and `bool`, their range are the writer's to keep.
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.data.as_mut_ptr()
+        self.data.view_mut().as_mut_ptr()
     }
 
     /// Number of elements.
@@ -181,42 +234,25 @@ impl Tensor {
         self.data.is_empty()
     }
 
-    /// The same elements under another shape of the same size.
-    pub fn reshaped(mut self, shape: Vec<usize>) -> Option<Tensor> {
-        (element_count(&shape) == Some(self.len())).then(|| {
-            self.shape = shape;
-            self
-        })
+    /// The same elements under another shape.
+    ///
+    /// # Errors
+    /// `InputShape` if it has another number of elements.
+    pub fn reshaped(mut self, shape: Vec<usize>) -> Result<Tensor, Diagnostic> {
+        count(&shape, self.len())?;
+        self.shape = shape;
+        Ok(self)
     }
 
     /// Element `i` in row-major order as a float; exact for every type up to 32 bits but `i32`
     /// beyond 2^24, which rounds.
     pub fn value(&self, i: usize) -> f64 {
-        match &self.data {
-            Data::F32(v) => v[i] as f64,
-            Data::F64(v) => v[i],
-            Data::U16(v) if self.dtype == DType::F16 => f16_to_f32(v[i]) as f64,
-            Data::U16(v) => bf16_to_f32(v[i]) as f64,
-            Data::I32(v) => v[i] as f64,
-            Data::I64(v) => v[i] as f64,
-            Data::I8(v) => v[i] as f64,
-            Data::U8(v) => match (self.dtype.minifloat(), self.dtype) {
-                (Some(f), _) => f.decode(v[i]) as f64,
-                (None, DType::E8M0) => e8m0_value(v[i]) as f64,
-                (None, _) => v[i] as f64,
-            },
-        }
+        self.data.view().value(self.dtype, i)
     }
 
-    /// Element `i` as an integer; `None` for floats.
+    /// Element `i` in row-major order as an integer; `None` for floats.
     pub fn int(&self, i: usize) -> Option<i64> {
-        match &self.data {
-            Data::I32(v) => Some(v[i] as i64),
-            Data::I64(v) => Some(v[i]),
-            Data::I8(v) => Some(v[i] as i64),
-            Data::U8(v) if !self.dtype.is_float() => Some(v[i] as i64),
-            _ => None,
-        }
+        self.data.view().int(self.dtype, i)
     }
 
     /// Every element as F32, rounded to nearest even where the type is wider.
@@ -244,3 +280,6 @@ pub fn encode(dtype: DType, value: f32) -> i64 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

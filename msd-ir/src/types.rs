@@ -91,32 +91,38 @@ impl Type {
 impl QuantType {
     /// Aligns `scale` and `zero` with `codes` by dimension name (docs/language.md: "`scale` and `zero`").
     pub fn new(codes: TensorType, scale: TensorType, zero: Option<TensorType>) -> Result<Self, Diagnostic> {
-        if codes.dtype == DType::Bool || codes.dtype == DType::E8M0 || codes.dtype.bits() > 8 {
-            let message = format!("`{}` elements cannot carry a scale", codes.dtype.name());
+        QuantType::check_elements(codes.dtype, scale.dtype, zero.as_ref().map(|z| z.dtype))?;
+        let scale = Part::align(&codes, scale, "scale")?;
+        let zero = zero.map(|z| Part::align(&codes, z, "zero point")).transpose()?;
+        Ok(QuantType { codes, scale, zero })
+    }
+
+    /// Refuses element types that do not go together.
+    pub(crate) fn check_elements(codes: DType, scale: DType, zero: Option<DType>) -> Result<(), Diagnostic> {
+        if codes == DType::Bool || codes == DType::E8M0 || codes.bits() > 8 {
+            let message = format!("`{}` elements cannot carry a scale", codes.name());
             return Err(Diagnostic::new(Code::ScaleUnexpected, message)
                 .help("quantized codes are i8, u8, i4, u4, e4m3, e5m2, e2m1 or e1m2"));
         }
-        if !matches!(scale.dtype, DType::F32 | DType::F16 | DType::BF16 | DType::E8M0 | DType::E4M3) {
-            let message = format!("a scale cannot be `{}`", scale.dtype.name());
+        if !matches!(scale, DType::F32 | DType::F16 | DType::BF16 | DType::E8M0 | DType::E4M3) {
+            let message = format!("a scale cannot be `{}`", scale.name());
             return Err(Diagnostic::new(Code::ScaleType, message).help("scales are f32, f16, bf16, e8m0 or e4m3"));
         }
-        if let Some(z) = &zero {
-            let is_float = matches!(z.dtype, DType::F32 | DType::F16 | DType::BF16);
-            let is_code = z.dtype.is_int() && z.dtype.bits() <= 32;
+        if let Some(zero) = zero {
+            let is_float = matches!(zero, DType::F32 | DType::F16 | DType::BF16);
+            let is_code = zero.is_int() && zero.bits() <= 32;
             if !is_float && !is_code {
-                let message = format!("a zero point cannot be `{}`", z.dtype.name());
+                let message = format!("a zero point cannot be `{}`", zero.name());
                 return Err(
                     Diagnostic::new(Code::ScaleType, message).help("zero points are integers, f32, f16 or bf16")
                 );
             }
-            if codes.dtype.is_float() {
-                let message = format!("`{}` codes have no zero point", codes.dtype.name());
+            if codes.is_float() {
+                let message = format!("`{}` codes have no zero point", codes.name());
                 return Err(Diagnostic::new(Code::ScaleUnexpected, message).help("zero points belong to integer codes"));
             }
         }
-        let scale = Part::align(&codes, scale, "scale")?;
-        let zero = zero.map(|z| Part::align(&codes, z, "zero point")).transpose()?;
-        Ok(QuantType { codes, scale, zero })
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use cranelift_module::FuncId;
 use msd_ir::diag::{Code as Fault, Diagnostic};
 use msd_ir::dim::{Dim, Sizes};
 use msd_ir::graph::Kernel;
-use msd_ir::input::{Input, bind};
+use msd_ir::input::{Input, bind_owned};
 use msd_ir::tensor::Tensor;
 use msd_ir::verify::verify;
 
@@ -138,7 +138,7 @@ impl CompiledKernel {
     /// reads packs to nothing.
     ///
     /// # Errors
-    /// If `inputs` do not fit the kernel (see [`bind`]).
+    /// If `inputs` do not fit the kernel (see [`msd_ir::input::bind`]).
     pub fn pack(&self, param: usize, inputs: &[Input], given: &Sizes) -> Result<Packed, Diagnostic> {
         let sizes = self.bind(inputs, given)?;
         let input = inputs.get(param).ok_or_else(|| {
@@ -165,7 +165,7 @@ impl CompiledKernel {
     fn bind(&self, inputs: &[Input], given: &Sizes) -> Result<Sizes, Diagnostic> {
         let mut known = given.clone();
         known.extend(self.fixed.iter().map(|(n, s)| (n.clone(), *s)));
-        bind(&self.kernel, inputs, &known)
+        bind_owned(&self.kernel, inputs, &known)
     }
 
     /// Runs the kernel. `packed` weights are used where given; other weights are packed for this call.
@@ -186,7 +186,7 @@ impl CompiledKernel {
         for (dtype, shape) in &self.program.outputs {
             let shape: Result<Vec<usize>, _> = shape.iter().map(|d| d.eval(&sizes).map(|n| n as usize)).collect();
             let tensor = Tensor::zeros(*dtype, shape.map_err(internal)?);
-            outputs.push(tensor.ok_or_else(|| Diagnostic::new(Fault::TooLarge, "a result is too large"))?);
+            outputs.push(tensor?);
         }
         for p in packed {
             self.check_packed(p, &sizes)?;

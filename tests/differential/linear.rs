@@ -223,7 +223,7 @@ fn poison(case: &Case, inputs: &[Input], draw: &mut Draw) -> Option<(Vec<Input>,
     let x = &mut inputs[1].tensor;
     let mut values = x.to_f32();
     values[at] = value;
-    *x = Tensor::from_f32(x.dtype(), x.shape().to_vec(), &values)?;
+    *x = Tensor::from_f32(x.dtype(), x.shape().to_vec(), &values).ok()?;
     Some((inputs, token))
 }
 
@@ -308,6 +308,6 @@ fn scaled(case: &Case, inputs: &[Input], factor: f32) -> Vec<Input> {
     // F16 has no such exponents: its subnormals instead.
     let factor = if case.x == DType::F16 { 2f32.powi(-22) } else { factor };
     let values: Vec<f32> = x.to_f32().iter().map(|v| v * factor).collect();
-    *x = Tensor::from_f32(x.dtype(), x.shape().to_vec(), &values).unwrap_or_else(|| panic!("the same shape"));
+    *x = Tensor::from_f32(x.dtype(), x.shape().to_vec(), &values).unwrap_or_else(|_| panic!("the same shape"));
     inputs
 }

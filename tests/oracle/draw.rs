@@ -118,7 +118,7 @@ impl Draw {
             let ints: Vec<i64> = (0..n).map(|_| self.int(dtype, values)).collect();
             Tensor::from_codes(dtype, shape, ints.into_iter())
         };
-        tensor.unwrap_or_else(|| panic!("{} does not hold what was drawn for it", dtype.name()))
+        tensor.unwrap_or_else(|_| panic!("{} does not hold what was drawn for it", dtype.name()))
     }
 
     /// A scale: finite. Special ones may be tiny, large, zero or negative.
@@ -127,7 +127,7 @@ impl Draw {
             let n: usize = shape.iter().product();
             let (least, count) = if values == Values::Special { (0, 255) } else { (120, 12) };
             let codes: Vec<i64> = (0..n).map(|_| (least + self.below(count)) as i64).collect();
-            return Tensor::from_codes(dtype, shape, codes.into_iter()).unwrap_or_else(|| panic!("codes of e8m0"));
+            return Tensor::from_codes(dtype, shape, codes.into_iter()).unwrap_or_else(|_| panic!("codes of e8m0"));
         }
         let n: usize = shape.iter().product();
         let awkward = [0.0, 1e-40, 1e30, -0.125, 1.5, 6e-8, 1.0];
@@ -140,7 +140,7 @@ impl Draw {
         // Too large for f16 would be infinite, which binding refuses.
         let most = if dtype == DType::F16 { 65504.0 } else { f32::MAX };
         let floats: Vec<f32> = floats.iter().map(|x| x.min(most)).collect();
-        Tensor::from_f32(dtype, shape, &floats).unwrap_or_else(|| panic!("scales of {}", dtype.name()))
+        Tensor::from_f32(dtype, shape, &floats).unwrap_or_else(|_| panic!("scales of {}", dtype.name()))
     }
 
     /// A zero point: finite.

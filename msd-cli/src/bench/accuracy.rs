@@ -10,7 +10,7 @@ use msd::ir::diag::{Code, Diagnostic};
 use msd::ir::dim::{Dim, Sizes};
 use msd::ir::eval::evaluate_f64;
 use msd::ir::graph::Kernel;
-use msd::ir::input::{Input, bind};
+use msd::ir::input::{Input, bind_owned};
 use msd::ir::ops::Op;
 use msd::ir::tensor::{Data, Tensor};
 use msd::ir::types::Type;
@@ -65,7 +65,7 @@ impl Yardstick {
             let mut sizes = small.clone();
             sizes.insert(name, keep);
             // A kernel may want more of it than that, for instance by a slice.
-            if bind(kernel, &reduced, &sizes).is_ok() {
+            if bind_owned(kernel, &reduced, &sizes).is_ok() {
                 (small, sample) = (sizes, Some(reduced));
             }
         }
@@ -178,7 +178,7 @@ fn take_axis(tensor: &Tensor, axis: usize, kept: &[usize]) -> Option<Tensor> {
         Data::I8(v) => Data::I8(gather(v, runs(), inner)),
         Data::U8(v) => Data::U8(gather(v, runs(), inner)),
     };
-    Tensor::new(tensor.dtype(), shape, data)
+    Tensor::new(tensor.dtype(), shape, data).ok()
 }
 
 fn gather<T: Copy>(values: &[T], starts: impl Iterator<Item = usize>, length: usize) -> Vec<T> {

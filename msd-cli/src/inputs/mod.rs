@@ -64,7 +64,7 @@ pub(crate) fn resolve(
         tensor(slot, shape, row)
     }))?;
     let inputs = assemble(tensors);
-    let sizes = input::bind(kernel, &inputs, &sizes).map_err(|d| vec![d])?;
+    let sizes = input::bind_owned(kernel, &inputs, &sizes).map_err(|d| vec![d])?;
     Ok(Resolved { inputs, sizes })
 }
 

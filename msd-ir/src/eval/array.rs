@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use crate::diag::Diagnostic;
 use crate::dtype::{Class, DType};
 use crate::tensor::{Data, Tensor};
 
@@ -142,8 +143,8 @@ impl Array {
         Array::new(tensor.shape().to_vec(), elements)
     }
 
-    /// The tensor of a declared type; `None` if the values do not fit it.
-    pub(super) fn into_tensor(self, dtype: DType) -> Option<Tensor> {
+    /// The tensor of a declared type.
+    pub(super) fn into_tensor(self, dtype: DType) -> Result<Tensor, Diagnostic> {
         match (dtype.class(), dtype) {
             (Class::Int | Class::Bool, _) => {
                 Tensor::from_codes(dtype, self.shape, self.elements.integer().iter().copied())

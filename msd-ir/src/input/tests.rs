@@ -50,7 +50,7 @@ fn given(list: &[(&str, u64)]) -> Sizes {
 fn refuses(code: Code, texts: &[&str], change: impl FnOnce(&mut Vec<Input>)) {
     let mut inputs = sound();
     change(&mut inputs);
-    let fault = bind(&grouped(), &inputs, &Sizes::new()).unwrap_err();
+    let fault = bind_owned(&grouped(), &inputs, &Sizes::new()).unwrap_err();
     assert_eq!(fault.code, code, "{fault}");
     for text in texts {
         assert!(fault.message.contains(text), "{fault}");
@@ -60,8 +60,8 @@ fn refuses(code: Code, texts: &[&str], change: impl FnOnce(&mut Vec<Input>)) {
 
 #[test]
 fn sizes_come_from_the_inputs() {
-    assert_eq!(bind(&grouped(), &sound(), &Sizes::new()), Ok(given(&[("K", 8), ("M", 2), ("N", 3)])));
-    assert!(bind(&grouped(), &sound(), &given(&[("K", 8)])).is_ok());
+    assert_eq!(bind_owned(&grouped(), &sound(), &Sizes::new()), Ok(given(&[("K", 8), ("M", 2), ("N", 3)])));
+    assert!(bind_owned(&grouped(), &sound(), &given(&[("K", 8)])).is_ok());
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn wrong_shapes() {
     refuses(Code::DimensionConflict, &["`N`", "3 in `W`", "4 in `W.zero`"], |i| {
         i[0].zero = Some(tensor(DType::F32, &[4]));
     });
-    let fault = bind(&grouped(), &sound(), &given(&[("M", 5)])).unwrap_err();
+    let fault = bind_owned(&grouped(), &sound(), &given(&[("M", 5)])).unwrap_err();
     assert_eq!(fault.code, Code::DimensionConflict);
     assert!(fault.message.contains("given as 5 but 2 in `X`"), "{fault}");
 }
@@ -104,16 +104,16 @@ fn remainders_name_both_sides() {
 
 #[test]
 fn scales_must_be_finite() {
-    let bad = |value: f32| Tensor::from_f32(DType::F16, vec![3, 2], &[1.0, 1.0, 1.0, value, 1.0, 1.0]);
+    let bad = |value: f32| Tensor::from_f32(DType::F16, vec![3, 2], &[1.0, 1.0, 1.0, value, 1.0, 1.0]).ok();
     refuses(Code::ScaleNotFinite, &["element 3 of `W.scale`", "NaN"], |i| i[0].scale = bad(f32::NAN));
     refuses(Code::ScaleNotFinite, &["`W.scale`", "inf"], |i| i[0].scale = bad(f32::INFINITY));
     refuses(Code::ScaleNotFinite, &["`W.zero`"], |i| {
-        i[0].zero = Tensor::from_f32(DType::F32, vec![3], &[0.0, f32::NEG_INFINITY, 0.0]);
+        i[0].zero = Tensor::from_f32(DType::F32, vec![3], &[0.0, f32::NEG_INFINITY, 0.0]).ok();
     });
     // Activations may be anything.
     let mut inputs = sound();
     inputs[1] = Tensor::from_f32(DType::BF16, vec![1, 8], &[f32::NAN; 8]).unwrap().into();
-    assert!(bind(&grouped(), &inputs, &Sizes::new()).is_ok());
+    assert!(bind_owned(&grouped(), &inputs, &Sizes::new()).is_ok());
 }
 
 /// A kernel of `X: f32[M, K]` alone.
@@ -125,7 +125,7 @@ fn of_x(build: impl FnOnce(&mut Builder, crate::graph::Value) -> crate::graph::V
 }
 
 fn fault_of_x(kernel: &Kernel, shape: &[usize]) -> Diagnostic {
-    bind(kernel, &[tensor(DType::F32, shape).into()], &Sizes::new()).unwrap_err()
+    bind_owned(kernel, &[tensor(DType::F32, shape).into()], &Sizes::new()).unwrap_err()
 }
 
 #[test]
@@ -134,10 +134,10 @@ fn slices_and_sizes_of_the_graph() {
     assert_eq!(fault_of_x(&slice, &[5, 4]).code, Code::BadSlice);
     // Its length is -1, found before its bounds.
     assert_eq!(fault_of_x(&slice, &[1, 4]).code, Code::DimensionRange);
-    assert!(bind(&slice, &[tensor(DType::F32, &[4, 4]).into()], &Sizes::new()).is_ok());
+    assert!(bind_owned(&slice, &[tensor(DType::F32, &[4, 4]).into()], &Sizes::new()).is_ok());
 
     let unset = of_x(|b, _| b.size(name("Z"), S).unwrap());
-    let sizes = bind(&unset, &[tensor(DType::F32, &[1, 1]).into()], &Sizes::new());
+    let sizes = bind_owned(&unset, &[tensor(DType::F32, &[1, 1]).into()], &Sizes::new());
     assert_eq!(sizes.unwrap_err().code, Code::DimensionUnset);
 }
 
@@ -151,12 +151,38 @@ fn values_too_large_to_hold() {
         let row = b.t(x, S).unwrap();
         let sum = b.add(x, row, S).unwrap();
         let kernel = b.finish("k", vec![sum], Attributes::default(), S);
-        bind(&kernel, &[tensor(DType::I8, &[m as usize, 1]).into()], &Sizes::new())
+        bind_owned(&kernel, &[tensor(DType::I8, &[m as usize, 1]).into()], &Sizes::new())
     };
     assert_eq!(product(1 << 21).unwrap_err().code, Code::TooLarge);
     assert!(product(1 << 10).is_ok());
     // Nothing to hold, but sizes whose product overflows.
     let huge = of_x(|_, x| x);
     let tensor = Tensor::zeros(DType::F32, vec![0, 1 << 41]).unwrap();
-    assert_eq!(bind(&huge, &[tensor.into()], &Sizes::new()).unwrap_err().code, Code::TooLarge);
+    assert_eq!(bind_owned(&huge, &[tensor.into()], &Sizes::new()).unwrap_err().code, Code::TooLarge);
+}
+
+#[test]
+fn views_bind_like_tensors() {
+    use crate::tensor::DataRef;
+
+    // W transposed in memory, its scale repeated along N, both with the sizes of `sound`.
+    let (codes, scale, zero, x) = ([3u8; 24], [0x3C00u16, 0x3C01], [0.5f32; 3], [0u16; 16]);
+    let (nk, by_column, grouped_by, repeated) = ([3, 8], [1, 3], [3, 2], [0, 1]);
+    let view = |codes, scale| InputView {
+        tensor: TensorView::strided(DType::U4, &nk, &by_column, DataRef::U8(codes)).unwrap(),
+        scale: Some(TensorView::strided(DType::F16, &grouped_by, &repeated, DataRef::U16(scale)).unwrap()),
+        zero: Some(TensorView::new(DType::F32, &[3], DataRef::F32(&zero)).unwrap()),
+    };
+    let x = TensorView::new(DType::BF16, &[2, 8], DataRef::U16(&x)).unwrap();
+    let bound = |codes, scale| bind(&grouped(), &[view(codes, scale), x.into()], &Sizes::new());
+    assert_eq!(bound(&codes, &scale), Ok(given(&[("K", 8), ("M", 2), ("N", 3)])));
+
+    let fault = bound(&codes, &[0x3C00, 0x7C00]).unwrap_err();
+    assert_eq!((fault.code, &*fault.message), (Code::ScaleNotFinite, "element 1 of `W.scale` is inf"));
+    let mut codes = codes;
+    codes[1] = 16;
+    let fault = bound(&codes, &scale).unwrap_err();
+    assert_eq!(fault.code, Code::CodeOutOfRange);
+    assert_eq!(fault.message, "input `W`: element 8 is 16, which is no `u4`");
+    assert!(fault.span.is_some() && fault.help.is_some());
 }
