@@ -1,21 +1,26 @@
 //! The way from text to results, stage by stage. Owns the order of passes and nothing of what
 //! they do.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use msd_ir::diag::{Code, Diagnostic};
+use msd_ir::class::fixed_sizes;
 use msd_ir::dim::Sizes;
 use msd_ir::eval::{evaluate, evaluate_f64};
 use msd_ir::graph::Kernel;
 use msd_ir::input::Input;
 use msd_ir::pass::{self, Lowered, Observer, Pass};
-use msd_ir::plan::{Plan, Request, Site};
+use msd_ir::plan::{Plan, Site};
 use msd_ir::rewrite::{Event, EventResult};
-use msd_ir::tensor::Tensor;
-use msd_jit::isa::{Isa, Level};
-use msd_jit::kernel::{CompiledKernel, Packed, Workspace, compile};
+use msd_ir::tensor::{Tensor, TensorViewMut};
+use msd_jit::argument::Argument;
+use msd_jit::bound::Bound;
+use msd_jit::isa::Isa;
+use msd_jit::kernel::{CompiledKernel, Workspace, compile};
 use msd_jit::pool::Pool;
+
+use crate::options::Options;
 
 /// A kernel file before anything is known of it.
 pub struct Source {
@@ -56,25 +61,6 @@ impl Source {
 pub struct Checked {
     source: Source,
     kernels: Vec<Kernel>,
-}
-
-/// How to plan, compile and run.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Lowering, scheme and machine profile.
-    pub request: Request,
-    /// Instruction set of the code.
-    pub level: Level,
-    /// Threads of a run; they never change a result.
-    pub threads: usize,
-    /// Whether to keep the text of generated code.
-    pub listing: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options { request: Request::default(), level: Level::Native, threads: 1, listing: false }
-    }
 }
 
 /// A pass that ran: its name, what came out, and how long it took.
@@ -148,7 +134,7 @@ pub struct Rewritten {
     pub events: Vec<Event>,
     /// The passes in order.
     pub passes: Vec<PassEvent>,
-    /// Sizes the plan was made for; the compiled kernel is specialised to them.
+    /// Sizes the plan was made for.
     pub sizes: Sizes,
 }
 
@@ -163,17 +149,18 @@ impl Rewritten {
         Ok(Rewritten { source: source.clone(), kernel, plan, events, passes: watch.passes, sizes: sizes.clone() })
     }
 
-    /// Compiles for the host, specialised to the sizes of the plan.
+    /// Compiles for the host. Sizes of weights are compiled in, token counts stay open (see
+    /// [`fixed_sizes`]).
     ///
     /// # Errors
     /// If the host lacks the instruction set.
     pub fn compile(&self, options: &Options) -> Result<Compiled, Vec<Diagnostic>> {
         let start = Instant::now();
         let isa = Isa::host(options.level).map_err(|d| vec![d])?;
-        let kernel = compile(&self.kernel, &self.sizes, &isa, options.listing).map_err(|d| vec![d])?;
+        let fixed = fixed_sizes(&self.kernel, &self.sizes);
+        let code = compile(&self.kernel, &fixed, &isa, options.listing).map_err(|d| vec![d])?;
         let elapsed = start.elapsed();
-        let pool = Pool::new(options.threads);
-        Ok(Compiled { kernel, sizes: self.sizes.clone(), pool, workspace: Mutex::default(), elapsed })
+        Ok(Compiled { code, pool: Pool::shared(options.threads), workspaces: Mutex::default(), elapsed })
     }
 
     /// Runs the rewritten graph in the reference evaluator.
@@ -229,19 +216,22 @@ impl Observer for Watch {
     }
 }
 
-/// A kernel in machine code with its thread pool and scratch memory.
+/// Most workspaces kept between calls. More calls than this at once allocate theirs.
+const MAX_WORKSPACES: usize = 16;
+
+/// A kernel in machine code with its thread pool and scratch memory. Calls may run at once.
 pub struct Compiled {
-    kernel: CompiledKernel,
-    sizes: Sizes,
-    pool: Pool,
-    workspace: Mutex<Workspace>,
+    code: CompiledKernel,
+    pool: Arc<Pool>,
+    /// Those no call is using.
+    workspaces: Mutex<Vec<Workspace>>,
     elapsed: Duration,
 }
 
 impl Compiled {
     /// The handle of the machine code.
     pub fn code(&self) -> &CompiledKernel {
-        &self.kernel
+        &self.code
     }
 
     /// Time spent compiling.
@@ -249,28 +239,52 @@ impl Compiled {
         self.elapsed
     }
 
-    /// Runs the kernel; inputs in the order of its parameters.
+    /// Binds the kernel to the shapes of its arguments, for [`Compiled::run`].
     ///
     /// # Errors
-    /// If the inputs do not fit the kernel.
-    pub fn run(&self, inputs: &[Input]) -> Result<Vec<Tensor>, Vec<Diagnostic>> {
-        self.run_packed(inputs, &[])
+    /// If the arguments do not fit the kernel or the sizes it was compiled for.
+    pub fn bind(&self, arguments: &[Argument<'_>]) -> Result<Bound, Diagnostic> {
+        self.code.bind(arguments)
     }
 
-    /// Runs the kernel with weights packed beforehand.
+    /// Runs the kernel and writes its results over `outputs`.
     ///
     /// # Errors
-    /// If the inputs do not fit the kernel.
-    pub fn run_packed(&self, inputs: &[Input], packed: &[Packed]) -> Result<Vec<Tensor>, Vec<Diagnostic>> {
-        let mut workspace = self.workspace.lock().unwrap_or_else(|e| e.into_inner());
-        self.kernel.run(inputs, packed, &self.sizes, &mut workspace, &self.pool).map_err(|d| vec![d])
+    /// If arguments or outputs are not what `bound` says, or their values are refused.
+    pub fn run(
+        &self,
+        bound: &Bound,
+        arguments: &[Argument<'_>],
+        outputs: &mut [TensorViewMut<'_>],
+    ) -> Result<(), Diagnostic> {
+        let free = || self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut workspace = free().pop().unwrap_or_default();
+        let result = self.code.run(bound, arguments, outputs, &mut workspace, &self.pool);
+        let mut free = free();
+        if free.len() < MAX_WORKSPACES {
+            free.push(workspace);
+        }
+        result
     }
 
-    /// Packs a parameter's weights for [`Compiled::run_packed`].
+    /// Binds, allocates the results and runs.
     ///
     /// # Errors
-    /// If the inputs do not fit the kernel.
-    pub fn pack(&self, param: usize, inputs: &[Input]) -> Result<Packed, Vec<Diagnostic>> {
-        self.kernel.pack(param, inputs, &self.sizes).map_err(|d| vec![d])
+    /// As [`Compiled::bind`] and [`Compiled::run`].
+    pub fn call(&self, arguments: &[Argument<'_>]) -> Result<Vec<Tensor>, Diagnostic> {
+        let bound = self.bind(arguments)?;
+        self.call_bound(&bound, arguments)
+    }
+
+    /// Allocates the results and runs.
+    ///
+    /// # Errors
+    /// As [`Compiled::run`].
+    pub fn call_bound(&self, bound: &Bound, arguments: &[Argument<'_>]) -> Result<Vec<Tensor>, Diagnostic> {
+        let results = bound.outputs().iter().map(|(dtype, shape)| Tensor::zeros(*dtype, shape.clone()));
+        let mut results = results.collect::<Result<Vec<_>, _>>()?;
+        let mut outputs: Vec<_> = results.iter_mut().map(Tensor::view_mut).collect();
+        self.run(bound, arguments, &mut outputs)?;
+        Ok(results)
     }
 }

@@ -8,7 +8,7 @@ use msd::ir::input::Input;
 use msd::ir::quant::scheme::Scheme;
 use msd::ir::tensor::{Data, Tensor};
 use msd::jit::isa::Level;
-use msd::{Options, Source};
+use msd::{Argument, Options, Source};
 
 /// Largest magnitudes of the rows: one, an odd mantissa, the largest finite, the least normal, and
 /// subnormals down to the last.
@@ -46,7 +46,7 @@ fn every_bf16_splits_as_the_evaluator_says() {
             let options = Options { level, threads: 2, ..Options::default() };
             let rewritten = checked.rewrite(kernel, &Default::default(), &options).unwrap();
             let expected = rewritten.evaluate(std::slice::from_ref(&x)).unwrap();
-            let found = rewritten.compile(&options).unwrap().run(std::slice::from_ref(&x)).unwrap();
+            let found = rewritten.compile(&options).unwrap().call(&[Argument::from(&x)]).unwrap();
             for (part, (e, f)) in expected.iter().zip(&found).enumerate() {
                 let bits = |t: &Tensor| t.to_f32().into_iter().map(f32::to_bits).collect::<Vec<_>>();
                 let (e, f) = (bits(e), bits(f));

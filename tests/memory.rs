@@ -1,8 +1,11 @@
-//! Kernels give their code memory back.
+//! Kernels give back what they take: code, scratch, packed weights; also when many threads compile,
+//! call and drop them at once.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
-use msd::{Options, Source};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use msd::{Argument, DType, Kernel, Options, Tensor, Weight};
 
 /// Address space of this process in bytes, from the kernel's own count of pages.
 fn address_space() -> usize {
@@ -10,24 +13,90 @@ fn address_space() -> usize {
     statm.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 4096
 }
 
+/// What the allocator may keep for itself. One leaked kernel is 8 MB of reserved address space.
+const SLACK: usize = 64 << 20;
+
+/// A kernel, its weight, some tokens and the results that the evaluator gives.
+struct Case {
+    weight: Weight,
+    tokens: Vec<Tensor>,
+    expected: Vec<Vec<Tensor>>,
+}
+
+const TEXT: &str = "kernel f(w: i8[N, K] scale f32[N], x: f32[M, K]) -> f32[M, N] { x @ dequant(w).T }";
+
+impl Case {
+    fn new(kernel: &Kernel, n: usize, k: usize) -> Case {
+        let values: Vec<f32> = (0..n * k).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
+        let quant = kernel.quantize("w", &values, &[n, k]).unwrap();
+        let token = |m: usize| {
+            let values: Vec<f32> = (0..m * k).map(|i| ((i * 53 + m) % 97) as f32 / 48.0 - 1.0).collect();
+            Tensor::from_f32(DType::F32, vec![m, k], &values).unwrap()
+        };
+        let tokens: Vec<Tensor> = [1, 2, 5, 33].map(token).into();
+        let evaluated = |x: &Tensor| {
+            let sizes = [("N".into(), n as u64), ("K".into(), k as u64), ("M".into(), x.shape()[0] as u64)].into();
+            let rewritten = msd::Rewritten::new(kernel.graph(), &sizes, kernel.options()).unwrap();
+            rewritten.evaluate(&[quant.clone().into(), x.clone().into()]).unwrap()
+        };
+        let expected = tokens.iter().map(evaluated).collect();
+        Case { weight: Weight::from(quant), tokens, expected }
+    }
+
+    fn check(&self, kernel: &Kernel, round: usize) {
+        let at = round % self.tokens.len();
+        let found = kernel.call(&[Argument::from(&self.weight), Argument::from(&self.tokens[at])]).unwrap();
+        assert_eq!(found, self.expected[at]);
+    }
+}
+
 #[test]
 fn three_hundred_kernels_leave_no_memory_behind() {
-    let text = "kernel f(W: i8[N, K] scale f32[N], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }";
-    let checked = Source::new("f.msd", text).check().unwrap();
-    let options = Options::default();
-    let rewritten = checked.rewrite(checked.kernel(None).unwrap(), &Default::default(), &options).unwrap();
-    let mut sizes = Vec::new();
-    let compile = |n: u64| {
-        let mut fixed = rewritten.clone();
-        fixed.sizes = [("N".into(), n), ("K".into(), 64)].into_iter().collect();
-        fixed.compile(&options).unwrap()
-    };
+    let mut levels = Vec::new();
     for round in 0..300 {
-        drop(compile(64 + round));
+        let kernel = Kernel::new(TEXT, &Options::new()).unwrap();
+        let (n, k) = (64 + round, 64);
+        let quant = kernel.quantize("w", &vec![0.5; n * k], &[n, k]).unwrap();
+        let x = Tensor::zeros(DType::F32, vec![2, k]).unwrap();
+        kernel.call(&[Argument::from(&quant), Argument::from(&x)]).unwrap();
         if round % 100 == 99 {
-            sizes.push(address_space());
+            levels.push(address_space());
         }
     }
-    // One leaked kernel is 8 MB of reserved address space; the allocator may move by less.
-    assert!(sizes[2] < sizes[0] + (64 << 20), "{sizes:?}");
+    assert!(levels[2] < levels[0] + SLACK, "{levels:?}");
+}
+
+#[test]
+fn a_thousand_calls_from_eight_threads_while_kernels_come_and_go() {
+    const THREADS: usize = 8;
+    const CALLS: usize = 1000;
+    let shared = Kernel::new(TEXT, &Options::new().threads(2)).unwrap();
+    let case = Case::new(&shared, 200, 96);
+    let round = || {
+        let done = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (shared, case, done) = (&shared, &case, &done);
+                scope.spawn(move || {
+                    for i in 0..CALLS / THREADS {
+                        case.check(shared, thread + i);
+                        if i % 25 == 0 {
+                            // Of its own, made, used with the same weight and dropped while others run.
+                            let own = Kernel::new(TEXT, &Options::new().threads(1 + thread % 3)).unwrap();
+                            case.check(&own, i);
+                        }
+                        if i % 50 == 49 {
+                            shared.clear();
+                        }
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(done.into_inner(), CALLS);
+        address_space()
+    };
+    let first = round();
+    let second = round();
+    assert!(second < first + SLACK, "{first} then {second}");
 }

@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 
-use msd::Source;
 use msd::ir::diag::Code;
 use msd::ir::dim::Sizes;
 use msd::ir::dtype::DType;
 use msd::ir::graph::Kernel;
 use msd::ir::input::Input;
-use msd::ir::tensor::Tensor;
 use msd::jit::isa::{Isa, Level};
 use msd::jit::kernel::{CompiledKernel, Workspace, compile};
 use msd::jit::pool::Pool;
+use msd::jit::bound::Bound;
+use msd::{Argument, QuantTensor, QuantView, Source, Tensor, Weight};
 
 fn kernel(text: &str) -> Kernel {
     Source::new("test.msd", text).check().unwrap().kernel(None).unwrap().clone()
@@ -27,37 +27,108 @@ fn host() -> Isa {
 }
 
 fn ones(shape: &[usize]) -> Input {
-    Tensor::from_f32(DType::F32, shape.to_vec(), &vec![1.0; shape.iter().product()]).unwrap().into()
+    tensor(shape, 1.0).into()
+}
+
+/// What one call needs, for as many rows of `x` as it has.
+struct Call<'a> {
+    code: &'a CompiledKernel,
+    bound: Bound,
+}
+
+impl<'a> Call<'a> {
+    fn new(code: &'a CompiledKernel, arguments: &[Argument<'_>]) -> Call<'a> {
+        Call { code, bound: code.bind(arguments).unwrap() }
+    }
+
+    fn run(&self, arguments: &[Argument<'_>], y: &mut Tensor) -> Result<(), Code> {
+        let (mut workspace, pool) = (Workspace::default(), Pool::new(1));
+        let outputs = &mut [y.view_mut()];
+        self.code.run(&self.bound, arguments, outputs, &mut workspace, &pool).map_err(|d| d.code)
+    }
 }
 
 fn run(code: &CompiledKernel, inputs: &[Input]) -> Result<Vec<Tensor>, Code> {
-    code.run(inputs, &[], &Sizes::new(), &mut Workspace::default(), &Pool::new(1)).map_err(|d| d.code)
+    let arguments: Vec<Argument<'_>> = inputs.iter().map(Argument::from).collect();
+    let bound = code.bind(&arguments).map_err(|d| d.code)?;
+    let results = bound.outputs().iter().map(|(dtype, shape)| Tensor::zeros(*dtype, shape.clone()));
+    let mut results = results.collect::<Result<Vec<_>, _>>().map_err(|d| d.code)?;
+    Call { code, bound }.run(&arguments, results.first_mut().unwrap())?;
+    Ok(results)
+}
+
+fn tensor(shape: &[usize], value: f32) -> Tensor {
+    Tensor::from_f32(DType::F32, shape.to_vec(), &vec![value; shape.iter().product()]).unwrap()
 }
 
 #[test]
-fn packed_weights_serve_only_the_sizes_they_were_packed_for() {
+fn a_weight_serves_every_window_kernels_look_through() {
     let text = "kernel f(X: f32[P, M], W: f32[T, N]) -> f32[P, N] { X @ slice(W, 0, 0, M) }";
     let code = compile(&kernel(text), &sizes(&[("N", 24)]), &host(), false).unwrap();
-    let (short, long, w) = (ones(&[1, 1]), ones(&[1, 4000]), ones(&[4000, 24]));
-    let packed = code.pack(1, &[short.clone(), w.clone()], &Sizes::new()).unwrap();
-    let call = |x: &Input| {
-        let inputs = [x.clone(), w.clone()];
-        code.run(&inputs, std::slice::from_ref(&packed), &Sizes::new(), &mut Workspace::default(), &Pool::new(1))
-    };
-    assert_eq!(call(&short).unwrap()[0].to_f32(), vec![1.0; 24]);
-    assert_eq!(call(&long).unwrap_err().code, Code::InputShape);
-    assert_eq!(run(&code, &[long, w]).unwrap()[0].to_f32(), vec![4000.0; 24]);
+    let weight = Weight::from(tensor(&[4000, 24], 1.0));
+    // More windows than a weight keeps forms of.
+    for m in (1..4000).step_by(333) {
+        let x = tensor(&[1, m], 1.0);
+        let (arguments, mut y) = ([Argument::from(&x), Argument::from(&weight)], tensor(&[1, 24], 0.0));
+        Call::new(&code, &arguments).run(&arguments, &mut y).unwrap();
+        assert_eq!(y.to_f32(), vec![m as f32; 24]);
+    }
+    let kept = weight.packed_bytes();
+    assert!(kept < 9 * 4000 * 24 * 4, "{kept}");
 }
 
 #[test]
-fn packed_weights_serve_only_their_kernel() {
-    let text = "kernel f(X: f32[M, K], W: f32[K, N]) -> f32[M, N] { X @ W }";
-    let [one, other] = [0, 1].map(|_| compile(&kernel(text), &sizes(&[("N", 3)]), &host(), false).unwrap());
-    let inputs = [ones(&[1, 2]), ones(&[2, 3])];
-    let packed = one.pack(1, &inputs, &Sizes::new()).unwrap();
-    let result = other.run(&inputs, &[packed], &Sizes::new(), &mut Workspace::default(), &Pool::new(1));
-    assert_eq!(result.unwrap_err().code, Code::InputShape);
-    assert_eq!(one.pack(9, &inputs, &Sizes::new()).err().map(|d| d.code), Some(Code::UnknownInput));
+fn arguments_of_other_shapes_or_types_than_bound_are_refused() {
+    let text = "kernel f(X: f32[M, K], W: i8[N, K] scale f32[N]) -> f32[M, N] { X @ dequant(W).T }";
+    let code = compile(&kernel(text), &sizes(&[("N", 3), ("K", 2)]), &host(), false).unwrap();
+    let scale = |values: &[f32]| Tensor::from_f32(DType::F32, vec![values.len()], values).unwrap();
+    let codes = |shape: &[usize]| Tensor::zeros(DType::I8, shape.to_vec()).unwrap();
+    let w = QuantTensor::new(codes(&[3, 2]), scale(&[1.0; 3]), None).unwrap();
+    let x = tensor(&[1, 2], 1.0);
+    let (good, mut y) = ([Argument::from(&x), Argument::from(&w)], tensor(&[1, 3], f32::NAN));
+    let call = Call::new(&code, &good);
+    assert_eq!(call.run(&good, &mut y), Ok(()));
+    assert_eq!(y.to_f32(), [0.0; 3]);
+
+    let (longer, half) = (tensor(&[4, 2], 1.0), Tensor::zeros(DType::BF16, vec![1, 2]).unwrap());
+    let more = QuantTensor::new(codes(&[4, 2]), scale(&[1.0; 4]), None).unwrap();
+    let bad_scale = scale(&[1.0, f32::INFINITY, 1.0]);
+    let bad = QuantView { codes: w.codes().view(), scale: bad_scale.view(), zero: None };
+    for (arguments, code) in [
+        ([Argument::from(&longer), good[1]], Code::InputShape),
+        ([Argument::from(&half), good[1]], Code::InputType),
+        ([good[0], Argument::from(&more)], Code::DimensionConflict),
+        ([good[0], Argument::from(w.codes())], Code::MissingInput),
+        ([Argument::from(&w), good[1]], Code::UnknownInput),
+        ([good[0], Argument::from(bad)], Code::ScaleNotFinite),
+    ] {
+        assert_eq!(call.run(&arguments, &mut y), Err(code));
+    }
+    assert_eq!(call.run(&good[..1], &mut y), Err(Code::MissingInput));
+}
+
+#[test]
+fn outputs_of_another_shape_or_type_are_refused() {
+    let code = compile(&kernel("kernel f(x: f32[N]) -> f32[N] { x + 1 }"), &Sizes::new(), &host(), false).unwrap();
+    let x = tensor(&[5], 1.0);
+    let arguments = [Argument::from(&x)];
+    let call = Call::new(&code, &arguments);
+    for mut y in [tensor(&[4], 0.0), tensor(&[1, 5], 0.0), Tensor::zeros(DType::BF16, vec![5]).unwrap()] {
+        assert_eq!(call.run(&arguments, &mut y), Err(Code::OutputMismatch));
+    }
+    let (mut workspace, pool) = (Workspace::default(), Pool::new(1));
+    let none = code.run(&call.bound, &arguments, &mut [], &mut workspace, &pool);
+    assert_eq!(none.map_err(|d| d.code), Err(Code::OutputMismatch));
+}
+
+#[test]
+fn shapes_bound_by_another_kernel_are_refused() {
+    let [one, other] =
+        [0, 1].map(|_| compile(&kernel("kernel f(x: f32[N]) -> f32[N] { x + 1 }"), &Sizes::new(), &host(), false).unwrap());
+    let x = tensor(&[5], 1.0);
+    let arguments = [Argument::from(&x)];
+    let call = Call { code: &other, bound: one.bind(&arguments).unwrap() };
+    assert_eq!(call.run(&arguments, &mut tensor(&[5], 0.0)), Err(Code::InputShape));
 }
 
 #[test]

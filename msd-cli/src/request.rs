@@ -57,10 +57,10 @@ pub(crate) fn options(args: &PlanArgs, threads: u16) -> Options {
         Machine::Measured => measured_profile(),
     };
     Options {
-        request: Request { lowering: args.lowering, scheme: args.scheme, machine },
+        request: Request { lowering: args.lowering, scheme: args.scheme, tolerance: None, machine },
         level: args.isa.level(),
         threads: usize::from(threads),
-        listing: false,
+        ..Options::default()
     }
 }
 

@@ -84,6 +84,7 @@ codes! {
     ScaleNotFinite     "E0609" "scale is not finite";
     CodeOutOfRange     "E0610" "code outside its type";
     TooLarge           "E0612" "tensor too large";
+    OutputMismatch     "E0613" "output of the wrong type or shape";
     // Files.
     FileUnreadable     "E0701" "file cannot be read";
     FileUnwritable     "E0702" "file cannot be written";

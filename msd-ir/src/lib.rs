@@ -3,6 +3,7 @@
 //! `unsafe`; everything here is a function of its arguments.
 
 pub mod builder;
+pub mod class;
 pub mod cost;
 pub mod diag;
 pub mod dim;
@@ -27,6 +28,7 @@ pub mod verify;
 /// Quantized formats and the splitting of activations.
 pub mod quant {
     pub mod decompose;
+    pub mod quantize;
     pub mod scheme;
     pub mod tensor;
 }

@@ -25,13 +25,15 @@ pub struct Request {
     pub lowering: Option<Lowering>,
     /// `--scheme`
     pub scheme: Option<Scheme>,
+    /// Most error a result may have, as `#[tolerance(t)]` says it; finite and above 0.
+    pub tolerance: Option<f64>,
     /// `--machine`
     pub machine: Machine,
 }
 
 impl Default for Request {
     fn default() -> Self {
-        Request { lowering: None, scheme: None, machine: Machine::default_profile() }
+        Request { lowering: None, scheme: None, tolerance: None, machine: Machine::default_profile() }
     }
 }
 
@@ -207,7 +209,7 @@ fn choose(
     alternatives: &[Alternative],
     default: Scheme,
 ) -> Result<Choice, Diagnostic> {
-    let tolerance = kernel.attributes.tolerance;
+    let tolerance = request.tolerance.or(kernel.attributes.tolerance);
     let asked_scheme = request.scheme.or(kernel.attributes.scheme);
     let asked_lowering = request.lowering.or(kernel.attributes.lowering).unwrap_or(Lowering::Auto);
     let from = |flag: bool| if flag { "asked for" } else { "by attribute" };

@@ -1,5 +1,5 @@
-//! Compiled kernels: the handle that owns its code, what it is called with, and the loop that
-//! runs its stages over a thread pool.
+//! Compiled kernels: the handle that owns its code, and the loop that runs its stages over a
+//! thread pool. What depends on shapes alone is worked out in [`Bound`], before.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,23 +7,19 @@ use cranelift_module::FuncId;
 use msd_ir::diag::{Code as Fault, Diagnostic};
 use msd_ir::dim::{Dim, Sizes};
 use msd_ir::graph::Kernel;
-use msd_ir::input::{Input, bind_owned};
-use msd_ir::tensor::Tensor;
+use msd_ir::input::{InputView, bind};
+use msd_ir::tensor::TensorViewMut;
 use msd_ir::verify::verify;
 
+use crate::argument::Argument;
+use crate::bound::{Bound, Extent, Slot};
 use crate::isa::{DotForm, Isa, internal};
 use crate::lower::{Lowered, lower};
 use crate::module::{Code, CodeBuilder, Listing};
-use crate::pack::{Aligned, Strided, pack};
+use crate::pack::{Aligned, bytes_of, gather, pack};
 use crate::pool::Pool;
-use crate::schedule::{MemoryKind, PartName, Program, Stage, Work, schedule};
+use crate::schedule::{Program, Stage, Work, schedule};
 use crate::tile::{CHANNELS, PANEL};
-
-/// Work (elements or multiply-accumulates) below which waking threads costs more than it saves.
-const THREAD_THRESHOLD: u64 = 1 << 16;
-
-/// Most bytes the results and scratch of one call may take: sizes come from untrusted inputs.
-const MAX_CALL_BYTES: u64 = 16 << 30;
 
 /// Signature of every stage; see [`crate::lower::frame`].
 type StageFn = unsafe extern "C" fn(memories: *const *mut u8, sizes: *const u64, begin: u64, end: u64);
@@ -35,52 +31,22 @@ pub struct CompiledKernel {
     sizes: Vec<Dim>,
     program: Program,
     kernel: Kernel,
-    /// Unique in this process; packed weights remember it.
+    /// Unique in this process; bound shapes remember it.
     id: u64,
     fixed: Sizes,
     listing: Option<Listing>,
 }
 
-/// Weights of one parameter in the layouts a kernel reads. Shared freely between threads.
-pub struct Packed {
-    /// Identity of the kernel whose layouts these are.
-    kernel: u64,
-    param: usize,
-    /// Each memory it fills, with the window of the codes it was made from.
-    memories: Vec<PackedMemory>,
-}
-
-/// One memory of a kernel, filled.
-struct PackedMemory {
-    index: usize,
-    source: Strided,
-    bytes: Aligned,
-}
-
-impl Packed {
-    /// Bytes held.
-    pub fn bytes(&self) -> usize {
-        self.memories.iter().map(|m| m.bytes.len()).sum()
-    }
-
-    /// The same weights at another place, without packing them again.
-    ///
-    /// # Errors
-    /// If the memory cannot be had.
-    pub fn duplicate(&self) -> Result<Packed, Diagnostic> {
-        let memories = self
-            .memories
-            .iter()
-            .map(|m| Ok(PackedMemory { index: m.index, source: m.source.clone(), bytes: m.bytes.duplicate()? }));
-        let memories = memories.collect::<Result<_, Diagnostic>>()?;
-        Ok(Packed { kernel: self.kernel, param: self.param, memories })
-    }
-}
-
-/// Scratch memory of one call at a time; grows to what the largest call needed.
+/// Scratch memory of one call at a time; grows to what the largest call needed, so that calls
+/// allocate nothing once every shape has been seen.
 #[derive(Default)]
 pub struct Workspace {
+    /// By memory of the program.
     buffers: Vec<Option<Aligned>>,
+    /// Dense copies of arguments that are not, by piece.
+    dense: Vec<Option<Aligned>>,
+    /// The memory table of the call.
+    table: Vec<Address>,
 }
 
 /// Compiles a kernel for sizes that are known; the others stay open until each call.
@@ -134,182 +100,87 @@ impl CompiledKernel {
         self.listing.as_ref().map(|l| l.asm.clone()).unwrap_or_default()
     }
 
-    /// Packs the weights of parameter `param` for reuse across calls. A parameter that no product
-    /// reads packs to nothing.
+    /// Binds the kernel to the shapes of `arguments`.
     ///
     /// # Errors
-    /// If `inputs` do not fit the kernel (see [`msd_ir::input::bind`]).
-    pub fn pack(&self, param: usize, inputs: &[Input], given: &Sizes) -> Result<Packed, Diagnostic> {
-        let sizes = self.bind(inputs, given)?;
-        let input = inputs.get(param).ok_or_else(|| {
-            Diagnostic::new(Fault::UnknownInput, format!("there is no parameter {param}"))
-                .help(format!("the kernel has {}", inputs.len()))
-        })?;
-        self.pack_bound(param, input, &sizes)
+    /// If they do not fit the kernel (see [`bind`]) or the sizes it was compiled for, or ask for
+    /// too much memory.
+    pub fn bind(&self, arguments: &[Argument<'_>]) -> Result<Bound, Diagnostic> {
+        let views: Vec<InputView<'_>> = arguments.iter().map(Argument::view).collect();
+        let sizes = bind(&self.kernel, &views, &self.fixed)?;
+        Bound::new(self.id, &self.program, &self.sizes, &sizes, arguments)
     }
 
-    fn pack_bound(&self, param: usize, input: &Input, sizes: &Sizes) -> Result<Packed, Diagnostic> {
-        let mut memories = Vec::new();
-        for (index, memory) in self.program.memories.iter().enumerate() {
-            if let (MemoryKind::Packed { param: p, layout }, Some(source)) = (&memory.kind, &memory.source)
-                && *p == param
+    /// Packs every weight among `arguments` that is not packed yet, so that no later call does.
+    ///
+    /// # Errors
+    /// If the arguments do not have the bound shapes, or memory is lacking.
+    pub fn prepare(&self, bound: &Bound, arguments: &[Argument<'_>]) -> Result<(), Diagnostic> {
+        self.check_arguments(bound, arguments)?;
+        for slot in &bound.slots {
+            if let Slot::Packed { piece, layout, source, .. } = slot
+                && let Some(weight) = arguments[bound.pieces[*piece].param].weight()
             {
-                let source = Strided::new(source, sizes)?;
-                let bytes = pack(&input.tensor, &source, layout)?;
-                memories.push(PackedMemory { index, source, bytes });
+                weight.packed(layout, source)?;
             }
         }
-        Ok(Packed { kernel: self.id, param, memories })
+        Ok(())
     }
 
-    fn bind(&self, inputs: &[Input], given: &Sizes) -> Result<Sizes, Diagnostic> {
-        let mut known = given.clone();
-        known.extend(self.fixed.iter().map(|(n, s)| (n.clone(), *s)));
-        bind_owned(&self.kernel, inputs, &known)
-    }
-
-    /// Runs the kernel. `packed` weights are used where given; other weights are packed for this call.
+    /// Runs the kernel. The results are written over `outputs`; on an error those hold nothing of
+    /// use. Allocates nothing if `workspace` has served the same shapes before and weights are
+    /// packed.
     ///
     /// # Errors
-    /// If `inputs` do not fit the kernel or the sizes it was compiled for.
+    /// If the arguments or outputs do not have the bound shapes, a scale is not finite, a code lies
+    /// outside its type, or memory is lacking.
     pub fn run(
         &self,
-        inputs: &[Input],
-        packed: &[Packed],
-        given: &Sizes,
+        bound: &Bound,
+        arguments: &[Argument<'_>],
+        outputs: &mut [TensorViewMut<'_>],
         workspace: &mut Workspace,
-        pool: &Pool,
-    ) -> Result<Vec<Tensor>, Diagnostic> {
-        let sizes = self.bind(inputs, given)?;
-        self.check_memory(&sizes)?;
-        let mut outputs = Vec::new();
-        for (dtype, shape) in &self.program.outputs {
-            let shape: Result<Vec<usize>, _> = shape.iter().map(|d| d.eval(&sizes).map(|n| n as usize)).collect();
-            let tensor = Tensor::zeros(*dtype, shape.map_err(internal)?);
-            outputs.push(tensor?);
-        }
-        for p in packed {
-            self.check_packed(p, &sizes)?;
-        }
-        let mut own = Vec::new();
-        for (param, input) in inputs.iter().enumerate() {
-            if !packed.iter().any(|p| p.param == param) {
-                own.push(self.pack_bound(param, input, &sizes)?);
-            }
-        }
-        let packed: Vec<&Packed> = packed.iter().chain(&own).collect();
-        let memories = self.memories(inputs, &packed, &sizes, workspace, &mut outputs)?;
-        let table: Result<Vec<u64>, _> = self.sizes.iter().map(|d| d.eval(&sizes)).collect();
-        let table = table.map_err(internal)?;
-        for (stage, id) in self.program.stages.iter().zip(&self.stages) {
-            self.run_stage(stage, *id, &sizes, &memories, &table, pool)?;
-        }
-        Ok(outputs)
-    }
-
-    /// Refuses packed weights of another kernel, or of other sizes: tiles read as far as this
-    /// call's sizes say.
-    fn check_packed(&self, packed: &Packed, sizes: &Sizes) -> Result<(), Diagnostic> {
-        let mut fits = packed.kernel == self.id;
-        for memory in packed.memories.iter().take_while(|_| packed.kernel == self.id) {
-            let source = self.program.memories.get(memory.index).and_then(|m| m.source.as_ref());
-            let source = source.ok_or_else(|| internal("a packed memory without a source"))?;
-            fits &= Strided::new(source, sizes)? == memory.source;
-        }
-        if fits {
-            return Ok(());
-        }
-        Err(Diagnostic::new(Fault::InputShape, "weights packed for another kernel or for other sizes")
-            .help("pack them with the kernel and the sizes that use them"))
-    }
-
-    /// Refuses calls whose results and scratch would take more than [`MAX_CALL_BYTES`].
-    fn check_memory(&self, sizes: &Sizes) -> Result<(), Diagnostic> {
-        let mut total = 0u64;
-        for (dtype, shape) in &self.program.outputs {
-            let count = shape.iter().try_fold(1u64, |n, d| Some(n.saturating_mul(d.eval(sizes).ok()?)));
-            total = total.saturating_add(count.unwrap_or(u64::MAX).saturating_mul(dtype.host_bytes() as u64));
-        }
-        for memory in &self.program.memories {
-            if let MemoryKind::Buffer { bytes } = &memory.kind {
-                total = total.saturating_add(bytes.eval(sizes).unwrap_or(u64::MAX));
-            }
-        }
-        if total <= MAX_CALL_BYTES {
-            return Ok(());
-        }
-        let message = format!("results and scratch of this call would take {} GiB", total >> 30);
-        Err(Diagnostic::new(Fault::TooLarge, message).help(format!("the limit is {} GiB", MAX_CALL_BYTES >> 30)))
-    }
-
-    /// The memory table of a call.
-    fn memories(
-        &self,
-        inputs: &[Input],
-        packed: &[&Packed],
-        sizes: &Sizes,
-        workspace: &mut Workspace,
-        outputs: &mut [Tensor],
-    ) -> Result<Vec<Address>, Diagnostic> {
-        let count = self.program.memories.len();
-        workspace.buffers.resize_with(count.max(workspace.buffers.len()), || None);
-        let mut table = Vec::with_capacity(count);
-        for (index, memory) in self.program.memories.iter().enumerate() {
-            table.push(Address(match &memory.kind {
-                MemoryKind::Input { param, part } => {
-                    let input = &inputs[*param];
-                    let tensor = match part {
-                        PartName::Codes => Some(&input.tensor),
-                        PartName::Scale => input.scale.as_ref(),
-                        PartName::Zero => input.zero.as_ref(),
-                    };
-                    tensor.ok_or_else(|| internal("a part that binding let pass"))?.data().as_ptr().cast_mut()
-                }
-                MemoryKind::Packed { param, .. } => {
-                    let found = packed.iter().filter(|p| p.param == *param).flat_map(|p| &p.memories);
-                    let found = found.into_iter().find(|m| m.index == index);
-                    found.ok_or_else(|| internal("weights that were not packed"))?.bytes.as_ptr().cast_mut()
-                }
-                MemoryKind::Buffer { bytes } => {
-                    let bytes = bytes.eval(sizes).map_err(internal)? as usize;
-                    let slot = &mut workspace.buffers[index];
-                    match slot.take().filter(|b| b.len() >= bytes) {
-                        Some(buffer) => slot.insert(buffer).as_mut_ptr(),
-                        None => slot.insert(Aligned::zeroed(bytes)?).as_mut_ptr(),
-                    }
-                }
-                MemoryKind::Output { index } => outputs[*index].as_mut_ptr(),
-            }));
-        }
-        Ok(table)
-    }
-
-    fn run_stage(
-        &self,
-        stage: &Stage,
-        id: FuncId,
-        sizes: &Sizes,
-        memories: &[Address],
-        table: &[u64],
         pool: &Pool,
     ) -> Result<(), Diagnostic> {
-        let eval = |d: &Dim| d.eval(sizes).map_err(internal);
-        if eval(&stage.writes)? == 0 {
+        self.check_arguments(bound, arguments)?;
+        if !arguments.iter().all(Argument::has_sound_values) {
+            self.bind(arguments)?;
+            return Err(internal("values that binding let pass"));
+        }
+        bound.check_outputs(outputs)?;
+        workspace.fill(bound, arguments, outputs)?;
+        for (extent, id) in bound.stages.iter().zip(&self.stages) {
+            self.run_stage(*extent, *id, &workspace.table, &bound.table, pool);
+        }
+        Ok(())
+    }
+
+    /// Refuses arguments of other shapes than the code will rely on, in the words of [`bind`].
+    fn check_arguments(&self, bound: &Bound, arguments: &[Argument<'_>]) -> Result<(), Diagnostic> {
+        if bound.kernel == self.id && bound.fits(arguments) {
             return Ok(());
         }
-        let units = eval(&stage.outer)? * eval(&stage.inner)?.div_ceil(stage.by);
+        self.bind(arguments)?;
+        Err(Diagnostic::new(Fault::InputShape, "arguments of other shapes than the kernel was bound to")
+            .help("bind the kernel to the arguments it is called with"))
+    }
+
+    fn run_stage(&self, extent: Extent, id: FuncId, memories: &[Address], table: &[u64], pool: &Pool) {
+        let units = extent.units;
+        if units == 0 {
+            return;
+        }
         // SAFETY: every stage was declared with the signature of `StageFn` in the host's C convention.
         let call: StageFn = unsafe { std::mem::transmute(self.code.address(id)) };
         let run = |begin: u64, end: u64| {
-            // SAFETY: `bind` proved every tensor to have the shape the views were derived from,
-            // `memories` holds a live address of at least that size for each slot, and the sizes
-            // table is the one the code was compiled against. Units write disjoint elements, so
-            // ranges may run at once. `Address` is a transparent pointer.
+            // SAFETY: `check_arguments` and `check_outputs` found every array to have the type and
+            // shape the views were derived from; `memories` holds a live address of at least that
+            // size for each slot, and `table` holds the sizes this code was compiled against, both
+            // of this kernel. Units write disjoint elements, so ranges may run at once. `Address`
+            // is a transparent pointer.
             unsafe { call(memories.as_ptr().cast(), table.as_ptr(), begin, end) }
         };
-        // A cost beyond every bound is worth waking threads for.
-        let is_small = stage.cost.as_ref().is_some_and(|c| c.eval(sizes).is_ok_and(|c| c < THREAD_THRESHOLD));
-        let tasks = if is_small { 1 } else { units.min(pool.threads() as u64) };
+        let tasks = if extent.is_large { units.min(pool.threads() as u64) } else { 1 };
         if tasks <= 1 {
             run(0, units);
         } else {
@@ -318,7 +189,72 @@ impl CompiledKernel {
                 run(share(task as u64), share(task as u64 + 1));
             });
         }
+    }
+}
+
+impl Workspace {
+    /// Fills the memory table of a call; arguments and outputs have the bound shapes.
+    fn fill(
+        &mut self,
+        bound: &Bound,
+        arguments: &[Argument<'_>],
+        outputs: &mut [TensorViewMut<'_>],
+    ) -> Result<(), Diagnostic> {
+        grow(&mut self.buffers, bound.slots.len());
+        grow(&mut self.dense, bound.pieces.len());
+        self.table.clear();
+        for (memory, slot) in bound.slots.iter().enumerate() {
+            let address = match slot {
+                Slot::Input { piece } => self.input(bound, *piece, arguments)?,
+                Slot::Packed { piece, layout, source, bytes } => {
+                    let (param, view) = (bound.pieces[*piece].param, bound.view(*piece, arguments)?);
+                    let kept = arguments[param].weight().map(|w| w.packed(layout, source)).transpose()?.flatten();
+                    match kept {
+                        Some(address) => address.cast_mut(),
+                        None => {
+                            let target = at_least(&mut self.buffers[memory], *bytes)?;
+                            if view.is_dense() {
+                                pack(bytes_of(view.data()), view.dtype(), source, layout, target)?;
+                            } else {
+                                let dense = at_least(&mut self.dense[*piece], view.len() * view.dtype().host_bytes())?;
+                                gather(&view, dense)?;
+                                pack(dense.bytes(), view.dtype(), source, layout, target)?;
+                            }
+                            target.as_mut_ptr()
+                        }
+                    }
+                }
+                Slot::Buffer { bytes } => at_least(&mut self.buffers[memory], *bytes)?.as_mut_ptr(),
+                Slot::Output { index } => outputs[*index].as_mut_ptr(),
+            };
+            self.table.push(Address(address));
+        }
         Ok(())
+    }
+
+    /// Where an argument's array lies, dense.
+    fn input(&mut self, bound: &Bound, piece: usize, arguments: &[Argument<'_>]) -> Result<*mut u8, Diagnostic> {
+        let view = bound.view(piece, arguments)?;
+        if view.is_dense() {
+            return Ok(view.data().as_ptr().cast_mut());
+        }
+        let dense = at_least(&mut self.dense[piece], view.len() * view.dtype().host_bytes())?;
+        gather(&view, dense)?;
+        Ok(dense.as_mut_ptr())
+    }
+}
+
+fn grow(buffers: &mut Vec<Option<Aligned>>, count: usize) {
+    if buffers.len() < count {
+        buffers.resize_with(count, || None);
+    }
+}
+
+/// The buffer, replaced if it is too small.
+fn at_least(slot: &mut Option<Aligned>, bytes: usize) -> Result<&mut Aligned, Diagnostic> {
+    match slot.take().filter(|b| b.len() >= bytes) {
+        Some(buffer) => Ok(slot.insert(buffer)),
+        None => Ok(slot.insert(Aligned::zeroed(bytes)?)),
     }
 }
 
@@ -327,7 +263,8 @@ impl CompiledKernel {
 #[repr(transparent)]
 struct Address(*mut u8);
 
-// SAFETY: the table is handed to stage functions only, whose units write disjoint elements.
+// SAFETY: the table is handed to stage functions only, whose units write disjoint elements; between
+// calls nothing reads what it points to.
 unsafe impl Send for Address {}
 // SAFETY: as above.
 unsafe impl Sync for Address {}

@@ -3,6 +3,8 @@
 //! lives here, but for file mapping in msd-io; each block with its argument. Rewriting, numerics and
 //! file formats are other crates' business.
 
+pub mod argument;
+pub mod bound;
 pub mod inspect;
 pub mod isa;
 pub mod kernel;
@@ -15,3 +17,4 @@ pub mod pool;
 pub mod probe;
 mod schedule;
 mod tile;
+pub mod weight;

@@ -1,11 +1,12 @@
-//! Weights in the layouts tiles read. Packing happens once per weight, on the caller's thread;
-//! the packed bytes are shared by any number of calls.
+//! Bytes in the layouts code reads: weights for tiles, strided arrays made dense. Works on bytes,
+//! as layouts only move elements; owns neither when that happens nor who keeps the result.
 
 use std::ptr::NonNull;
 
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::dim::{Dim, Sizes};
-use msd_ir::tensor::{Data, Tensor};
+use msd_ir::dtype::DType;
+use msd_ir::tensor::{DataRef, TensorView};
 
 use crate::isa::internal;
 use crate::schedule::{Layout, View};
@@ -63,10 +64,13 @@ impl Aligned {
     /// The same bytes at another place.
     pub(crate) fn duplicate(&self) -> Result<Aligned, Diagnostic> {
         let mut copy = Aligned::zeroed(self.len())?;
-        // SAFETY: the block is this long and was initialised when it was made.
-        let bytes = unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len()) };
-        copy.bytes_mut().copy_from_slice(bytes);
+        copy.bytes_mut().copy_from_slice(self.bytes());
         Ok(copy)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the block is this long, and was initialised when it was made.
+        unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len()) }
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
@@ -101,7 +105,7 @@ fn advise_large_pages(start: NonNull<u8>, layout: std::alloc::Layout) {
 fn advise_large_pages(_: NonNull<u8>, _: std::alloc::Layout) {}
 
 /// A view with its sizes known: extents and element strides of `[batch.., rows, columns]`.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Strided {
     shape: Vec<usize>,
     strides: Vec<usize>,
@@ -118,88 +122,158 @@ impl Strided {
         })
     }
 
-    /// Offsets of each batch's first element, batches in row-major order.
-    fn batches(&self) -> Vec<usize> {
-        if self.shape.contains(&0) {
-            return Vec::new();
-        }
+    /// Bytes of the packed form.
+    ///
+    /// # Errors
+    /// If their number does not fit the address space.
+    pub(crate) fn packed_bytes(&self, layout: &Layout, dtype: DType) -> Result<usize, Diagnostic> {
+        let (outer, matrix) = self.shape.split_at(self.shape.len() - 2);
+        let last = match layout {
+            Layout::Rows { .. } => Some(matrix[1]),
+            Layout::Panels => matrix[1].checked_next_multiple_of(PANEL),
+        };
+        let sizes = outer.iter().copied().chain([matrix[0], dtype.host_bytes()]);
+        let bytes = last.and_then(|last| sizes.into_iter().try_fold(last, usize::checked_mul));
+        bytes.ok_or_else(|| Diagnostic::new(Code::TooLarge, "a weight is too large to pack").help("choose smaller sizes"))
+    }
+
+    /// Number of matrices that hold anything.
+    fn batches(&self) -> usize {
         let outer = self.shape.len() - 2;
-        let mut offsets = vec![self.offset];
-        for (size, stride) in self.shape[..outer].iter().zip(&self.strides) {
-            offsets = offsets.iter().flat_map(|o| (0..*size).map(move |i| o + i * stride)).collect();
-        }
-        offsets
+        if self.shape[outer..].contains(&0) { 0 } else { self.shape[..outer].iter().product() }
+    }
+
+    /// Offset of the first element of a matrix, matrices in row-major order.
+    fn batch_start(&self, batch: usize) -> usize {
+        let outer = self.shape.len() - 2;
+        self.offset + offset_of(batch, &self.shape[..outer], &self.strides[..outer])
     }
 }
 
-/// Packs the codes that `source` selects from `codes`.
-pub(crate) fn pack(codes: &Tensor, source: &Strided, layout: &Layout) -> Result<Aligned, Diagnostic> {
-    match (codes.data(), layout) {
-        (Data::I8(v), Layout::Rows { offset: true }) => pack_rows(v, source, |c| [c as u8 ^ 0x80]),
-        (Data::I8(v), Layout::Rows { offset: false }) => pack_rows(v, source, |c| [c as u8]),
-        (Data::U8(v), Layout::Rows { .. }) => pack_rows(v, source, |c| [c]),
-        (_, Layout::Rows { .. }) => Err(internal("only bytes are packed as rows")),
-        (Data::I8(v), Layout::Panels) => pack_panels(v, source, |c| [c as u8]),
-        (Data::U8(v), Layout::Panels) => pack_panels(v, source, |c| [c]),
-        (Data::U16(v), Layout::Panels) => pack_panels(v, source, u16::to_le_bytes),
-        (Data::I32(v), Layout::Panels) => pack_panels(v, source, i32::to_le_bytes),
-        (Data::F32(v), Layout::Panels) => pack_panels(v, source, f32::to_le_bytes),
-        (Data::I64(_) | Data::F64(_), Layout::Panels) => Err(internal("accumulators are never packed")),
+/// Offset of element `index` in row-major order of an array of that shape and strides.
+fn offset_of(mut index: usize, shape: &[usize], strides: &[usize]) -> usize {
+    let mut offset = 0;
+    for (size, stride) in shape.iter().zip(strides).rev() {
+        offset += index % size * stride;
+        index /= size;
+    }
+    offset
+}
+
+/// Bytes of elements; 4-bit types take one each.
+pub(crate) fn bytes_of(data: DataRef<'_>) -> &[u8] {
+    fn bytes<T: Copy>(values: &[T]) -> &[u8] {
+        // SAFETY: called below with numbers and `bool` only, whose every byte is initialised; the
+        // slice is borrowed for as long, and any address is aligned for bytes.
+        unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+    }
+    match data {
+        DataRef::F32(v) => bytes(v),
+        DataRef::F64(v) => bytes(v),
+        DataRef::U16(v) => bytes(v),
+        DataRef::I32(v) => bytes(v),
+        DataRef::I64(v) => bytes(v),
+        DataRef::I8(v) => bytes(v),
+        DataRef::U8(v) => v,
+        DataRef::Bool(v) => bytes(v),
     }
 }
 
-/// `[batch][n][k]`, each element `code(c)`.
-fn pack_rows<T: Copy, const B: usize>(
-    values: &[T],
+/// Packs the codes of type `dtype` that `source` selects from `codes` into `target`, which has at
+/// least [`Strided::packed_bytes`].
+pub(crate) fn pack(
+    codes: &[u8],
+    dtype: DType,
     source: &Strided,
-    code: impl Fn(T) -> [u8; B],
-) -> Result<Aligned, Diagnostic> {
+    layout: &Layout,
+    target: &mut Aligned,
+) -> Result<(), Diagnostic> {
+    let target = target.bytes_mut();
+    match (layout, dtype.host_bytes()) {
+        (Layout::Rows { offset }, 1) => pack_rows(codes, source, if *offset { 0x80 } else { 0 }, target),
+        (Layout::Rows { .. }, _) => Err(internal("only bytes are packed as rows")),
+        (Layout::Panels, 1) => pack_panels::<1>(codes, source, target),
+        (Layout::Panels, 2) => pack_panels::<2>(codes, source, target),
+        (Layout::Panels, 4) => pack_panels::<4>(codes, source, target),
+        (Layout::Panels, _) => Err(internal("accumulators are never packed")),
+    }
+}
+
+/// `[batch][n][k]`, each code with the bits of `flip` inverted.
+fn pack_rows(codes: &[u8], source: &Strided, flip: u8, target: &mut [u8]) -> Result<(), Diagnostic> {
     let rank = source.shape.len();
     let (rows, columns) = (source.shape[rank - 2], source.shape[rank - 1]);
     let (row_step, column_step) = (source.strides[rank - 2], source.strides[rank - 1]);
-    let batches = source.batches();
-    let mut packed = Aligned::zeroed(batches.len() * rows * columns * B)?;
-    let mut targets = packed.bytes_mut().chunks_exact_mut(B);
-    for start in batches {
+    let mut targets = target.iter_mut();
+    for batch in 0..source.batches() {
         for row in 0..rows {
-            let first = start + row * row_step;
+            let first = source.batch_start(batch) + row * row_step;
             for (column, target) in (0..columns).zip(&mut targets) {
-                target.copy_from_slice(&code(element(values, first + column * column_step)?));
+                let [code] = element(codes, first + column * column_step)?;
+                *target = code ^ flip;
             }
         }
     }
-    Ok(packed)
+    Ok(())
 }
 
 /// `[batch][ceil(n / PANEL)][k][PANEL]`, zeros past the last column; `source` is `[.., k, n]`.
-fn pack_panels<T: Copy, const B: usize>(
-    values: &[T],
-    source: &Strided,
-    code: impl Fn(T) -> [u8; B],
-) -> Result<Aligned, Diagnostic> {
+fn pack_panels<const B: usize>(codes: &[u8], source: &Strided, target: &mut [u8]) -> Result<(), Diagnostic> {
     let rank = source.shape.len();
     let (depth, columns) = (source.shape[rank - 2], source.shape[rank - 1]);
     let (depth_step, column_step) = (source.strides[rank - 2], source.strides[rank - 1]);
-    let panels = columns.div_ceil(PANEL);
-    let batches = source.batches();
-    let mut packed = Aligned::zeroed(batches.len() * panels * depth * PANEL * B)?;
-    let bytes = packed.bytes_mut();
-    let mut at = 0;
-    for start in batches {
+    let mut targets = target.chunks_exact_mut(PANEL * B);
+    for batch in 0..source.batches() {
         for first in (0..columns).step_by(PANEL) {
             let width = PANEL.min(columns - first);
-            for k in 0..depth {
-                let row = start + k * depth_step + first * column_step;
-                for (j, target) in bytes[at..].chunks_exact_mut(B).take(width).enumerate() {
-                    target.copy_from_slice(&code(element(values, row + j * column_step)?));
+            for (k, target) in (0..depth).zip(&mut targets) {
+                let row = source.batch_start(batch) + k * depth_step + first * column_step;
+                let (elements, padding) = target.split_at_mut(width * B);
+                for (j, target) in elements.chunks_exact_mut(B).enumerate() {
+                    target.copy_from_slice(&element::<B>(codes, row + j * column_step)?);
                 }
-                at += PANEL * B;
+                padding.fill(0);
             }
         }
     }
-    Ok(packed)
+    Ok(())
 }
 
-fn element<T: Copy>(values: &[T], index: usize) -> Result<T, Diagnostic> {
-    values.get(index).copied().ok_or_else(|| internal("packing beyond the tensor"))
+/// Copies a tensor to dense row-major order.
+pub(crate) fn gather(view: &TensorView<'_>, target: &mut Aligned) -> Result<(), Diagnostic> {
+    let (bytes, target) = (bytes_of(view.data()), target.bytes_mut());
+    let Some(strides) = view.strides() else {
+        target[..bytes.len()].copy_from_slice(bytes);
+        return Ok(());
+    };
+    match view.dtype().host_bytes() {
+        1 => gather_elements::<1>(bytes, view.shape(), strides, target),
+        2 => gather_elements::<2>(bytes, view.shape(), strides, target),
+        4 => gather_elements::<4>(bytes, view.shape(), strides, target),
+        _ => gather_elements::<8>(bytes, view.shape(), strides, target),
+    }
+}
+
+fn gather_elements<const B: usize>(
+    bytes: &[u8],
+    shape: &[usize],
+    strides: &[usize],
+    target: &mut [u8],
+) -> Result<(), Diagnostic> {
+    let (outer, columns) = shape.split_at(shape.len().saturating_sub(1));
+    let (columns, step) = (columns.iter().product(), strides.last().copied().unwrap_or(0));
+    let mut targets = target.chunks_exact_mut(B);
+    let rows: usize = if columns == 0 { 0 } else { outer.iter().product() };
+    for row in 0..rows {
+        let first = offset_of(row, outer, strides);
+        for (column, target) in (0..columns).zip(&mut targets) {
+            target.copy_from_slice(&element::<B>(bytes, first + column * step)?);
+        }
+    }
+    Ok(())
+}
+
+fn element<const B: usize>(bytes: &[u8], index: usize) -> Result<[u8; B], Diagnostic> {
+    let found = bytes.get(index * B..(index + 1) * B).and_then(|b| b.try_into().ok());
+    found.ok_or_else(|| internal("packing beyond the tensor"))
 }

@@ -27,7 +27,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 
 use crate::placement::Placement;
@@ -89,6 +89,20 @@ impl Pool {
             }
         }
         Pool { shared, workers, turn: Mutex::new(()), cores }
+    }
+
+    /// The pool of `threads` threads that all of this process share, started by the first who asks
+    /// and ended with the last who holds it.
+    pub fn shared(threads: usize) -> Arc<Pool> {
+        static POOLS: Mutex<Vec<(usize, Weak<Pool>)>> = Mutex::new(Vec::new());
+        let mut pools = lock(&POOLS);
+        if let Some(pool) = pools.iter().filter(|(n, _)| *n == threads).find_map(|(_, pool)| pool.upgrade()) {
+            return pool;
+        }
+        let pool = Arc::new(Pool::new(threads));
+        pools.retain(|(_, pool)| pool.strong_count() > 0);
+        pools.push((threads, Arc::downgrade(&pool)));
+        pool
     }
 
     /// How many threads a run may use, the caller included.

@@ -4,15 +4,17 @@
 
 pub(crate) mod draw;
 
-use msd::ir::diag::Code;
+use msd::Argument;
+use msd::ir::diag::{Code, Diagnostic};
 use msd::ir::dim::Sizes;
+use msd::ir::dtype::DType;
 use msd::ir::eval::evaluate;
 use msd::ir::graph::{Kernel, Value};
 use msd::ir::input::Input;
 use msd::ir::tensor::{Data, Tensor};
 use msd::ir::text;
 use msd::jit::isa::{Isa, Level};
-use msd::jit::kernel::{Workspace, compile};
+use msd::jit::kernel::{CompiledKernel, Workspace, compile};
 use msd::jit::pool::Pool;
 
 /// The executors of this machine.
@@ -48,7 +50,7 @@ impl Oracle {
     }
 
     fn compare(&self, kernel: &Kernel, fixed: &Sizes, inputs: &[Vec<Input>]) -> Result<(), String> {
-        let said = |d: msd::ir::diag::Diagnostic| format!("{} {}", d.code.as_str(), d.message);
+        let said = |d: Diagnostic| format!("{} {}", d.code.as_str(), d.message);
         let expected: Result<Vec<_>, _> = inputs.iter().map(|i| evaluate(kernel, fixed, i)).collect();
         let expected = expected.map_err(|d| format!("evaluator: {}", said(d)))?;
         for isa in &self.isas {
@@ -58,7 +60,7 @@ impl Oracle {
             for pool in &self.pools {
                 for (set, (inputs, expected)) in inputs.iter().zip(&expected).enumerate() {
                     let at = format!("{level}, {} thread(s), input set {set}", pool.threads());
-                    let actual = code.run(inputs, &[], fixed, &mut workspace, pool);
+                    let actual = run(&code, inputs, &mut workspace, pool);
                     let actual = actual.map_err(|d| format!("run {at}: {}", said(d)))?;
                     same_bits(expected, &actual).map_err(|e| format!("{at}: {e}"))?;
                 }
@@ -87,6 +89,26 @@ impl Oracle {
         }
         "no node is wrong as the only result\n".to_string()
     }
+}
+
+/// Runs `code` on arguments as given, into memory that holds something else.
+pub(crate) fn run(
+    code: &CompiledKernel,
+    inputs: &[Input],
+    workspace: &mut Workspace,
+    pool: &Pool,
+) -> Result<Vec<Tensor>, Diagnostic> {
+    let arguments: Vec<Argument<'_>> = inputs.iter().map(Argument::from).collect();
+    let bound = code.bind(&arguments)?;
+    let used = |dtype: &DType, shape: &[usize]| {
+        let ones = vec![1.0; shape.iter().product()];
+        Tensor::from_f32(*dtype, shape.to_vec(), &ones)
+    };
+    let results = bound.outputs().iter().map(|(dtype, shape)| used(dtype, shape));
+    let mut results = results.collect::<Result<Vec<_>, _>>()?;
+    let mut outputs: Vec<_> = results.iter_mut().map(Tensor::view_mut).collect();
+    code.run(&bound, &arguments, &mut outputs, workspace, pool)?;
+    Ok(results)
 }
 
 /// Whether two lists of tensors are equal bit for bit; else where they first differ.

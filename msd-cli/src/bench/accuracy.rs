@@ -14,7 +14,7 @@ use msd::ir::input::{Input, bind_owned};
 use msd::ir::ops::Op;
 use msd::ir::tensor::{Data, Tensor};
 use msd::ir::types::Type;
-use msd::{Compiled, Options, Rewritten};
+use msd::{Argument, Compiled, Options, Rewritten};
 
 use super::Variant;
 
@@ -89,17 +89,22 @@ impl Yardstick {
         options: &Options,
     ) -> Result<Option<f64>, Vec<Diagnostic>> {
         let results = match &self.sample {
-            None => compiled.run(&variant.inputs)?,
+            None => call(compiled, &variant.inputs)?,
             Some(sample) => {
                 let own = variant.inputs.iter().zip(sample).enumerate();
                 let inputs: Vec<Input> =
                     own.map(|(i, (own, new))| if weights.contains(&i) { own.clone() } else { new.clone() }).collect();
                 let rewritten = Rewritten { sizes: self.sizes.clone(), ..variant.rewritten.clone() };
-                rewritten.compile(options)?.run(&inputs)?
+                call(&rewritten.compile(options)?, &inputs)?
             }
         };
         Ok(relative_l2(&results, &self.values))
     }
+}
+
+fn call(compiled: &Compiled, inputs: &[Input]) -> Result<Vec<Tensor>, Vec<Diagnostic>> {
+    let arguments: Vec<Argument<'_>> = inputs.iter().map(Argument::from).collect();
+    compiled.call(&arguments).map_err(|d| vec![d])
 }
 
 fn relative_l2(results: &[Tensor], truth: &[Vec<f64>]) -> Option<f64> {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use msd::ir::diag::Diagnostic;
 use msd::ir::input::Input;
 use msd::ir::tensor::Tensor;
-use msd::jit::kernel::Packed;
-use msd::{Compiled, Options};
+use msd::jit::bound::Bound;
+use msd::{Argument, Compiled, Options, Weight};
 
 use super::Variant;
 
@@ -24,16 +24,14 @@ const NEGLIGIBLE: f64 = 0.01;
 pub(crate) struct Cold {
     /// The code.
     pub(crate) compiled: Compiled,
-    copies: Vec<Copy>,
+    bound: Bound,
+    /// Indices of the parameters that are copied.
+    weights: Vec<usize>,
+    /// What one call reads, a weight for each of those.
+    copies: Vec<Vec<Weight>>,
+    results: Vec<Tensor>,
     next: usize,
     bytes: usize,
-}
-
-/// What one call reads.
-struct Copy {
-    /// The inputs, where more than a negligible part of the weights is read from them.
-    inputs: Option<Vec<Input>>,
-    packed: Vec<Packed>,
 }
 
 impl Cold {
@@ -43,27 +41,33 @@ impl Cold {
     /// If the machine lacks the instruction set, or memory.
     pub(crate) fn new(variant: &Variant, weights: &[usize], options: &Options) -> Result<Cold, Vec<Diagnostic>> {
         let compiled = variant.rewritten.compile(options)?;
-        let packed = weights.iter().map(|w| compiled.pack(*w, &variant.inputs)).collect::<Result<Vec<_>, _>>()?;
+        let fault = |d| vec![d];
+        let own = |w: &usize| Weight::try_from(variant.inputs[*w].clone());
+        let first = weights.iter().map(own).collect::<Result<Vec<_>, _>>().map_err(fault)?;
+        let arguments = arguments(&variant.inputs, weights, &first);
+        let bound = compiled.bind(&arguments).map_err(fault)?;
+        compiled.code().prepare(&bound, &arguments).map_err(fault)?;
         let mut direct = 0;
-        for (weight, packed) in weights.iter().zip(&packed) {
-            let input = &variant.inputs[*weight];
-            let codes = (packed.bytes() == 0).then_some(&input.tensor);
+        for weight in &first {
+            let input = weight.input();
+            let codes = (weight.packed_bytes() == 0).then_some(&input.tensor);
             direct += codes.into_iter().chain(&input.scale).chain(&input.zero).map(host_bytes).sum::<usize>();
         }
-        let packed_bytes: usize = packed.iter().map(Packed::bytes).sum();
-        let own_inputs = direct as f64 > NEGLIGIBLE * (direct + packed_bytes) as f64;
-        let read = packed_bytes + if own_inputs { direct } else { 0 };
+        let packed: usize = first.iter().map(Weight::packed_bytes).sum();
+        let copies_inputs = direct as f64 > NEGLIGIBLE * (direct + packed) as f64;
+        let read = packed + if copies_inputs { direct } else { 0 };
         let count = if read == 0 { 1 } else { COLD_BYTES.div_ceil(read).clamp(1, MAX_COPIES) };
-        let inputs = || own_inputs.then(|| variant.inputs.to_vec());
-        let held: usize = variant.inputs.iter().map(|i| host_bytes(&i.tensor)).sum();
         let mut copies = Vec::with_capacity(count);
         for _ in 1..count {
-            let packed = packed.iter().map(Packed::duplicate).collect::<Result<_, _>>().map_err(|d| vec![d])?;
-            copies.push(Copy { inputs: inputs(), packed });
+            let copy = |w: &Weight| if copies_inputs { w.duplicate_whole() } else { w.duplicate() };
+            copies.push(first.iter().map(copy).collect::<Result<_, _>>().map_err(fault)?);
         }
-        copies.push(Copy { inputs: inputs(), packed });
-        let bytes = count * (packed_bytes + if own_inputs { held } else { 0 });
-        Ok(Cold { compiled, copies, next: 0, bytes })
+        let held: usize = first.iter().map(|w| host_bytes(&w.input().tensor)).sum();
+        copies.push(first);
+        let bytes = count * (packed + if copies_inputs { held } else { 0 });
+        let results = bound.outputs().iter().map(|(dtype, shape)| Tensor::zeros(*dtype, shape.clone()));
+        let results = results.collect::<Result<_, _>>().map_err(fault)?;
+        Ok(Cold { compiled, bound, weights: weights.to_vec(), copies, results, next: 0, bytes })
     }
 
     /// Memory of all copies.
@@ -76,15 +80,24 @@ impl Cold {
     /// # Errors
     /// If the inputs do not fit the kernel.
     pub(crate) fn call(&mut self, inputs: &[Input], count: u32) -> Result<Duration, Vec<Diagnostic>> {
+        let copies: Vec<Vec<Argument<'_>>> = self.copies.iter().map(|c| arguments(inputs, &self.weights, c)).collect();
+        let mut outputs: Vec<_> = self.results.iter_mut().map(Tensor::view_mut).collect();
         let start = Instant::now();
         for _ in 0..count {
-            let copy = &self.copies[self.next];
-            let results = self.compiled.run_packed(copy.inputs.as_deref().unwrap_or(inputs), &copy.packed)?;
-            std::hint::black_box(&results);
-            self.next = (self.next + 1) % self.copies.len();
+            self.compiled.run(&self.bound, &copies[self.next], &mut outputs).map_err(|d| vec![d])?;
+            self.next = (self.next + 1) % copies.len();
         }
         Ok(start.elapsed())
     }
+}
+
+/// The inputs, with a weight in place of each whose index is in `weights`.
+fn arguments<'a>(inputs: &'a [Input], weights: &[usize], copies: &'a [Weight]) -> Vec<Argument<'a>> {
+    let mut arguments: Vec<Argument<'a>> = inputs.iter().map(Argument::from).collect();
+    for (index, weight) in weights.iter().zip(copies) {
+        arguments[*index] = Argument::from(weight);
+    }
+    arguments
 }
 
 fn host_bytes(tensor: &Tensor) -> usize {
@@ -120,7 +133,9 @@ mod tests {
         let (mut cold, inputs) = cold(text, &Options::default());
         assert!(cold.bytes() >= 220_000_000, "{}", cold.bytes());
         assert_eq!(cold.copies.len(), COLD_BYTES.div_ceil(512 * 512));
-        assert!(cold.copies.iter().all(|c| c.inputs.is_none() && c.packed[0].bytes() == 512 * 512));
+        let codes = std::ptr::from_ref(&cold.copies[0][0].input().tensor);
+        assert!(cold.copies.iter().all(|c| c[0].packed_bytes() == 512 * 512));
+        assert!(cold.copies.iter().skip(1).all(|c| std::ptr::eq(&c[0].input().tensor, codes)));
         cold.call(&inputs, 3).unwrap();
         assert_eq!(cold.next, 3);
         let rest = cold.copies.len() as u32 - 2;
@@ -133,6 +148,8 @@ mod tests {
         let text = "kernel e(W: i8[N, K] scale f32[N]) -> f32[N, K] { dequant(W) + 1 }";
         let (cold, inputs) = cold(text, &Options::default());
         assert!(cold.bytes() >= 220_000_000, "{}", cold.bytes());
-        assert!(cold.copies.iter().all(|c| c.inputs.as_ref() == Some(&*inputs)));
+        assert!(cold.copies.iter().all(|c| *c[0].input() == inputs[0]));
+        let codes = std::ptr::from_ref(&cold.copies[0][0].input().tensor);
+        assert!(cold.copies.iter().skip(1).all(|c| !std::ptr::eq(&c[0].input().tensor, codes)));
     }
 }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use msd::Rewritten;
+use msd::{Argument, Rewritten, Weight};
 use msd::io::npy::Halves;
 use msd::io::{self, npy};
 use msd::ir::diag::{Code, Diagnostic};
@@ -96,11 +96,15 @@ fn compute(args: &RunArgs, kernel: &Kernel) -> Result<Done, Vec<Diagnostic>> {
     Ok(Done { rewritten, results, compile_ms, seconds })
 }
 
-/// Results and the time they took, weights packed before.
+/// Results and the time they took, everything packed before.
 fn run_compiled(compiled: &msd::Compiled, inputs: &[Input]) -> Result<(Vec<Tensor>, f64), Vec<Diagnostic>> {
-    let packed = (0..inputs.len()).map(|param| compiled.pack(param, inputs)).collect::<Result<Vec<_>, _>>()?;
+    let fault = |d| vec![d];
+    let weights = inputs.iter().cloned().map(Weight::try_from).collect::<Result<Vec<_>, _>>().map_err(fault)?;
+    let arguments: Vec<Argument<'_>> = weights.iter().map(Argument::from).collect();
+    let bound = compiled.bind(&arguments).map_err(fault)?;
+    compiled.code().prepare(&bound, &arguments).map_err(fault)?;
     let start = Instant::now();
-    let results = compiled.run_packed(inputs, &packed)?;
+    let results = compiled.call_bound(&bound, &arguments).map_err(fault)?;
     Ok((results, start.elapsed().as_secs_f64()))
 }
 

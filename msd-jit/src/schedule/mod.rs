@@ -26,6 +26,11 @@ pub(crate) enum PartName {
     Zero,
 }
 
+impl PartName {
+    /// In the order of a declaration.
+    pub(crate) const ALL: [PartName; 3] = [PartName::Codes, PartName::Scale, PartName::Zero];
+}
+
 /// What an address of the memory table points to.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum MemoryKind {

@@ -1,0 +1,194 @@
+//! A kernel bound to the shapes of its arguments: everything about a call that does not depend on
+//! the arguments' contents, worked out once and reused by every call of the same shapes. Owns sizes
+//! and the check that arguments have them; addresses and results belong to the call.
+
+use msd_ir::diag::{Code, Diagnostic};
+use msd_ir::dim::{Dim, Sizes};
+use msd_ir::dtype::DType;
+use msd_ir::tensor::{TensorView, TensorViewMut};
+
+use crate::argument::Argument;
+use crate::isa::internal;
+use crate::pack::Strided;
+use crate::schedule::{Layout, MemoryKind, PartName, Program};
+
+/// Work (elements or multiply-accumulates) below which waking threads costs more than it saves.
+const THREAD_THRESHOLD: u64 = 1 << 16;
+
+/// Most bytes the results and scratch of one call may take: sizes come from untrusted inputs.
+const MAX_CALL_BYTES: u64 = 16 << 30;
+
+/// What a call needs besides its arguments' contents, for one combination of shapes.
+#[derive(Debug)]
+pub struct Bound {
+    /// Identity of the kernel.
+    pub(crate) kernel: u64,
+    /// Every array of the arguments, parameters in order.
+    pub(crate) pieces: Vec<Piece>,
+    /// One for each memory of the program.
+    pub(crate) slots: Vec<Slot>,
+    /// Sizes the code reads.
+    pub(crate) table: Vec<u64>,
+    /// One for each stage.
+    pub(crate) stages: Vec<Extent>,
+    pub(crate) outputs: Vec<(DType, Vec<usize>)>,
+    params: usize,
+}
+
+/// One array of the arguments.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) param: usize,
+    pub(crate) part: PartName,
+    dtype: DType,
+    shape: Vec<usize>,
+}
+
+/// Where the address of a memory comes from.
+#[derive(Debug)]
+pub(crate) enum Slot {
+    /// The array of that piece.
+    Input { piece: usize },
+    /// The codes of that piece, packed.
+    Packed { piece: usize, layout: Layout, source: Strided, bytes: usize },
+    /// Scratch.
+    Buffer { bytes: usize },
+    /// A result.
+    Output { index: usize },
+}
+
+/// How much a stage does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    /// Units of its range; none if it writes nothing.
+    pub(crate) units: u64,
+    /// Whether it is worth waking threads for.
+    pub(crate) is_large: bool,
+}
+
+impl Bound {
+    /// Works out a call; `sizes` and the shapes of `arguments` fit the kernel, as
+    /// [`msd_ir::input::bind`] has found.
+    pub(crate) fn new(
+        kernel: u64,
+        program: &Program,
+        table: &[Dim],
+        sizes: &Sizes,
+        arguments: &[Argument<'_>],
+    ) -> Result<Bound, Diagnostic> {
+        let eval = |d: &Dim| d.eval(sizes).map_err(internal);
+        let mut pieces = Vec::new();
+        for (param, argument) in arguments.iter().enumerate() {
+            for part in PartName::ALL {
+                if let Some(view) = argument.part(part) {
+                    pieces.push(Piece { param, part, dtype: view.dtype(), shape: view.shape().to_vec() });
+                }
+            }
+        }
+        let find = |param: usize, part: PartName| {
+            let found = pieces.iter().position(|p| p.param == param && p.part == part);
+            found.ok_or_else(|| internal("a part that binding let pass"))
+        };
+        let mut slots = Vec::with_capacity(program.memories.len());
+        for memory in &program.memories {
+            slots.push(match &memory.kind {
+                MemoryKind::Input { param, part } => Slot::Input { piece: find(*param, *part)? },
+                MemoryKind::Packed { param, layout } => {
+                    let source = memory.source.as_ref().ok_or_else(|| internal("a packed memory without a source"))?;
+                    let (piece, source) = (find(*param, PartName::Codes)?, Strided::new(source, sizes)?);
+                    let bytes = source.packed_bytes(layout, pieces[piece].dtype)?;
+                    Slot::Packed { piece, layout: layout.clone(), source, bytes }
+                }
+                MemoryKind::Buffer { bytes } => {
+                    Slot::Buffer { bytes: usize::try_from(bytes.eval(sizes).map_err(|_| too_large(u64::MAX))?).map_err(internal)? }
+                }
+                MemoryKind::Output { index } => Slot::Output { index: *index },
+            });
+        }
+        let mut outputs = Vec::new();
+        for (dtype, shape) in &program.outputs {
+            let shape: Result<Vec<usize>, Diagnostic> = shape.iter().map(|d| Ok(eval(d)? as usize)).collect();
+            outputs.push((*dtype, shape?));
+        }
+        let stages = program.stages.iter().map(|stage| {
+            if eval(&stage.writes)? == 0 {
+                return Ok(Extent { units: 0, is_large: false });
+            }
+            let units = eval(&stage.outer)? * eval(&stage.inner)?.div_ceil(stage.by);
+            // A cost beyond every bound is worth waking threads for.
+            let is_large = !stage.cost.as_ref().is_some_and(|c| c.eval(sizes).is_ok_and(|c| c < THREAD_THRESHOLD));
+            Ok(Extent { units, is_large })
+        });
+        let stages = stages.collect::<Result<_, Diagnostic>>()?;
+        let table = table.iter().map(eval).collect::<Result<_, _>>()?;
+        let bound = Bound { kernel, pieces, slots, table, stages, outputs, params: arguments.len() };
+        bound.check_memory()?;
+        Ok(bound)
+    }
+
+    /// Element type and shape of each result, in order.
+    pub fn outputs(&self) -> &[(DType, Vec<usize>)] {
+        &self.outputs
+    }
+
+    /// Refuses calls whose results and scratch would take more than [`MAX_CALL_BYTES`].
+    fn check_memory(&self) -> Result<(), Diagnostic> {
+        let results = self.outputs.iter().map(|(dtype, shape)| {
+            shape.iter().fold(dtype.host_bytes() as u64, |n, size| n.saturating_mul(*size as u64))
+        });
+        let scratch = self.slots.iter().map(|slot| match slot {
+            Slot::Buffer { bytes } => *bytes as u64,
+            Slot::Input { .. } | Slot::Packed { .. } | Slot::Output { .. } => 0,
+        });
+        let total = results.chain(scratch).fold(0u64, u64::saturating_add);
+        if total <= MAX_CALL_BYTES { Ok(()) } else { Err(too_large(total)) }
+    }
+
+    /// One of the arrays among `arguments`, which fit.
+    pub(crate) fn view<'a>(&self, piece: usize, arguments: &[Argument<'a>]) -> Result<TensorView<'a>, Diagnostic> {
+        let Piece { param, part, .. } = self.pieces[piece];
+        arguments[param].part(part).ok_or_else(|| internal("a part that was not given"))
+    }
+
+    /// Whether `arguments` have the element types and shapes this was made for. The code reads
+    /// exactly as far as those say.
+    pub(crate) fn fits(&self, arguments: &[Argument<'_>]) -> bool {
+        let mut pieces = self.pieces.iter();
+        for (param, argument) in arguments.iter().enumerate() {
+            for part in PartName::ALL {
+                let Some(view) = argument.part(part) else { continue };
+                let same = |p: &Piece| {
+                    p.param == param && p.part == part && p.dtype == view.dtype() && p.shape == view.shape()
+                };
+                if !pieces.next().is_some_and(same) {
+                    return false;
+                }
+            }
+        }
+        pieces.next().is_none() && arguments.len() == self.params
+    }
+
+    /// Checks that results go where they fit.
+    ///
+    /// # Errors
+    /// If number, element type or shape of the outputs is another than the kernel's.
+    pub(crate) fn check_outputs(&self, outputs: &[TensorViewMut<'_>]) -> Result<(), Diagnostic> {
+        if outputs.len() != self.outputs.len() {
+            let message = format!("{} outputs for {} results", outputs.len(), self.outputs.len());
+            return Err(Diagnostic::new(Code::OutputMismatch, message).help("give one output per result, in order"));
+        }
+        for (i, (output, (dtype, shape))) in outputs.iter().zip(&self.outputs).enumerate() {
+            if output.dtype() != *dtype || output.shape() != shape {
+                let (found, wanted) = (output.dtype().name(), dtype.name());
+                let message = format!("output {i} is `{found}` {:?}, the result `{wanted}` {shape:?}", output.shape());
+                return Err(Diagnostic::new(Code::OutputMismatch, message).help("give it the result's type and shape"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn too_large(total: u64) -> Diagnostic {
+    let message = format!("results and scratch of this call would take {} GiB", total >> 30);
+    Diagnostic::new(Code::TooLarge, message).help(format!("the limit is {} GiB", MAX_CALL_BYTES >> 30))
+}

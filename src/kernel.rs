@@ -1,0 +1,312 @@
+//! A kernel as a value: checked once, compiled for each class of shapes it is called with, called
+//! from any thread. Owns the way from arguments to the stages of `session.rs` and back; no step of
+//! it is done here.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use msd_ir::class::fixed_sizes;
+use msd_ir::diag::{Code, Diagnostic};
+use msd_ir::dim::Sizes;
+use msd_ir::graph::{Kernel as Graph, Lowering};
+use msd_ir::input::{InputView, bind};
+use msd_ir::plan::Plan;
+use msd_ir::quant::quantize::quantize;
+use msd_ir::quant::scheme::Scheme;
+use msd_ir::quant::tensor::QuantTensor;
+use msd_ir::tensor::{Tensor, TensorViewMut};
+use msd_ir::types::Type;
+use msd_jit::argument::Argument;
+use msd_jit::bound::Bound;
+
+use crate::cache::{Cache, Call, Class};
+use crate::explain::Explanation;
+use crate::options::Options;
+use crate::session::{Checked, Rewritten, Source};
+use crate::{Error, Result};
+
+/// A kernel that can be called.
+///
+/// Sizes are found from the arguments. The first call of a *shape class* compiles machine code for
+/// it (a few milliseconds); a class fixes the sizes of the weights and the plan, and leaves the
+/// number of tokens open, so decoding and prefill run the same code unless the plan decides
+/// otherwise for one of them. Classes are kept, up to [`Options::classes`].
+///
+/// Clones share everything. Calls from several threads run at once; each kernel with
+/// [`Options::threads`] above 1 takes turns on the pool it shares with others of as many threads.
+///
+/// ```
+/// use msd::{Argument, Kernel, Options, QuantTensor, Tensor, Weight};
+///
+/// let text = "kernel linear(w: i8[N, K] scale f32[N], x: f32[M, K]) -> f32[M, N] { x @ dequant(w).T }";
+/// let linear = Kernel::new(text, &Options::new())?;
+///
+/// let w = Weight::from(linear.quantize("w", &[1.0, -0.5, 0.25, 0.75, 0.5, -1.0], &[2, 3])?);
+/// let x = Tensor::from(vec![1.0f32, 2.0, 4.0]).reshaped(vec![1, 3])?;
+/// let y = linear.call(&[Argument::from(&w), Argument::from(&x)])?;
+/// assert_eq!(y[0].shape(), [1, 2]);
+/// assert!((y[0].value(0) - 1.0).abs() < 0.02);
+/// # Ok::<(), msd::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Kernel {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    checked: Checked,
+    graph: Graph,
+    options: Options,
+    cache: Cache,
+}
+
+/// A compiled shape class of a [`Kernel`], as [`Kernel::classes`] lists them.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClassReport {
+    /// The sizes compiled in; every other dimension is open.
+    pub fixed: Sizes,
+    /// What is done at each product with a dequantized weight, in order.
+    pub choices: Vec<(Lowering, Option<Scheme>)>,
+    /// Time spent compiling.
+    pub compile_time: Duration,
+    /// Calls so far.
+    pub calls: u64,
+}
+
+impl Kernel {
+    /// The only kernel of a `.msd` text.
+    ///
+    /// # Errors
+    /// Every fault of the text, with line and column; a text of several kernels (see
+    /// [`Kernel::named`]); options out of range.
+    pub fn new(text: &str, options: &Options) -> Result<Kernel> {
+        Kernel::of(text, None, options)
+    }
+
+    /// The kernel of that name in a `.msd` text.
+    ///
+    /// # Errors
+    /// As [`Kernel::new`], and if there is none of that name.
+    ///
+    /// ```
+    /// use msd::{Kernel, Options};
+    ///
+    /// let text = "kernel a(x: f32[N]) -> f32[N] { x }  kernel b(x: f32[N]) -> f32[N] { -x }";
+    /// assert_eq!(Kernel::named(text, "b", &Options::new())?.name(), "b");
+    /// assert!(Kernel::named(text, "c", &Options::new()).is_err());
+    /// # Ok::<(), msd::Error>(())
+    /// ```
+    pub fn named(text: &str, name: &str, options: &Options) -> Result<Kernel> {
+        Kernel::of(text, Some(name), options)
+    }
+
+    fn of(text: &str, name: Option<&str>, options: &Options) -> Result<Kernel> {
+        let blame = |faults: Vec<Diagnostic>| Error::from(faults).with_source("kernel.msd", text);
+        options.check()?;
+        let checked = Source::new("kernel.msd", text).check().map_err(blame)?;
+        let graph = checked.kernel(name).map_err(blame)?.clone();
+        let inner = Inner { checked, graph, options: options.clone(), cache: Cache::default() };
+        Ok(Kernel { inner: Arc::new(inner) })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.inner.graph.name
+    }
+
+    /// Its graph as checked, before any rewriting: parameters, results, attributes.
+    pub fn graph(&self) -> &Graph {
+        &self.inner.graph
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    /// Calls the kernel with one argument per parameter, in order, and allocates its results.
+    ///
+    /// # Errors
+    /// If the arguments do not fit the kernel (element types, shapes, sizes that disagree, codes out
+    /// of range, scales that are not finite), if no lowering meets the tolerance, or if memory is
+    /// lacking. Each diagnostic names the parameter.
+    pub fn call(&self, arguments: &[Argument<'_>]) -> Result<Vec<Tensor>> {
+        let call = self.lookup(arguments)?;
+        call.class.calls.fetch_add(1, Ordering::Relaxed);
+        call.class.compiled.call_bound(&call.bound, arguments).map_err(|d| self.blame(d))
+    }
+
+    /// Calls the kernel and writes its results over `outputs`, one per result, in order. Allocates
+    /// nothing once these shapes have been called as often at a time as now.
+    ///
+    /// # Errors
+    /// As [`Kernel::call`], and if an output has another element type or shape than its result.
+    /// After an error the outputs hold nothing of use.
+    ///
+    /// ```
+    /// use msd::{Argument, Kernel, Options, Tensor};
+    ///
+    /// let double = Kernel::new("kernel double(x: f32[N]) -> f32[N] { x + x }", &Options::new())?;
+    /// let (x, mut y) = (Tensor::from(vec![1.0f32, 2.0]), Tensor::from(vec![0.0f32; 2]));
+    /// double.call_into(&[Argument::from(&x)], &mut [y.view_mut()])?;
+    /// assert_eq!(y.to_f32(), [2.0, 4.0]);
+    /// # Ok::<(), msd::Error>(())
+    /// ```
+    pub fn call_into(&self, arguments: &[Argument<'_>], outputs: &mut [TensorViewMut<'_>]) -> Result<()> {
+        let call = self.lookup(arguments)?;
+        call.class.calls.fetch_add(1, Ordering::Relaxed);
+        call.class.compiled.run(&call.bound, arguments, outputs).map_err(|d| self.blame(d))
+    }
+
+    /// Compiles for these arguments and packs their weights, so that the first call is as fast as
+    /// any other.
+    ///
+    /// # Errors
+    /// As [`Kernel::call`].
+    pub fn prepare(&self, arguments: &[Argument<'_>]) -> Result<()> {
+        let call = self.lookup(arguments)?;
+        call.class.compiled.code().prepare(&call.bound, arguments).map_err(|d| self.blame(d))
+    }
+
+    /// Quantizes F32 values of that shape, row-major, to the declared type of a parameter: symmetric,
+    /// or with a zero point if it declares one.
+    ///
+    /// # Errors
+    /// If there is no such quantized parameter, the shape does not fit its type, or a value is not
+    /// finite.
+    pub fn quantize(&self, param: &str, values: &[f32], shape: &[usize]) -> Result<QuantTensor> {
+        let params = &self.inner.graph.params;
+        let known = || params.iter().map(|p| format!("`{}: {}`", p.name, p.ty)).collect::<Vec<_>>().join(", ");
+        let Some(found) = params.iter().find(|p| *p.name == *param) else {
+            let fault = Diagnostic::new(Code::UnknownInput, format!("there is no parameter `{param}`"));
+            return Err(fault.help(format!("the parameters are {}", known())).into());
+        };
+        let Type::Quant(ty) = &found.ty else {
+            let fault = Diagnostic::new(Code::ScaleUnexpected, format!("`{param}` is not quantized"));
+            return Err(fault.help(format!("the parameters are {}", known())).into());
+        };
+        quantize(ty, values, shape).map_err(|d| self.blame(d))
+    }
+
+    /// What is decided at each product with a dequantized weight, for these sizes; a size that is
+    /// not given counts as open.
+    ///
+    /// # Errors
+    /// If no lowering meets the tolerance, or there is no such dimension.
+    ///
+    /// ```
+    /// use msd::{Kernel, Lowering, Options};
+    ///
+    /// let text = "kernel linear(w: i8[N, K] scale f32[N], x: bf16[M, K]) -> f32[M, N] { x @ dequant(w).T }";
+    /// let plan = Kernel::new(text, &Options::new())?.plan(&[("N", 4096), ("K", 4096), ("M", 1)])?;
+    /// assert_eq!(plan.sites[0].choice.lowering, Lowering::Msd);
+    /// assert!(plan.sites[0].bound.unwrap() < 4e-5);
+    /// # Ok::<(), msd::Error>(())
+    /// ```
+    pub fn plan(&self, sizes: &[(&str, u64)]) -> Result<Plan> {
+        Ok(self.rewrite(sizes)?.plan)
+    }
+
+    /// The plan with its reasons, rules, certified bounds and the costs of the alternatives, to be
+    /// printed or read.
+    ///
+    /// # Errors
+    /// As [`Kernel::plan`].
+    ///
+    /// ```
+    /// use msd::{Kernel, Options};
+    ///
+    /// let text = "kernel linear(w: i8[N, K] scale f32[N], x: bf16[M, K]) -> f32[M, N] { x @ dequant(w).T }";
+    /// let explanation = Kernel::new(text, &Options::new())?.explain(&[("K", 4096)])?;
+    /// assert!(explanation.to_string().contains("digit-split"));
+    /// # Ok::<(), msd::Error>(())
+    /// ```
+    pub fn explain(&self, sizes: &[(&str, u64)]) -> Result<Explanation> {
+        Ok(self.rewrite(sizes)?.explain(&self.inner.options))
+    }
+
+    /// The shape classes compiled so far.
+    ///
+    /// ```
+    /// use msd::{Argument, Kernel, Options, Tensor};
+    ///
+    /// let double = Kernel::new("kernel double(x: f32[N]) -> f32[N] { x + x }", &Options::new())?;
+    /// for n in [3, 5, 3] {
+    ///     double.call(&[Argument::from(&Tensor::from(vec![1.0f32; n]))])?;
+    /// }
+    /// assert_eq!(double.classes().len(), 1);
+    /// assert_eq!(double.classes()[0].calls, 3);
+    /// # Ok::<(), msd::Error>(())
+    /// ```
+    pub fn classes(&self) -> Vec<ClassReport> {
+        let report = |class: &Arc<Class>| ClassReport {
+            fixed: class.fixed.clone(),
+            choices: choices(&class.rewritten.plan),
+            compile_time: class.compiled.compile_time(),
+            calls: class.calls.load(Ordering::Relaxed),
+        };
+        self.inner.cache.classes().iter().map(report).collect()
+    }
+
+    /// Forgets all compiled code and its scratch memory. Calls that are running finish unharmed.
+    pub fn clear(&self) {
+        self.inner.cache.clear();
+    }
+
+    fn lookup(&self, arguments: &[Argument<'_>]) -> Result<Arc<Call>> {
+        let Inner { cache, options, .. } = &*self.inner;
+        cache.call(arguments, options.classes, |classes| self.compile(arguments, classes))
+    }
+
+    /// The class for these arguments, one of `classes` if it serves them.
+    fn compile(&self, arguments: &[Argument<'_>], classes: &[Arc<Class>]) -> Result<(Arc<Class>, Bound)> {
+        let Inner { graph, options, .. } = &*self.inner;
+        let views: Vec<InputView<'_>> = arguments.iter().map(Argument::view).collect();
+        let sizes = bind(graph, &views, &Sizes::new()).map_err(|d| self.blame(d))?;
+        let rewritten = Rewritten::new(graph, &sizes, options).map_err(|d| self.blame(d))?;
+        let fixed = fixed_sizes(&rewritten.kernel, &sizes);
+        let known = classes.iter().find(|c| c.fixed == fixed && choices(&c.rewritten.plan) == choices(&rewritten.plan));
+        let class = match known {
+            Some(class) => class.clone(),
+            None => {
+                let compiled = rewritten.compile(options).map_err(|d| self.blame(d))?;
+                Arc::new(Class { rewritten, compiled, fixed, calls: AtomicU64::new(0) })
+            }
+        };
+        let bound = class.compiled.bind(arguments).map_err(|d| self.blame(d))?;
+        Ok((class, bound))
+    }
+
+    fn rewrite(&self, sizes: &[(&str, u64)]) -> Result<Rewritten> {
+        let Inner { graph, options, .. } = &*self.inner;
+        let dimensions = graph.dimensions();
+        for (name, _) in sizes {
+            if !dimensions.iter().any(|d| **d == **name) {
+                let fault = Diagnostic::new(Code::UnknownDimension, format!("`{name}` is no dimension of the kernel"));
+                return Err(fault.help(format!("its dimensions are {}", dimensions.join(", "))).into());
+            }
+        }
+        let sizes: Sizes = sizes.iter().map(|(name, size)| (Arc::from(*name), *size)).collect();
+        Rewritten::new(graph, &sizes, options).map_err(|d| self.blame(d))
+    }
+
+    /// A fault with the kernel's text, so that its place can be shown.
+    fn blame(&self, faults: impl Into<Error>) -> Error {
+        faults.into().with_source(self.inner.checked.name(), self.inner.checked.text())
+    }
+}
+
+/// What distinguishes plans: how each product is computed.
+fn choices(plan: &Plan) -> Vec<(Lowering, Option<Scheme>)> {
+    let choice = |c: &msd_ir::plan::Choice| (c.lowering, (c.lowering == Lowering::Msd).then_some(c.scheme));
+    plan.sites.iter().map(|s| choice(&s.choice)).collect()
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kernel").field("name", &self.name()).field("classes", &self.classes()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,113 @@
+//! How kernels are planned, compiled and run: one set of choices for the stages and for
+//! [`Kernel`](crate::Kernel).
+
+use msd_ir::diag::{Code, Diagnostic};
+use msd_ir::graph::Lowering;
+use msd_ir::machine::Machine;
+use msd_ir::plan::Request;
+use msd_ir::quant::scheme::Scheme;
+use msd_jit::isa::Level;
+
+/// Choices a caller may make. What is left alone is decided by the kernel's attributes, then by
+/// the cost model. Neither threads nor instruction set change a bit of a result.
+///
+/// ```
+/// use msd::{Lowering, Options, Scheme};
+///
+/// let options = Options::new().lowering(Lowering::Msd).scheme(Scheme::Int8x3Pow2).threads(2);
+/// assert_eq!(options.threads, 2);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Lowering, scheme, tolerance and machine profile.
+    pub request: Request,
+    /// Instruction set of the code.
+    pub level: Level,
+    /// Threads of a call, the caller's included. Kernels of as many threads share one pool.
+    pub threads: usize,
+    /// Whether to keep the text of generated code.
+    pub listing: bool,
+    /// Most shape classes a [`Kernel`](crate::Kernel) keeps compiled.
+    pub classes: usize,
+}
+
+/// Shape classes kept unless told otherwise: the layers of one model that share a kernel, each with
+/// its sizes.
+const CLASSES: usize = 16;
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { request: Request::default(), level: Level::Native, threads: 1, listing: false, classes: CLASSES }
+    }
+}
+
+impl Options {
+    /// The defaults: everything planned, one thread, the best instructions this machine has.
+    pub fn new() -> Options {
+        Options::default()
+    }
+
+    /// How products with dequantized weights are computed, whatever the kernel's attribute says.
+    #[must_use]
+    pub fn lowering(mut self, lowering: Lowering) -> Options {
+        self.request.lowering = Some(lowering);
+        self
+    }
+
+    /// How activations are split into digits, whatever the kernel's attribute says.
+    #[must_use]
+    pub fn scheme(mut self, scheme: Scheme) -> Options {
+        self.request.scheme = Some(scheme);
+        self
+    }
+
+    /// Most error a result may have: `|y - y*| <= tolerance * max|x| * sum|w|` with `y*` the exact
+    /// product, `max|x|` the largest activation of the row and `sum|w|` over the weights of the
+    /// channel. The cheapest scheme that is certified to it is chosen.
+    #[must_use]
+    pub fn tolerance(mut self, tolerance: f64) -> Options {
+        self.request.tolerance = Some(tolerance);
+        self
+    }
+
+    /// What the cost model believes about the machine. Another profile may choose another
+    /// lowering, and so other bits.
+    #[must_use]
+    pub fn machine(mut self, machine: Machine) -> Options {
+        self.request.machine = machine;
+        self
+    }
+
+    /// Threads of a call, the caller's included; at least 1.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Options {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// Instruction set of the code; [`Level::Native`] takes the best there is.
+    #[must_use]
+    pub fn isa(mut self, level: Level) -> Options {
+        self.level = level;
+        self
+    }
+
+    /// Most shape classes a [`Kernel`](crate::Kernel) keeps compiled, at least 1; beyond it the one
+    /// not used for longest is dropped.
+    #[must_use]
+    pub fn classes(mut self, classes: usize) -> Options {
+        self.classes = classes.max(1);
+        self
+    }
+
+    /// Refuses what no kernel could be compiled with.
+    pub(crate) fn check(&self) -> Result<(), Diagnostic> {
+        match self.request.tolerance {
+            Some(t) if !(t.is_finite() && t > 0.0) => {
+                let fault = Diagnostic::new(Code::BadAttribute, format!("a tolerance of {t}"));
+                Err(fault.help("a tolerance is a finite number above 0, such as 1e-4"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
