@@ -56,7 +56,7 @@ mod options;
 mod session;
 
 pub use error::Error;
-pub use explain::Explanation;
+pub use explain::{Explanation, SiteReport, StoppedRule};
 pub use kernel::{ClassReport, Kernel};
 pub use options::Options;
 pub use session::{Checked, Compiled, PassEvent, Rewritten, Source};

@@ -92,6 +92,12 @@ impl SourceFile {
         Place { line: line + 1, column }
     }
 
+    /// A place with the file's name before it.
+    pub(crate) fn locate(&self, span: Span) -> String {
+        let Place { line, column } = self.place(span);
+        format!("{}:{line}:{column}", self.name)
+    }
+
     /// Bytes of the longest line a span touches.
     pub(crate) fn longest_line(&self, span: Span) -> usize {
         let (first, last) = (self.line_of(span.start), self.line_of(span.end));

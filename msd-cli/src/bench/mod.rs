@@ -17,8 +17,6 @@ use msd::{Options, Rewritten};
 
 use crate::inputs::Resolved;
 use crate::kernel_args::Contender;
-use crate::report::site::{common_scheme, sites};
-use crate::source::SourceFile;
 
 /// One way to compute the kernel.
 pub(crate) struct Variant {
@@ -45,7 +43,6 @@ pub(crate) fn weights(kernel: &Kernel) -> Vec<usize> {
 ///
 /// Attributes bind the plan alone: the others are there to be compared, whatever their error.
 pub(crate) fn variants(
-    source: &SourceFile,
     kernel: &Kernel,
     resolved: &Resolved,
     against: Option<&[Contender]>,
@@ -56,7 +53,7 @@ pub(crate) fn variants(
         Rewritten::new(kernel, &resolved.sizes, options).map_err(|fault| vec![fault])
     };
     let variant = |rewritten: Rewritten, inputs: &Rc<Vec<Input>>| {
-        let scheme = common_scheme(&sites(&rewritten, source));
+        let scheme = rewritten.scheme();
         let lowering = rewritten.lowering();
         let name = scheme.filter(|s| *s != "mixed").unwrap_or(lowering).to_owned();
         Variant { rewritten, inputs: inputs.clone(), lowering, scheme, name }

@@ -19,9 +19,8 @@ use crate::inputs::{self, Missing, Resolved, dims};
 use crate::kernel_args::{BenchArgs, Target};
 use crate::origin::Fault;
 use crate::progress::Progress;
-use crate::report::site::sites;
 use crate::report::table::{Column, table};
-use crate::report::{Body, JsonLimits, Machine, Outcome, Row};
+use crate::report::{Body, JsonLimits, Machine, Outcome, Row, site};
 use crate::request::{self, Subject};
 
 /// Memory of the copies beyond which contenders are no longer measured together.
@@ -84,11 +83,11 @@ impl<'a> Bench<'a> {
         let kernel = &self.subject.kernel;
         let resolved = inputs::resolve(kernel, &self.args.inputs, dims, Missing::Random)?;
         let against = self.args.against.as_deref();
-        let variants = variants(&self.subject.source, kernel, &resolved, against, &self.options)?;
-        let planned = variants.first().map(|v| sites(&v.rewritten, &self.subject.source)).unwrap_or_default();
+        let variants = variants(kernel, &resolved, against, &self.options)?;
+        let planned = variants.first().map(|v| v.rewritten.sites()).unwrap_or_default();
         // Other sizes may have another plan.
         self.plans.push(format!("{}\n", spell(&resolved.sizes)));
-        self.plans.extend(planned.iter().map(|s| format!("  {}", s.line(&self.subject.source.name))));
+        self.plans.extend(site::lines(&planned, &self.subject.source).map(|line| format!("  {line}")));
         self.progress.step(&format!("{}: the F64 value", spell(&resolved.sizes)));
         let Resolved { inputs, sizes } = resolved;
         let yardstick = Yardstick::new(kernel, &inputs, &sizes).map_err(|d| vec![d])?;

@@ -10,8 +10,7 @@ use crate::inputs::{dims, sizes};
 use crate::kernel_args::{Emit, OptArgs};
 use crate::names;
 use crate::origin::Fault;
-use crate::report::site::sites;
-use crate::report::{Body, Function, Outcome, Pass};
+use crate::report::{Body, Function, Outcome, Pass, site};
 use crate::request::{self, Subject};
 
 /// Prints what was asked for.
@@ -32,8 +31,9 @@ fn opt(args: &OptArgs) -> Result<Outcome, Vec<Fault>> {
     match args.emit {
         Emit::Ir => text += ir.insert(text::print(&rewritten.kernel)),
         Emit::Plan => {
-            let sites = plan.insert(sites(&rewritten, &subject.source));
-            text.extend(sites.iter().map(|s| s.line(&subject.source.name)));
+            let sites = rewritten.sites();
+            text.extend(site::lines(&sites, &subject.source));
+            plan = Some(site::json(sites, &subject.source));
         }
         Emit::Clif | Emit::Asm => {
             let listed = listing(&rewritten, &dims, &options, args.emit).map_err(|d| subject.faults(d))?;

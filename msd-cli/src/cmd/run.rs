@@ -4,21 +4,20 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use msd::{Argument, Rewritten, Weight};
 use msd::io::npy::Halves;
 use msd::io::{self, npy};
 use msd::ir::diag::{Code, Diagnostic};
 use msd::ir::graph::Kernel;
 use msd::ir::input::Input;
 use msd::ir::tensor::Tensor;
+use msd::{Argument, Rewritten, SiteReport, Weight};
 
 use crate::inputs::{self, Missing, Resolved, dims};
 use crate::kernel_args::{OutputType, RunArgs, Target};
 use crate::origin::Fault;
-use crate::report::site::{SiteReport, common_scheme, sites};
-use crate::report::{Body, Outcome, Output};
+use crate::report::{Body, Outcome, Output, site};
 use crate::request::{self, Subject};
-use crate::source::display;
+use crate::source::{SourceFile, display};
 
 /// Executes the kernel.
 pub(crate) fn run(args: &RunArgs) -> Outcome {
@@ -31,21 +30,21 @@ fn execute(args: &RunArgs) -> Result<Outcome, Vec<Fault>> {
     let done = compute(args, &subject.kernel).map_err(|d| subject.faults(d))?;
     write(args, &done.results).map_err(|d| subject.faults(vec![d]))?;
 
-    let sites = sites(&done.rewritten, &subject.source);
     let outputs: Vec<Output> =
         done.results.iter().enumerate().map(|(i, t)| output(i, t, args.outputs.get(i))).collect();
-    let text = text(&subject.source.name, &done, &sites, &outputs);
+    let sites = done.rewritten.sites();
+    let text = text(&subject.source, &done, &sites, &outputs);
     let body = Body::Run {
         kernel: subject.kernel.name.to_string(),
         outputs,
-        scheme: common_scheme(&sites),
+        scheme: done.rewritten.scheme(),
         lowering: done.rewritten.lowering(),
         target: args.plan.target.name(),
         isa: (args.plan.target == Target::Cpu).then(|| args.plan.isa.level().name()),
         threads: usize::from(args.threads.threads),
         compile_ms: done.compile_ms,
         seconds: done.seconds,
-        sites,
+        sites: site::json(sites, &subject.source),
     };
     Ok(Outcome::done(text, body))
 }
@@ -135,8 +134,8 @@ fn output(index: usize, tensor: &Tensor, file: Option<&PathBuf>) -> Output {
 /// Elements of each result that people are shown.
 const SHOWN: usize = 6;
 
-fn text(file: &str, done: &Done, sites: &[SiteReport], outputs: &[Output]) -> String {
-    let mut text: String = sites.iter().map(|s| s.line(file)).collect();
+fn text(source: &SourceFile, done: &Done, sites: &[SiteReport], outputs: &[Output]) -> String {
+    let mut text: String = site::lines(sites, source).collect();
     for (output, tensor) in outputs.iter().zip(&done.results) {
         text += &format!("result {}: {}{:?}", output.index, output.dtype, output.shape);
         let nans = (0..tensor.len()).filter(|i| tensor.value(*i).is_nan()).count();

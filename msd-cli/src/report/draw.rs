@@ -73,9 +73,8 @@ fn plain(fault: &Fault) -> String {
     let mut out =
         format!("\x1b[31m[{}] Error:\x1b[0m {}\n", diagnostic.code.as_str(), drawable_line(&diagnostic.message));
     if let (Origin::Source(source), Some(span)) = (&fault.origin, diagnostic.span) {
-        let place = source.place(span);
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "  at {}:{}:{}", source.name, place.line, place.column);
+        let _ = writeln!(out, "  at {}", source.locate(span));
     }
     for line in diagnostic.help.iter().flat_map(|h| h.lines()) {
         let _ = writeln!(out, "  help: {}", drawable_line(line));

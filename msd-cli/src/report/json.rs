@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::site::SiteReport;
+use super::site::JsonSite;
 use super::{Fault, Origin};
 
 /// What all objects share, around what the command answers.
@@ -58,7 +58,7 @@ pub(crate) enum Body {
         /// The one execution.
         seconds: f64,
         /// The plan.
-        sites: Vec<SiteReport>,
+        sites: Vec<JsonSite>,
     },
     /// `msd explain`
     Explain {
@@ -71,7 +71,7 @@ pub(crate) enum Body {
         /// The machine profile the costs are predicted for.
         profile: String,
         /// The uses of dequantized weights, in the order of their places.
-        sites: Vec<SiteReport>,
+        sites: Vec<JsonSite>,
     },
     /// `msd opt`
     Opt {
@@ -84,7 +84,7 @@ pub(crate) enum Body {
         /// The rewritten kernel as text; of `--emit ir`.
         ir: Option<String>,
         /// The plan; of `--emit plan`.
-        sites: Option<Vec<SiteReport>>,
+        sites: Option<Vec<JsonSite>>,
         /// Code of each function; of `--emit clif` and `--emit asm`.
         functions: Option<Vec<Function>>,
     },

@@ -1,0 +1,161 @@
+//! An explanation in words. Owns wording and alignment; where a byte of the source stands is the
+//! caller's to say, who holds the source.
+
+use std::fmt::{self, Display, Formatter};
+
+use msd_ir::graph::Lowering;
+use msd_ir::plan::Alternative;
+use msd_ir::span::Span;
+
+use super::{Explanation, NATIVE, SiteReport};
+
+impl Explanation {
+    /// The same text, each site headed by what `place` says of its span.
+    ///
+    /// ```
+    /// use msd::{Kernel, Options};
+    ///
+    /// let text = "kernel linear(w: i8[N, K] scale f32[N], x: bf16[M, K]) -> f32[M, N] {\n    x @ dequant(w).T\n}";
+    /// let explanation = Kernel::new(text, &Options::new())?.explain(&[])?;
+    /// let located = explanation.with_places(|span| {
+    ///     let (line, column) = span.line_column(text);
+    ///     format!("linear.msd:{line}:{column}")
+    /// });
+    /// assert!(located.to_string().contains("\nlinear.msd:2:5 w: rule digit-split with int8x2-pow2\n"));
+    /// # Ok::<(), msd::Error>(())
+    /// ```
+    pub fn with_places(&self, place: impl Fn(Span) -> String) -> impl Display {
+        fmt::from_fn(move |f| self.write(f, |span| place(span) + " "))
+    }
+
+    fn write(&self, f: &mut Formatter<'_>, place: impl Fn(Span) -> String) -> fmt::Result {
+        let size = |(name, size): &(String, Option<u64>)| match size {
+            Some(size) => format!("{name}={size}"),
+            None => format!("{name} open"),
+        };
+        let sizes: Vec<String> = self.sizes.iter().map(size).collect();
+        let sizes = if sizes.is_empty() { "none".to_owned() } else { sizes.join(", ") };
+        let Explanation { kernel, lowering, profile, .. } = self;
+        writeln!(f, "kernel {kernel}: {lowering}; sizes {sizes}; costs of one thread of the {profile} machine")?;
+        if self.sites.is_empty() {
+            writeln!(f, "nothing is dequantized, so nothing is rewritten")?;
+        }
+        for site in &self.sites {
+            write!(f, "\n{}", place(site.span))?;
+            site.write(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Explanation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.write(f, |_| String::new())
+    }
+}
+
+/// The decision as one line, without the end of it.
+impl Display for SiteReport {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.weight)?;
+        match (self.rule, self.scheme) {
+            (Some(rule), Some(scheme)) => write!(f, "{rule}, {}", scheme.name())?,
+            (Some(rule), None) => write!(f, "{rule}")?,
+            (None, _) => write!(f, "no rule, the weight is materialised as f32")?,
+        }
+        match self.bound {
+            Some(bound) => write!(f, "; |error| <= {bound:.3e} max|x| sum|w|")?,
+            None if self.alternatives.is_empty() => {}
+            None => write!(f, "; no bound while sizes are open")?,
+        }
+        write!(f, "; {}", self.chosen_because)
+    }
+}
+
+impl SiteReport {
+    /// Everything, on several lines.
+    fn write(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.weight)?;
+        match (self.rule, self.scheme) {
+            (Some(rule), Some(scheme)) => writeln!(f, "rule {rule} with {}", scheme.name())?,
+            (Some(rule), None) => writeln!(f, "rule {rule}")?,
+            (None, _) => writeln!(f, "no rule; the weight is materialised as f32")?,
+        }
+        writeln!(f, "  because  {}", self.chosen_because)?;
+        for stopped in &self.stopped {
+            writeln!(f, "  stopped  {} by its guard {}: {}", stopped.rule, stopped.guard, stopped.reason)?;
+        }
+        if let (Some(before), Some(after)) = (&self.before, &self.after) {
+            writeln!(f, "  before   {before}\n  after    {after}")?;
+        }
+        if let Some(bound) = self.bound {
+            writeln!(f, "  bound    |y - y*| <= {bound:.3e} max|x| sum|w|: {}", self.derivation(bound))?;
+        } else if !self.alternatives.is_empty() {
+            writeln!(f, "  bound    {}", self.unbounded())?;
+        }
+        if self.alternatives.is_empty() { Ok(()) } else { write_columns(f, &self.table()) }
+    }
+
+    /// Where a bound comes from.
+    fn derivation(&self, bound: f64) -> String {
+        match self.scheme {
+            Some(scheme) => format!(
+                "{:.3e} for digits of `{}`, then {:.1e} for one rounding each of the exact sum, of its product with \
+                 the weight's scale and of that with the row's unit",
+                scheme.bound(),
+                scheme.name(),
+                bound - scheme.bound()
+            ),
+            None if self.rule == Some(NATIVE) => {
+                "three roundings of 2^-24: the exact sum, and its product with each scale".to_owned()
+            }
+            None => {
+                "one rounding of 2^-24 for each multiply-add along the contraction, and one for the scale".to_owned()
+            }
+        }
+    }
+
+    fn unbounded(&self) -> &'static str {
+        match self.lowering {
+            Lowering::Msd => "three roundings of an exact sum",
+            _ => "open until the contracted size is known",
+        }
+    }
+
+    /// What was considered, under its heads.
+    fn table(&self) -> Vec<[String; COLUMNS]> {
+        let number = |v: Option<f64>| v.map_or_else(|| "open".to_owned(), |v| format!("{v:.3e}"));
+        let time = |v: Option<f64>| v.map_or_else(|| "open".to_owned(), |v| format!("{:.1} us", v * 1e6));
+        let row = |a: &Alternative| {
+            let chosen = a.lowering == self.lowering && a.scheme == self.scheme;
+            let name = a.scheme.map_or(a.lowering.name(), |s| s.name());
+            [
+                format!("{} {name}", if chosen { "*" } else { " " }),
+                number(a.bound),
+                number(a.cost.map(|c| c.bytes)),
+                number(a.cost.map(|c| 2.0 * c.macs)),
+                number(a.cost.map(|c| c.vector_ops)),
+                time(a.cost.map(|c| c.seconds)),
+            ]
+        };
+        let heads = ["  alternative", "bound", "bytes", "FLOPs", "vector ops", "predicted"].map(str::to_owned);
+        std::iter::once(heads).chain(self.alternatives.iter().map(row)).collect()
+    }
+}
+
+/// Columns of the table of alternatives.
+const COLUMNS: usize = 6;
+
+/// The first column to the left, the others, which are numbers, to the right. Cells are ASCII.
+fn write_columns(f: &mut Formatter<'_>, rows: &[[String; COLUMNS]]) -> fmt::Result {
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    for row in rows {
+        write!(f, "{:<1$}", row[0], widths[0])?;
+        for (cell, width) in row.iter().zip(widths).skip(1) {
+            write!(f, "  {cell:>width$}")?;
+        }
+        writeln!(f)?;
+    }
+    Ok(())
+}
