@@ -23,18 +23,21 @@ const NATIVE_PRODUCT: &str =
 #[test]
 fn text_without_places() {
     let text = explanation(NATIVE_PRODUCT, &[("M", 4), ("N", 256), ("K", 256)]).to_string();
-    insta::assert_snapshot!(text, @r"
-    kernel f: msd; sizes M=4, K=256, N=256; costs of one thread of the default machine
-
-    B: rule native-product
-      because  both operands are stored as integers, so their product needs no digits
-      before   (dequant(A) @ dequant(B).T)
-      after    ((cast(msd.dot(msd.codes(A), msd.codes(B).T), f32) * reshape(msd.scale(A), [M, 1])) * reshape(msd.scale(B), [N, 1]).T)
-      bound    |y - y*| <= 1.788e-7 max|x| sum|w|: three roundings of 2^-24: the exact sum, and its product with each scale
-      alternative     bound    bytes    FLOPs  vector ops  predicted
-    * msd          1.788e-7  7.680e4  5.243e5     6.144e3     9.5 us
-      dequant      1.532e-5  7.475e4  5.243e5     1.024e3    29.6 us
-    ");
+    let lines = [
+        "kernel f: msd; sizes M=4, K=256, N=256; costs of one thread of the default machine",
+        "",
+        "B: rule native-product",
+        "  because  both operands are stored as integers, so their product needs no digits",
+        "  before   (dequant(A) @ dequant(B).T)",
+        "  after    ((cast(msd.dot(msd.codes(A), msd.codes(B).T), f32) * reshape(msd.scale(A), [M, 1])) \
+         * reshape(msd.scale(B), [N, 1]).T)",
+        "  bound    |y - y*| <= 1.788e-7 max|x| sum|w|: \
+         three roundings of 2^-24: the exact sum, and its product with each scale",
+        "  alternative     bound    bytes    FLOPs  vector ops  predicted",
+        "* msd          1.788e-7  7.680e4  5.243e5     6.144e3     9.5 us",
+        "  dequant      1.532e-5  7.475e4  5.243e5     1.024e3    29.6 us",
+    ];
+    assert_eq!(text, lines.join("\n") + "\n");
 }
 
 #[test]
