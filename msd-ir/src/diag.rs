@@ -85,6 +85,7 @@ codes! {
     CodeOutOfRange     "E0610" "code outside its type";
     TooLarge           "E0612" "tensor too large";
     OutputMismatch     "E0613" "output of the wrong type or shape";
+    ValueNotFinite     "E0614" "value is not finite";
     // Files.
     FileUnreadable     "E0701" "file cannot be read";
     FileUnwritable     "E0702" "file cannot be written";

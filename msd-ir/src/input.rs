@@ -183,12 +183,30 @@ fn missing(name: &str, param: &Param) -> Diagnostic {
         .help(format!("the parameter is `{}: {}`", param.name, param.ty))
 }
 
+/// The sizes of the names in `declared` that `tensor` gives them. `name` is for the
+/// messages, which are those of [`bind`].
+pub(crate) fn solve(name: &str, declared: &TensorType, tensor: TensorView<'_>) -> Result<Sizes, Diagnostic> {
+    let piece = Piece { name: name.into(), role: Role::Tensor, declared, tensor, span: Span::new(0, 0) };
+    let solved = || {
+        piece.check_rank()?;
+        let sizes = bind_names(std::slice::from_ref(&piece), &Sizes::new())?;
+        piece.check_shape(&sizes)?;
+        Ok(sizes)
+    };
+    // There is no source to point into.
+    solved().map_err(|d: Diagnostic| Diagnostic { span: None, ..d })
+}
+
 impl Piece<'_> {
     fn check_type(&self) -> Result<(), Diagnostic> {
         if self.tensor.dtype() != self.declared.dtype {
             let (found, wanted) = (self.tensor.dtype().name(), self.declared.dtype.name());
             return Err(self.fault(Code::InputType, format!("input `{}` is `{found}`, not `{wanted}`", self.name)));
         }
+        self.check_rank()
+    }
+
+    fn check_rank(&self) -> Result<(), Diagnostic> {
         if self.tensor.shape().len() != self.declared.rank() {
             let shape = self.tensor.shape();
             let message =

@@ -2,6 +2,7 @@
 //! broadcasting over dimensions and the alignment of scales with codes.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::diag::{Code, Diagnostic};
@@ -176,6 +177,33 @@ impl Part {
         let message = format!("{what} dimension `{part}` matches several dimensions of `{codes}`");
         Diagnostic::new(Code::ScaleAmbiguous, message)
             .help(format!("give it the tensor's rank, one entry per dimension: `[{}]`", positions.join(", ")))
+    }
+
+    /// Consecutive codes that share an element of the part, with its position; in the order of the
+    /// codes, both row-major, of the shapes given.
+    pub fn runs<'a>(&'a self, codes: &'a [usize], part: &[usize]) -> impl Iterator<Item = (Range<usize>, usize)> {
+        let mut strides = vec![1; part.len()];
+        for axis in (1..part.len()).rev() {
+            strides[axis - 1] = strides[axis] * part[axis];
+        }
+        // For each axis of the codes: how many in a row share an element, and how far apart those are.
+        let step = |along: &Option<Along>| {
+            along.as_ref().map_or((usize::MAX, 0), |a| (a.group as usize, strides[a.part_axis]))
+        };
+        let mut steps: Vec<(usize, usize)> = self.along.iter().map(step).collect();
+        let (columns, (length, apart)) = (codes.last().copied().unwrap_or(1), steps.pop().unwrap_or((1, 0)));
+        let outer = &codes[..codes.len().saturating_sub(1)];
+        let rows = if columns == 0 { 0 } else { outer.iter().product() };
+        (0..rows).flat_map(move |row: usize| {
+            let (mut rest, mut base) = (row, 0);
+            for (size, (group, apart)) in outer.iter().zip(&steps).rev() {
+                base += rest % size / group * apart;
+                rest /= size;
+            }
+            let first = row * columns;
+            let starts = (0..columns).step_by(length).enumerate();
+            starts.map(move |(g, i)| (first + i..first + columns.min(i.saturating_add(length)), base + g * apart))
+        })
     }
 
     /// Whether it is one value for the whole tensor.

@@ -1,6 +1,5 @@
 //! The value of a quantized tensor.
 
-use super::movement::{positions, strides};
 use crate::input::Input;
 use crate::tensor::Tensor;
 use crate::types::{Part, QuantType};
@@ -20,13 +19,9 @@ pub(super) fn dequant(ty: &QuantType, input: &Input, shape: &[usize]) -> Vec<f64
     (0..input.tensor.len()).map(value).collect()
 }
 
-/// The value of a scale or zero point that belongs to each code: along each axis its index is
-/// the code's over the group.
+/// The value of a scale or zero point that belongs to each code.
 fn spread(part: &Part, tensor: &Tensor, shape: &[usize]) -> Vec<f64> {
-    let strides = strides(tensor.shape());
-    let step = |axis: usize, i: usize| match &part.along[axis] {
-        Some(along) => i / along.group as usize * strides[along.part_axis],
-        None => 0,
-    };
-    positions(shape, 0, step).into_iter().map(|i| tensor.value(i)).collect()
+    part.runs(shape, tensor.shape())
+        .flat_map(|(codes, at)| std::iter::repeat_n(tensor.value(at), codes.len()))
+        .collect()
 }

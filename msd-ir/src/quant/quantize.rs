@@ -1,9 +1,246 @@
-//! temporary
-use crate::{diag::Diagnostic, types::QuantType, quant::tensor::QuantTensor, tensor::Tensor, dtype::DType};
-/// temporary
-pub fn quantize(_: &QuantType, v: &[f32], shape: &[usize]) -> Result<QuantTensor, Diagnostic> {
-    let k = shape[1];
-    let s: Vec<f32> = v.chunks(k).map(|r| r.iter().fold(0f32, |a, x| a.max(x.abs())) / 127.0).collect();
-    let c = v.iter().enumerate().map(|(i, x)| (x / s[i / k]).round_ties_even() as i64);
-    QuantTensor::new(Tensor::from_codes(DType::I8, shape.to_vec(), c)?, Tensor::from_f32(DType::F32, vec![shape[0]], &s)?, None)
+//! Floats to a quantized tensor. Owns the choice of scales, zero points and codes by the range of
+//! the values; refuses anything that needs data beyond the tensor itself (calibration, search).
+//!
+//! The declared type says everything: the element types, and through [`Part::runs`] which values
+//! share a scale or a zero point. With L the largest code and [l, h] the range of the values that
+//! share a scale, made to include 0:
+//!
+//! * Without a zero point the scale is max(-l, h) / L: 127 for `i8` and 7 for `i4`, whose most
+//!   negative code stays unused; the largest finite value for floats. Unsigned codes take values of
+//!   0 and above only.
+//! * With one, the scale is (h - l) / (number of codes - 1). The zero point is the whole number
+//!   nearest to where 0 then lies, among the codes and within its own type; a float type holds it
+//!   exactly. So 0 is always represented by 0. Where one zero point serves several scales, each
+//!   scale is as large as its values need with that zero point.
+//! * A scale is rounded to its type before any code is chosen: to nearest even, or to the next
+//!   above where that would clip a value by more than half a step; `e8m0` to the smallest power of
+//!   two that is not below it. Values that are all 0 get the scale 1.
+//! * A code is the nearest to value / scale (+ zero point), ties to even.
+//!
+//! Hence, for integer codes, |value - scale * (code - zero)| <= scale / 2 for every value.
+
+use std::ops::Range;
+
+use crate::diag::{Code, Diagnostic};
+use crate::dtype::{DType, Minifloat, bf16_to_f32, e8m0_code, e8m0_value, f16_to_f32, f32_to_bf16, f32_to_f16};
+use crate::input::{shape_under, solve};
+use crate::quant::tensor::QuantTensor;
+use crate::tensor::{DataRef, Tensor, TensorView};
+use crate::types::{Part, QuantType, TensorType};
+
+/// Quantizes `values`, row-major of `shape`, to the type `ty`, whose names take their sizes from
+/// `shape`. The rules are those of this module.
+///
+/// # Errors
+/// `InputShape`, `DimensionConflict`, `DimensionUnset` or `Indivisible` if `shape` does not fit
+/// `ty` or the number of `values`; `ValueNotFinite` for NaN and infinity; `CodeOutOfRange` for a
+/// negative value where codes are unsigned and there is no zero point; `ScaleNotFinite` if the
+/// scale's type ends below the scale needed.
+pub fn quantize(ty: &QuantType, values: &[f32], shape: &[usize]) -> Result<QuantTensor, Diagnostic> {
+    let view = TensorView::new(DType::F32, shape, DataRef::F32(values))?;
+    let sizes = solve("values", &ty.codes, view)?;
+    if let Some(i) = view.first_not_finite() {
+        let message = format!("element {i} of the values is {}", values[i]);
+        return Err(Diagnostic::new(Code::ValueNotFinite, message).help("only finite values can be quantized"));
+    }
+    let range = CodeRange::new(ty)?;
+    range.check_sign(ty, values)?;
+    // Symmetric codes have the zero point 0.
+    let symmetric = Part { ty: TensorType::new(DType::F32, Vec::new()), along: vec![None; ty.codes.rank()] };
+    let zero_part = ty.zero.as_ref().unwrap_or(&symmetric);
+    let (scale_shape, zero_shape) =
+        (shape_under(&ty.scale.ty.shape, &sizes)?, shape_under(&zero_part.ty.shape, &sizes)?);
+    let zeros = match &ty.zero {
+        Some(part) => zero_points(&range, part, values, shape, &zero_shape),
+        None => vec![0.0],
+    };
+    let runs = || joint(ty.scale.runs(shape, &scale_shape), zero_part.runs(shape, &zero_shape));
+
+    let mut needs = vec![Need::default(); scale_shape.iter().product()];
+    for (codes, scale, zero) in runs() {
+        needs[scale].extend(&range, zeros[zero], &values[codes]);
+    }
+    let scale = |(i, need): (usize, &Need)| need.scale(&range, ty.scale.ty.dtype).ok_or_else(|| too_wide(ty, need, i));
+    let scales = needs.iter().enumerate().map(scale).collect::<Result<Vec<f32>, _>>()?;
+
+    let (range, scales_of, zeros_of) = (&range, &scales, &zeros);
+    let codes = runs().flat_map(|(codes, scale, zero)| {
+        values[codes].iter().map(move |v| range.code(*v as f64 / scales_of[scale] as f64, zeros_of[zero]))
+    });
+    let codes = Tensor::from_codes(ty.codes.dtype, shape.to_vec(), codes)?;
+    let scale = Tensor::from_f32(ty.scale.ty.dtype, scale_shape, &scales)?;
+    let zeros: Vec<f32> = zeros.iter().map(|z| *z as f32).collect();
+    let zero = ty.zero.as_ref().map(|part| Tensor::from_f32(part.ty.dtype, zero_shape, &zeros)).transpose()?;
+    QuantTensor::new(codes, scale, zero)
 }
+
+/// What the codes of a type reach.
+struct CodeRange {
+    float: Option<Minifloat>,
+    /// Values of the smallest and the largest code in use.
+    low: f64,
+    high: f64,
+    /// Half the distance of the outermost two: how far beyond them a value still rounds to them
+    /// with no more error than between them.
+    margin: f64,
+    is_affine: bool,
+}
+
+impl CodeRange {
+    fn new(ty: &QuantType) -> Result<CodeRange, Diagnostic> {
+        let (dtype, is_affine) = (ty.codes.dtype, ty.zero.is_some());
+        if let Some(format) = dtype.minifloat() {
+            let value = |code| format.decode(code) as f64;
+            let (high, below) = (value(format.largest_code()), value(format.largest_code() - 1));
+            return Ok(CodeRange { float: Some(format), low: -high, high, margin: (high - below) / 2.0, is_affine });
+        }
+        let (low, high) = dtype.int_range().ok_or_else(|| {
+            let message = format!("`{}` elements cannot be quantized codes", dtype.name());
+            Diagnostic::new(Code::ScaleUnexpected, message).help("declare integers or small floats")
+        })?;
+        let low = if is_affine { low } else { low.max(-high) };
+        Ok(CodeRange { float: None, low: low as f64, high: high as f64, margin: 0.5, is_affine })
+    }
+
+    fn check_sign(&self, ty: &QuantType, values: &[f32]) -> Result<(), Diagnostic> {
+        if self.low < 0.0 || self.is_affine {
+            return Ok(());
+        }
+        values.iter().position(|v| *v < 0.0).map_or(Ok(()), |i| {
+            let name = ty.codes.dtype.name();
+            let message = format!("element {i} of the values is {}, which `{name}` codes cannot hold", values[i]);
+            Err(Diagnostic::new(Code::CodeOutOfRange, message)
+                .help(format!("declare a zero point, such as `zero {name}[1]`, or signed codes")))
+        })
+    }
+
+    /// The code nearest to `steps` from the zero point.
+    fn code(&self, steps: f64, zero: f64) -> i64 {
+        match self.float {
+            Some(format) => format.encode(steps as f32) as i64,
+            None => (steps + zero).round_ties_even().clamp(self.low, self.high) as i64,
+        }
+    }
+}
+
+/// A zero point for each element of `part`.
+fn zero_points(range: &CodeRange, part: &Part, values: &[f32], shape: &[usize], zero_shape: &[usize]) -> Vec<f64> {
+    let mut spans = vec![(0f64, 0f64); zero_shape.iter().product()];
+    for (codes, zero) in part.runs(shape, zero_shape) {
+        let (low, high) = span(&values[codes]);
+        spans[zero] = (low.min(spans[zero].0), high.max(spans[zero].1));
+    }
+    let (least, most) = part
+        .ty
+        .dtype
+        .int_range()
+        .map_or((range.low, range.high), |(low, high)| (range.low.max(low as f64), range.high.min(high as f64)));
+    let zero = |(low, high): (f64, f64)| {
+        let at = if high > low { range.low + (range.high - range.low) * (-low / (high - low)) } else { 0.0 };
+        at.round_ties_even().clamp(least, most)
+    };
+    spans.into_iter().map(zero).collect()
+}
+
+/// Smallest and largest of some values and 0.
+fn span(values: &[f32]) -> (f64, f64) {
+    let (low, high) = values.iter().fold((0f32, 0f32), |(low, high), v| (low.min(*v), high.max(*v)));
+    (low as f64, high as f64)
+}
+
+/// What the values that share a scale need of it.
+#[derive(Clone, Copy, Default)]
+struct Need {
+    /// Their range with 0.
+    low: f64,
+    high: f64,
+    /// The smallest scale that clips none by more than half a step.
+    least: f64,
+}
+
+impl Need {
+    fn extend(&mut self, range: &CodeRange, zero: f64, values: &[f32]) {
+        let (low, high) = span(values);
+        let above = high / (range.high - zero + range.margin);
+        let below = -low / (zero - range.low + range.margin);
+        self.least = self.least.max(above).max(below);
+        (self.low, self.high) = (self.low.min(low), self.high.max(high));
+    }
+
+    /// The scale before it is rounded.
+    fn ideal(&self, range: &CodeRange) -> f64 {
+        let ideal = match range.is_affine {
+            true => (self.high - self.low) / (range.high - range.low),
+            false => self.high.max(-self.low) / range.high,
+        };
+        ideal.max(self.least)
+    }
+
+    /// The scale, a value of `dtype`; nothing if that ends below it.
+    fn scale(&self, range: &CodeRange, dtype: DType) -> Option<f32> {
+        let ideal = self.ideal(range);
+        if ideal == 0.0 {
+            return Some(1.0);
+        }
+        let least = if dtype == DType::E8M0 { ideal } else { self.least };
+        let mut bits = scale_bits(dtype, ideal as f32);
+        if (scale_value(dtype, bits) as f64) < least {
+            bits += 1;
+        }
+        while dtype == DType::E8M0 && bits > 0 && scale_value(dtype, bits - 1) as f64 >= least {
+            bits -= 1;
+        }
+        let scale = scale_value(dtype, bits);
+        (scale.is_finite() && scale as f64 >= least).then_some(scale)
+    }
+}
+
+/// The bits of the value of a scale's type nearest to `value`. As numbers they are in the order of
+/// the values, none of which is negative.
+fn scale_bits(dtype: DType, value: f32) -> u32 {
+    match (dtype, dtype.minifloat()) {
+        (_, Some(format)) => format.encode(value) as u32,
+        (DType::F16, _) => f32_to_f16(value) as u32,
+        (DType::BF16, _) => f32_to_bf16(value) as u32,
+        (DType::E8M0, _) => e8m0_code(value) as u32,
+        _ => value.to_bits(),
+    }
+}
+
+fn scale_value(dtype: DType, bits: u32) -> f32 {
+    match (dtype, dtype.minifloat()) {
+        (_, Some(format)) => format.decode(bits as u8),
+        (DType::F16, _) => f16_to_f32(bits as u16),
+        (DType::BF16, _) => bf16_to_f32(bits as u16),
+        (DType::E8M0, _) => e8m0_value(bits as u8),
+        _ => f32::from_bits(bits),
+    }
+}
+
+fn too_wide(ty: &QuantType, need: &Need, i: usize) -> Diagnostic {
+    let (most, name) = (need.high.max(-need.low), ty.scale.ty.dtype.name());
+    Diagnostic::new(Code::ScaleNotFinite, format!("element {i} of the scale, for values up to {most}, is no `{name}`"))
+        .help("declare a wider type for the scale, such as `f32`, or scale the values down")
+}
+
+/// Runs of codes that share scale and zero point, with the positions of both.
+fn joint(
+    scales: impl Iterator<Item = (Range<usize>, usize)>,
+    zeros: impl Iterator<Item = (Range<usize>, usize)>,
+) -> impl Iterator<Item = (Range<usize>, usize, usize)> {
+    let (mut scales, mut zeros) = (scales.peekable(), zeros.peekable());
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let ((scale_end, scale), (zero_end, zero)) =
+            (scales.peek().map(|(r, at)| (r.end, *at))?, zeros.peek().map(|(r, at)| (r.end, *at))?);
+        let end = scale_end.min(zero_end);
+        scales.next_if(|(r, _)| r.end == end);
+        zeros.next_if(|(r, _)| r.end == end);
+        let codes = start..end;
+        start = end;
+        Some((codes, scale, zero))
+    })
+}
+
+#[cfg(test)]
+mod tests;
