@@ -119,7 +119,9 @@ impl Entries {
             let calls = self.calls.values().filter(|c| Arc::ptr_eq(&c.class, class));
             calls.map(|c| c.last_use.load(Ordering::Relaxed)).max()
         };
-        let Some((oldest, _)) = self.classes.iter().enumerate().min_by_key(|(_, class)| last_use(class)) else { return };
+        let Some((oldest, _)) = self.classes.iter().enumerate().min_by_key(|(_, class)| last_use(class)) else {
+            return;
+        };
         let class = self.classes.remove(oldest);
         self.calls.retain(|_, call| !Arc::ptr_eq(&call.class, &class));
     }

@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::class::fixed_sizes;
+use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::dim::Sizes;
 use msd_ir::eval::{evaluate, evaluate_f64};
 use msd_ir::graph::Kernel;

@@ -8,10 +8,10 @@ use msd::ir::dim::Sizes;
 use msd::ir::dtype::DType;
 use msd::ir::graph::Kernel;
 use msd::ir::input::Input;
+use msd::jit::bound::Bound;
 use msd::jit::isa::{Isa, Level};
 use msd::jit::kernel::{CompiledKernel, Workspace, compile};
 use msd::jit::pool::Pool;
-use msd::jit::bound::Bound;
 use msd::{Argument, QuantTensor, QuantView, Source, Tensor, Weight};
 
 fn kernel(text: &str) -> Kernel {
@@ -123,8 +123,8 @@ fn outputs_of_another_shape_or_type_are_refused() {
 
 #[test]
 fn shapes_bound_by_another_kernel_are_refused() {
-    let [one, other] =
-        [0, 1].map(|_| compile(&kernel("kernel f(x: f32[N]) -> f32[N] { x + 1 }"), &Sizes::new(), &host(), false).unwrap());
+    let [one, other] = [0, 1]
+        .map(|_| compile(&kernel("kernel f(x: f32[N]) -> f32[N] { x + 1 }"), &Sizes::new(), &host(), false).unwrap());
     let x = tensor(&[5], 1.0);
     let arguments = [Argument::from(&x)];
     let call = Call { code: &other, bound: one.bind(&arguments).unwrap() };

@@ -99,9 +99,9 @@ impl Bound {
                     let bytes = source.packed_bytes(layout, pieces[piece].dtype)?;
                     Slot::Packed { piece, layout: layout.clone(), source, bytes }
                 }
-                MemoryKind::Buffer { bytes } => {
-                    Slot::Buffer { bytes: usize::try_from(bytes.eval(sizes).map_err(|_| too_large(u64::MAX))?).map_err(internal)? }
-                }
+                MemoryKind::Buffer { bytes } => Slot::Buffer {
+                    bytes: usize::try_from(bytes.eval(sizes).map_err(|_| too_large(u64::MAX))?).map_err(internal)?,
+                },
                 MemoryKind::Output { index } => Slot::Output { index: *index },
             });
         }

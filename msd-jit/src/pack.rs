@@ -134,7 +134,9 @@ impl Strided {
         };
         let sizes = outer.iter().copied().chain([matrix[0], dtype.host_bytes()]);
         let bytes = last.and_then(|last| sizes.into_iter().try_fold(last, usize::checked_mul));
-        bytes.ok_or_else(|| Diagnostic::new(Code::TooLarge, "a weight is too large to pack").help("choose smaller sizes"))
+        bytes.ok_or_else(|| {
+            Diagnostic::new(Code::TooLarge, "a weight is too large to pack").help("choose smaller sizes")
+        })
     }
 
     /// Number of matrices that hold anything.

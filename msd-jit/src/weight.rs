@@ -49,9 +49,9 @@ impl Weight {
     /// If the memory cannot be had.
     pub fn duplicate(&self) -> Result<Weight, Diagnostic> {
         let forms = self.forms.read().unwrap_or_else(PoisonError::into_inner);
-        let forms = forms.iter().map(|f| {
-            Ok(Form { layout: f.layout.clone(), source: f.source.clone(), bytes: f.bytes.duplicate()? })
-        });
+        let forms = forms
+            .iter()
+            .map(|f| Ok(Form { layout: f.layout.clone(), source: f.source.clone(), bytes: f.bytes.duplicate()? }));
         let forms = forms.collect::<Result<Vec<_>, Diagnostic>>()?;
         Ok(Weight { input: self.input.clone(), forms: RwLock::new(forms) })
     }

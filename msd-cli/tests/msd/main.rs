@@ -4,6 +4,7 @@
 mod bench;
 mod cli;
 mod levels;
+mod quickstart;
 mod run;
 
 use std::fs;

@@ -27,7 +27,7 @@ fn tensor(raw: msd::io::RawTensor) -> Tensor {
     convert(raw, DType::F32, &shape).unwrap()
 }
 
-fn npy_file(dir: &TempDir, name: &str) -> Tensor {
+pub(crate) fn npy_file(dir: &TempDir, name: &str) -> Tensor {
     tensor(npy::read(dir.path().join(name)).unwrap())
 }
 
