@@ -24,7 +24,8 @@ struct Step {
 }
 
 const STEPS: &[Step] = &[
-    Step { name: "msd-jit tests under valgrind", run: valgrind },
+    Step { name: "oldest Rust", run: oldest_rust },
+    Step { name: "generated code under valgrind", run: valgrind },
     Step { name: "licences of dependencies", run: licences },
     Step { name: "long property tests", run: properties },
 ];
@@ -54,6 +55,33 @@ fn line(name: &str, outcome: &Outcome, time: Duration) -> String {
     format!("{:>8.1} s  {name}: {text}", time.as_secs_f64())
 }
 
+/// Everything compiles with the version that the manifest promises. Where that is the installed one,
+/// the other steps say so as well.
+fn oldest_rust(root: &Path) -> Outcome {
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).unwrap_or_default();
+    let Some(version) = rust_version(&manifest) else {
+        return Outcome::Failed("Cargo.toml states no rust-version".to_string());
+    };
+    let version = format!("{version}.0");
+    if !answers("rustup", &["run", &version, "rustc", "--version"]) {
+        return Outcome::Skipped(format!("Rust {version} is not installed"));
+    }
+    let mut check = Command::new("rustup");
+    check.args(["run", &version, "cargo", "check", "--workspace", "--all-targets", "--all-features"]);
+    // Cargo tells its children which compiler it uses; this one brings its own.
+    for variable in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+        check.env_remove(variable);
+    }
+    check.current_dir(root);
+    finish(check)
+}
+
+/// The `rust-version` of a manifest.
+fn rust_version(manifest: &str) -> Option<&str> {
+    let value = manifest.lines().find_map(|line| line.strip_prefix("rust-version = \""))?;
+    value.strip_suffix('"')
+}
+
 /// Reads and writes out of bounds in generated code, and memory that is never freed. Valgrind
 /// knows no AVX-512 and hides it from the program, so such code is not covered.
 fn valgrind(root: &Path) -> Outcome {
@@ -69,7 +97,8 @@ fn valgrind(root: &Path) -> Outcome {
                   --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite";
     let variable = format!("CARGO_TARGET_{}_RUNNER", host.to_uppercase().replace(['-', '.'], "_"));
     let mut test = cargo(root);
-    test.args(["test", "--package", "msd", "--test", "filetests"]).env(variable, runner);
+    test.args(["test", "--package", "msd", "--test", "filetests", "--test", "safety", "--test", "steady"]);
+    test.env(variable, runner);
     finish(test)
 }
 
@@ -128,6 +157,12 @@ mod tests {
         assert!(!answers("no-such-program-anywhere", &[]));
         assert!(answers("rustc", &["--version"]));
         assert!(!answers("rustc", &["--no-such-flag"]));
+    }
+
+    #[test]
+    fn the_promised_version_is_found() {
+        assert_eq!(rust_version("[workspace.package]\nrust-version = \"1.95\"\n"), Some("1.95"));
+        assert_eq!(rust_version("[package]\n"), None);
     }
 
     #[test]
