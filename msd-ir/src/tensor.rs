@@ -73,7 +73,18 @@ impl Data {
     }
 }
 
-/// A dense row-major array.
+/// A dense row-major array, element type and rank known at run time.
+///
+/// ```
+/// use msd_ir::dtype::DType;
+/// use msd_ir::tensor::Tensor;
+///
+/// let halves = Tensor::from_f32(DType::BF16, vec![2, 2], &[1.0, 2.0, 3.0, 0.1])?;
+/// assert_eq!(halves.value(3), 0.10009765625);
+/// let codes = Tensor::from(vec![-3i8, 7]).reshaped(vec![2, 1])?;
+/// assert_eq!((codes.dtype(), codes.shape(), codes.int(0)), (DType::I8, &[2, 1][..], Some(-3)));
+/// # Ok::<(), msd_ir::diag::Diagnostic>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     dtype: DType,
