@@ -48,18 +48,26 @@ pub use msd_jit::argument::Argument;
 pub use msd_jit::isa::Level;
 pub use msd_jit::weight::Weight;
 
+mod array;
 mod cache;
+mod element;
 mod error;
 mod explain;
 mod kernel;
+#[cfg(feature = "ndarray")]
+mod ndarray;
 mod options;
 mod session;
+mod view;
 
+pub use array::Array;
+pub use element::Element;
 pub use error::Error;
 pub use explain::{Explanation, SiteReport, StoppedRule};
 pub use kernel::{ClassReport, Kernel};
 pub use options::Options;
 pub use session::{Checked, Compiled, PassEvent, Rewritten, Source};
+pub use view::{View, ViewMut};
 
 /// What fallible functions of this crate return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

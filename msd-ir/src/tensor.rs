@@ -3,6 +3,9 @@
 
 mod view;
 
+use half::vec::HalfFloatVecExt;
+use half::{bf16, f16};
+
 use crate::diag::{Code, Diagnostic};
 use crate::dtype::{DType, e8m0_code, f32_to_bf16, f32_to_f16};
 
@@ -70,7 +73,18 @@ impl Data {
     }
 }
 
-/// A dense row-major array.
+/// A dense row-major array, element type and rank known at run time.
+///
+/// ```
+/// use msd_ir::dtype::DType;
+/// use msd_ir::tensor::Tensor;
+///
+/// let halves = Tensor::from_f32(DType::BF16, vec![2, 2], &[1.0, 2.0, 3.0, 0.1])?;
+/// assert_eq!(halves.value(3), 0.10009765625);
+/// let codes = Tensor::from(vec![-3i8, 7]).reshaped(vec![2, 1])?;
+/// assert_eq!((codes.dtype(), codes.shape(), codes.int(0)), (DType::I8, &[2, 1][..], Some(-3)));
+/// # Ok::<(), msd_ir::diag::Diagnostic>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     dtype: DType,
@@ -218,6 +232,11 @@ impl Tensor {
         &self.data
     }
 
+    /// The elements as stored, without a copy.
+    pub fn into_data(self) -> Data {
+        self.data
+    }
+
     /// Address of the first element, for code that fills the tensor. Element type, number of
     /// elements and, for `i4`, `u4` and `bool`, their range are the writer's to keep.
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
@@ -264,6 +283,29 @@ impl Tensor {
             _ => (0..self.len()).map(|i| self.value(i) as f32).collect(),
         }
     }
+}
+
+/// One axis of the vector's length.
+macro_rules! from_vec {
+    ($($type:ty: $dtype:ident, $values:ident => $data:expr;)*) => {$(
+        impl From<Vec<$type>> for Tensor {
+            /// A tensor of one axis, without a copy (`bool` aside).
+            fn from($values: Vec<$type>) -> Tensor {
+                Tensor { dtype: DType::$dtype, shape: vec![$values.len()], data: $data }
+            }
+        }
+    )*};
+}
+from_vec! {
+    f32: F32, v => Data::F32(v);
+    f64: F64, v => Data::F64(v);
+    f16: F16, v => Data::U16(v.reinterpret_into());
+    bf16: BF16, v => Data::U16(v.reinterpret_into());
+    i32: I32, v => Data::I32(v);
+    i64: I64, v => Data::I64(v);
+    i8: I8, v => Data::I8(v);
+    u8: U8, v => Data::U8(v);
+    bool: Bool, v => Data::U8(v.into_iter().map(u8::from).collect());
 }
 
 /// The code of `value` in a type of 32 bits or fewer that is not f32, f16 or bf16.

@@ -36,6 +36,22 @@ use crate::types::{Part, QuantType, TensorType};
 /// `ty` or the number of `values`; `ValueNotFinite` for NaN and infinity; `CodeOutOfRange` for a
 /// negative value where codes are unsigned and there is no zero point; `ScaleNotFinite` if the
 /// scale's type ends below the scale needed.
+///
+/// ```
+/// use msd_ir::dim::Dim;
+/// use msd_ir::dtype::DType;
+/// use msd_ir::quant::quantize::quantize;
+/// use msd_ir::types::{QuantType, TensorType};
+///
+/// // i8[N, K] scale f32[N]
+/// let (n, k) = (Dim::name("N"), Dim::name("K"));
+/// let codes = TensorType::new(DType::I8, vec![n.clone(), k]);
+/// let ty = QuantType::new(codes, TensorType::new(DType::F32, vec![n]), None)?;
+/// let w = quantize(&ty, &[127.0, -2.0, 0.5, -0.25], &[2, 2])?;
+/// assert_eq!(w.codes().to_f32(), [127.0, -2.0, 127.0, -64.0]);
+/// assert_eq!(w.scale().to_f32(), [1.0, 0.5 / 127.0]);
+/// # Ok::<(), msd_ir::diag::Diagnostic>(())
+/// ```
 pub fn quantize(ty: &QuantType, values: &[f32], shape: &[usize]) -> Result<QuantTensor, Diagnostic> {
     let view = TensorView::new(DType::F32, shape, DataRef::F32(values))?;
     let sizes = solve("values", &ty.codes, view)?;

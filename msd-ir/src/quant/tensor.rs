@@ -7,6 +7,20 @@ use crate::tensor::{Tensor, TensorView};
 use crate::types::QuantType;
 
 /// Codes with a scale and perhaps a zero point: `value = scale * (code - zero)`.
+///
+/// ```
+/// use msd_ir::dtype::DType;
+/// use msd_ir::quant::tensor::QuantTensor;
+/// use msd_ir::tensor::Tensor;
+///
+/// // 2 output channels of 4 weights, a scale for each half of a channel.
+/// let codes = Tensor::from_codes(DType::I4, vec![2, 4], [1, -2, 3, -4, 5, -6, 7, -8].into_iter())?;
+/// let scale = Tensor::from_f32(DType::F16, vec![2, 2], &[0.5, 0.25, 1.0, 2.0])?;
+/// let w = QuantTensor::new(codes, scale, None)?;
+/// assert_eq!(w.shape(), [2, 4]);
+/// assert!(QuantTensor::new(w.codes().clone(), Tensor::from(vec![0.5f32; 3]), None).is_err());
+/// # Ok::<(), msd_ir::diag::Diagnostic>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuantTensor {
     codes: Tensor,
@@ -14,7 +28,16 @@ pub struct QuantTensor {
     zero: Option<Tensor>,
 }
 
-/// A [`QuantTensor`] that belongs to someone else.
+/// A [`QuantTensor`] that belongs to someone else. Its parts are checked by the call that gets it.
+///
+/// ```
+/// use msd_ir::quant::tensor::QuantView;
+/// use msd_ir::tensor::Tensor;
+///
+/// let (codes, scale) = (Tensor::from(vec![1i8, -2, 3]), Tensor::from(vec![0.5f32]));
+/// let w = QuantView { codes: codes.view(), scale: scale.view(), zero: None };
+/// assert_eq!(w.codes.shape(), [3]);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct QuantView<'a> {
     /// The stored codes.

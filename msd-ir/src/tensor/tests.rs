@@ -39,6 +39,25 @@ fn every_type_has_zeros_that_are_finite_and_in_range() {
 }
 
 #[test]
+fn vectors_become_tensors_of_one_axis() {
+    let tensors = [
+        Tensor::from(vec![1f32, 0.0]),
+        vec![1f64, 0.0].into(),
+        vec![f16::ONE, f16::ZERO].into(),
+        vec![bf16::ONE, bf16::ZERO].into(),
+        vec![1i32, 0].into(),
+        vec![1i64, 0].into(),
+        vec![1i8, 0].into(),
+        vec![1u8, 0].into(),
+        vec![true, false].into(),
+    ];
+    for tensor in tensors {
+        assert_eq!(tensor, Tensor::new(tensor.dtype(), vec![2], tensor.data().clone()).unwrap());
+        assert_eq!(tensor.to_f32(), [1.0, 0.0], "{}", tensor.dtype().name());
+    }
+}
+
+#[test]
 fn finite_codes_are_those_with_a_finite_value() {
     for dtype in [DType::E4M3, DType::E5M2, DType::E2M1, DType::E1M2, DType::E8M0] {
         for code in 0..=dtype.code_range().unwrap().1 as u8 {

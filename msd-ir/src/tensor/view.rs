@@ -187,6 +187,17 @@ impl DataMut<'_> {
 /// A tensor over borrowed elements, dense or strided. Every element that an index within `shape`
 /// names lies in the slice. Codes of 4-bit types and `bool` may still be out of range; see
 /// [`TensorView::check_codes`].
+///
+/// ```
+/// use msd_ir::dtype::DType;
+/// use msd_ir::tensor::{DataRef, TensorView};
+///
+/// // The transpose of a matrix of 2 rows and 3 columns.
+/// let data = DataRef::F32(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+/// let transpose = TensorView::strided(DType::F32, &[3, 2], &[1, 3], data)?;
+/// assert_eq!(transpose.to_tensor()?.to_f32(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+/// # Ok::<(), msd_ir::diag::Diagnostic>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TensorView<'a> {
     dtype: DType,
@@ -440,6 +451,15 @@ fn is_dense(shape: &[usize], strides: &[usize]) -> bool {
 }
 
 /// A dense row-major tensor over borrowed elements, to be written.
+///
+/// ```
+/// use msd_ir::dtype::DType;
+/// use msd_ir::tensor::{DataMut, TensorViewMut};
+///
+/// let mut y = [0.0; 6];
+/// assert_eq!(TensorViewMut::new(DType::F32, &[2, 3], DataMut::F32(&mut y))?.len(), 6);
+/// # Ok::<(), msd_ir::diag::Diagnostic>(())
+/// ```
 #[derive(Debug)]
 pub struct TensorViewMut<'a> {
     dtype: DType,
