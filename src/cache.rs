@@ -80,7 +80,7 @@ impl Cache {
         Some(call.clone())
     }
 
-    /// The classes compiled so far, least recently used first as far as new shapes tell.
+    /// The classes compiled so far, oldest first.
     pub(crate) fn classes(&self) -> Vec<Arc<Class>> {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).classes.clone()
     }

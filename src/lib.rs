@@ -39,13 +39,79 @@ pub use msd_grammar as grammar;
 pub use msd_io as io;
 pub use msd_ir as ir;
 pub use msd_ir::dtype::DType;
+/// ```
+/// use msd::{Lowering, Options};
+///
+/// // The weight as F32, whatever the cost model finds: what others do, to compare with.
+/// let options = Options::new().lowering(Lowering::Dequant);
+/// assert_eq!(Lowering::from_name("dequant"), options.request.lowering);
+/// ```
+#[doc(inline)]
 pub use msd_ir::graph::Lowering;
+/// ```
+/// use msd::Scheme;
+///
+/// // Certified: no activation is off by more than this part of the largest of its row.
+/// assert_eq!(Scheme::Int8x2Pow2.bound(), 1.0 / 32639.0);
+/// // How many integer products an activation costs.
+/// assert_eq!(Scheme::Int8x3Pow2.weights().len(), 3);
+/// ```
+#[doc(inline)]
 pub use msd_ir::quant::scheme::Scheme;
 pub use msd_ir::quant::tensor::{QuantTensor, QuantView};
 pub use msd_ir::tensor::{Tensor, TensorView, TensorViewMut};
 pub use msd_jit as jit;
+/// ```
+/// use msd::{Argument, Kernel, Options, QuantTensor, Tensor, View, Weight};
+///
+/// let text = "kernel scores(q: f32[M, D], k: i8[T, D] scale f32[T]) -> f32[M, T] { q @ dequant(k).T }";
+/// let scores = Kernel::new(text, &Options::new())?;
+/// let q = [1.0f32, 2.0];
+/// let q = View::new(&q, [1, 2])?;
+/// // A cache of keys that grows with every token: borrowed, packed on each call.
+/// let keys = scores.quantize("k", &[1.0, 0.0, 0.0, 1.0], &[2, 2])?;
+/// let once = scores.call(&[Argument::from(q.tensor()), Argument::from(&keys)])?;
+/// // The same as a weight: packed by the first call that reads it.
+/// let kept = Weight::from(keys);
+/// let twice = scores.call(&[Argument::from(q.tensor()), Argument::from(&kept)])?;
+/// assert_eq!(once, twice);
+/// # Ok::<(), msd::Error>(())
+/// ```
+#[doc(inline)]
 pub use msd_jit::argument::Argument;
+/// ```
+/// use msd::{Level, Options};
+///
+/// // The instructions that every machine has, to the same bits.
+/// let options = Options::new().isa(Level::Portable);
+/// assert!(Level::Portable.is_available());
+/// ```
+#[doc(inline)]
 pub use msd_jit::isa::Level;
+/// ```
+/// use std::sync::Arc;
+/// use msd::{Argument, Kernel, Options, Tensor, Weight};
+///
+/// let text = "kernel linear(w: i8[N, K] scale f32[N], x: f32[M, K]) -> f32[M, N] { x @ dequant(w).T }";
+/// let linear = Kernel::new(text, &Options::new())?;
+/// let w = Arc::new(Weight::from(linear.quantize("w", &[0.5; 64 * 32], &[64, 32])?));
+/// let threads: Vec<_> = (1..=4)
+///     .map(|tokens| {
+///         let (linear, w) = (linear.clone(), w.clone());
+///         std::thread::spawn(move || {
+///             let x = Tensor::from(vec![1.0f32; tokens * 32]).reshaped(vec![tokens, 32])?;
+///             linear.call(&[Argument::from(&*w), Argument::from(&x)])
+///         })
+///     })
+///     .collect();
+/// for thread in threads {
+///     assert!((thread.join().unwrap()?[0].value(0) - 16.0).abs() < 1e-3);
+/// }
+/// // 64 x 32 codes, packed once for all of them.
+/// assert_eq!(w.packed_bytes(), 64 * 32);
+/// # Ok::<(), msd::Error>(())
+/// ```
+#[doc(inline)]
 pub use msd_jit::weight::Weight;
 
 mod array;
