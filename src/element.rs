@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use half::{bf16, f16};
 use msd_ir::dtype::DType;
 
-/// A Rust type that stores elements: `f32`, [`f16`], [`bf16`], `i32`, `i8`, `u8` or `bool`.
+/// A Rust type that stores elements: `f32`, [`f16`](struct@f16), [`bf16`], `i32`, `i8`, `u8` or `bool`.
 ///
 /// The element types of kernels that Rust lacks are stored as their codes, one per element: `i4`
 /// in `i8`; `u4` and the small floats `e4m3`, `e5m2`, `e2m1`, `e1m2`, `e8m0` in `u8`. See

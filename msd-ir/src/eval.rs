@@ -34,7 +34,7 @@ use elementwise as ew;
 pub use float64::evaluate_f64;
 
 /// Runs `kernel` on `inputs`, one per parameter in order. `sizes` holds sizes known beforehand,
-/// usually none: see [`bind`], whose errors these are. Results have the declared types.
+/// usually none: see [`crate::input::bind`], whose errors these are. Results have the declared types.
 pub fn evaluate(kernel: &Kernel, sizes: &Sizes, inputs: &[Input]) -> Result<Vec<Tensor>, Diagnostic> {
     let results = run(kernel, sizes, inputs, Precision::Declared)?;
     let types = kernel.result_types();
