@@ -94,21 +94,21 @@ pub use msd_jit::isa::Level;
 ///
 /// let text = "kernel linear(w: i8[N, K] scale f32[N], x: f32[M, K]) -> f32[M, N] { x @ dequant(w).T }";
 /// let linear = Kernel::new(text, &Options::new())?;
-/// let w = Arc::new(Weight::from(linear.quantize("w", &[0.5; 64 * 32], &[64, 32])?));
+/// let w = Arc::new(Weight::from(linear.quantize("w", &vec![0.5; 512 * 256], &[512, 256])?));
 /// let threads: Vec<_> = (1..=4)
 ///     .map(|tokens| {
 ///         let (linear, w) = (linear.clone(), w.clone());
 ///         std::thread::spawn(move || {
-///             let x = Tensor::from(vec![1.0f32; tokens * 32]).reshaped(vec![tokens, 32])?;
+///             let x = Tensor::from(vec![1.0f32; tokens * 256]).reshaped(vec![tokens, 256])?;
 ///             linear.call(&[Argument::from(&*w), Argument::from(&x)])
 ///         })
 ///     })
 ///     .collect();
 /// for thread in threads {
-///     assert!((thread.join().unwrap()?[0].value(0) - 16.0).abs() < 1e-3);
+///     assert!((thread.join().unwrap()?[0].value(0) - 128.0).abs() < 1e-2);
 /// }
-/// // 64 x 32 codes, packed once for all of them.
-/// assert_eq!(w.packed_bytes(), 64 * 32);
+/// // Packed once for all of them.
+/// assert_eq!(w.packed_bytes(), 512 * 256);
 /// # Ok::<(), msd::Error>(())
 /// ```
 #[doc(inline)]
