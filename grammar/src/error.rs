@@ -5,8 +5,11 @@
 use lalrpop_util::ParseError;
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::span::Span;
+use msd_ir::types::TensorType;
 
 use crate::lexer::{Fault, Token};
+
+const QUANT_TYPE: &str = "a quantized type is written `i8[N, K] scale f32[N]`";
 
 /// A fault of the parser.
 pub(crate) type SyntaxError<'a> = ParseError<usize, Token<'a>, &'static str>;
@@ -67,7 +70,7 @@ pub(crate) fn of_syntax(error: &SyntaxError<'_>, section: Section, behind: Optio
         (None, None) => (None, place(error)),
     };
     let Some(token) = token else {
-        return Diagnostic::new(Code::UnexpectedEnd, format!("the file ends where {wanted} should follow"))
+        return Diagnostic::new(Code::UnexpectedEnd, format!("the text ends where {wanted} should follow"))
             .at(span)
             .here(format!("expected {wanted}"))
             .help(form_of(section));
@@ -85,7 +88,7 @@ pub(crate) fn unclosed(open: Span, end: usize, behind: Option<Span>) -> Diagnost
         Some(next) => {
             Diagnostic::new(Code::UnexpectedToken, format!("expected `}}`, found `kernel`: {message}")).at(next)
         }
-        None => Diagnostic::new(Code::UnexpectedEnd, format!("the file ends where `}}` should follow: {message}"))
+        None => Diagnostic::new(Code::UnexpectedEnd, format!("the text ends where `}}` should follow: {message}"))
             .at(Span::new(end, end)),
     }
     .here("expected `}`")
@@ -99,6 +102,16 @@ pub(crate) fn stray(span: Span) -> Diagnostic {
         .at(span)
         .here("belongs to no kernel")
         .help(form_of(Section::Header))
+}
+
+/// What is wrong with the form of a type that stands alone.
+pub(crate) fn of_type(error: &SyntaxError<'_>) -> Diagnostic {
+    Diagnostic { help: Some(QUANT_TYPE.into()), ..of_syntax(error, Section::Header, None) }
+}
+
+/// A type that stands alone and is not quantized.
+pub(crate) fn no_scale(ty: &TensorType, span: Span) -> Diagnostic {
+    Diagnostic::new(Code::ScaleMissing, format!("`{ty}` has no scale")).at(span).help(QUANT_TYPE)
 }
 
 /// Brackets beyond the limit.

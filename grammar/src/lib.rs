@@ -4,10 +4,12 @@
 //! business in `msd-ir`. Nothing here does IO, and nothing recurses on the depth of its input.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::graph::Kernel;
 use msd_ir::span::Span;
+use msd_ir::types::{QuantType, Type};
 
 pub mod ast;
 mod error;
@@ -27,9 +29,27 @@ mod grammar {
 
 /// Parses and checks every kernel of a file. All errors come at once, in order of place.
 pub fn check(text: &str) -> Result<Vec<Kernel>, Vec<Diagnostic>> {
-    let tokens: Vec<_> =
-        lexer::lex(text).into_iter().filter(|(_, token, _)| !matches!(token, lexer::Token::Comment(_))).collect();
-    check_tokens(&tokens)
+    check_tokens(&tokens(text))
+}
+
+/// The quantized type that `text` writes, such as `i8[N, K] scale f32[N]`. A type without a scale
+/// is an error, as is anything beside the type.
+///
+/// ```
+/// let ty = msd_grammar::quant_type("u4[N, K] scale f16[N, K/128] zero u4[N, K/128]")?;
+/// assert_eq!(ty.codes.to_string(), "u4[N, K]");
+/// # Ok::<(), Vec<msd_ir::diag::Diagnostic>>(())
+/// ```
+pub fn quant_type(text: &str) -> Result<QuantType, Vec<Diagnostic>> {
+    let (ty, arena) = parse::type_alone(&tokens(text))?;
+    match lower::alone(&ty, &arena)? {
+        Type::Quant(quant) => Ok(Arc::unwrap_or_clone(quant)),
+        Type::Tensor(plain) => Err(vec![error::no_scale(&plain, ty.span)]),
+    }
+}
+
+fn tokens(text: &str) -> Vec<lexer::Spanned<'_>> {
+    lexer::lex(text).into_iter().filter(|(_, token, _)| !matches!(token, lexer::Token::Comment(_))).collect()
 }
 
 /// The same for bytes that may not be UTF-8; if so, that is the one error, at the first bad byte.

@@ -44,19 +44,21 @@ struct Lower<'a, 'p> {
     errors: Vec<Diagnostic>,
 }
 
+/// A type by itself; its dimensions are the names that stand alone in it.
+pub(crate) fn alone(ty: &TypeExpr<'_>, arena: &Arena<'_>) -> Result<Type, Vec<Diagnostic>> {
+    let lost = HashSet::new();
+    let mut lower = Lower::new(arena, &lost);
+    lower.declare_dimensions(std::iter::once(ty));
+    // Without a type there is an error.
+    lower.param_type(ty).ok_or(lower.errors)
+}
+
 /// The graph of a kernel; `None` if part of it was reported by the parser, or the errors.
 pub(crate) fn kernel(piece: &Piece<'_>) -> Result<Option<Kernel>, Vec<Diagnostic>> {
-    let mut lower = Lower {
-        arena: &piece.arena,
-        lost: &piece.lost,
-        builder: Builder::new(),
-        dimensions: BTreeSet::new(),
-        scope: BTreeMap::new(),
-        errors: Vec::new(),
-    };
+    let mut lower = Lower::new(&piece.arena, &piece.lost);
     let tree = &piece.kernel;
     let attributes = lower.attributes(&tree.attributes);
-    lower.declare_dimensions(&tree.params);
+    lower.declare_dimensions(tree.params.iter().flatten().map(|p| &p.ty));
     for param in tree.params.iter().flatten() {
         let ty = lower.param_type(&param.ty);
         let value = ty.map(|ty| lower.builder.param(param.name.text, ty, param.name.span));
@@ -79,7 +81,18 @@ pub(crate) fn kernel(piece: &Piece<'_>) -> Result<Option<Kernel>, Vec<Diagnostic
     Ok(tree.name.zip(results).map(|(name, results)| lower.builder.finish(name.text, results, attributes, tree.span)))
 }
 
-impl<'a> Lower<'a, '_> {
+impl<'a, 'p> Lower<'a, 'p> {
+    fn new(arena: &'p Arena<'a>, lost: &'p HashSet<&'a str>) -> Lower<'a, 'p> {
+        Lower {
+            arena,
+            lost,
+            builder: Builder::new(),
+            dimensions: BTreeSet::new(),
+            scope: BTreeMap::new(),
+            errors: Vec::new(),
+        }
+    }
+
     fn report(&mut self, fault: Diagnostic) {
         self.errors.push(fault);
     }

@@ -59,6 +59,28 @@ fn precedence() {
 }
 
 #[test]
+fn methods_are_calls() {
+    same("a.matmul(b).t()", "(a @ b).T");
+    same("matmul(a, t(b))", "a @ b.T");
+    same("-a.exp()", "-(exp(a))");
+    same("a.silu().max(b + c)", "max(silu(a), b + c)");
+    same("a.reshape([M*M]).reshape([M, M])", "reshape(reshape(a, [M*M]), [M, M])");
+    same("a.cast(i8).cast(f32)", "cast(cast(a, i8), f32)");
+    same("(a + b).slice(0, 0, M)", "slice(a + b, 0, 0, M)");
+    same("2.sqrt() * a", "sqrt(2) * a");
+    let method = one("kernel f(w: i8[N, K] scale f32[N], x: bf16[M, K]) -> bf16[M, N] { x.matmul(w.dequant().t()) }");
+    assert!(
+        method.same_graph(&one("kernel f(w: i8[N, K] scale f32[N], x: bf16[M, K]) -> bf16[M, N] { x @ dequant(w).T }"))
+    );
+    assert_eq!(
+        format("kernel f(a: f32[M]) -> f32[M] { a . exp ( ) }").unwrap(),
+        "kernel f(a: f32[M]) -> f32[M] { a.exp() }\n"
+    );
+    // `msd.` is the name space of the ops of rewritten kernels, whatever parameters are called.
+    one("kernel f(msd: f32[N]) -> f32[N] { exp(msd).log() }");
+}
+
+#[test]
 fn results_names_and_attributes() {
     let k = one("#[scheme(int8x2-pow2)] #[lowering(dequant)]
          kernel f(a: f32[M, N], b: i8[N, M]) -> (bf16[M, N], i32[N, N]) { (a, b @ cast(a, i8)) }");

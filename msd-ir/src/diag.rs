@@ -66,6 +66,7 @@ codes! {
     ScaleAmbiguous     "E0402" "scale dimension matches several dimensions";
     ScaleType          "E0403" "scale or zero point of the wrong element type";
     ScaleUnexpected    "E0404" "type cannot carry this scale";
+    ScaleMissing       "E0405" "quantized type without a scale";
     // Attributes and plans.
     UnknownAttribute   "E0501" "unknown attribute";
     BadAttribute       "E0502" "attribute value out of range";
@@ -95,6 +96,9 @@ codes! {
     BadUsage           "E0801" "command line at fault";
     UnknownTarget      "E0802" "unknown target";
     IsaUnavailable     "E0803" "this machine lacks the instruction set";
+    // Rust front end.
+    NotASignature      "E1001" "a Rust function that is no kernel";
+    NotInTheLanguage   "E1002" "Rust that is not in the language of kernels";
     // Ours.
     Internal           "E0901" "fault of msd itself";
 }

@@ -20,6 +20,8 @@ pub struct Function {
 
 /// Every function, in the order of the reference.
 pub static FUNCTIONS: &[Function] = &[
+    Function { name: "matmul", arguments: &["a", "b"], formula: "a @ b", expand: |b, a, s| b.matmul(a[0], a[1], s) },
+    Function { name: "t", arguments: &["x"], formula: "x.T", expand: |b, a, s| b.t(a[0], s) },
     Function { name: "rsqrt", arguments: &["x"], formula: "1 / sqrt(x)", expand: |b, a, s| rsqrt(b, a[0], s) },
     Function {
         name: "sigmoid",

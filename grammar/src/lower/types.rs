@@ -10,7 +10,7 @@ use msd_ir::span::Span;
 use msd_ir::types::{QuantType, Shape, TensorType, Type};
 
 use super::Lower;
-use crate::ast::{ExprId, ExprKind, Name, Param, TensorExpr, TypeExpr};
+use crate::ast::{ExprId, ExprKind, Name, TensorExpr, TypeExpr};
 use crate::nearest::suggestion;
 
 /// Shorthands of block formats: their codes; the scale is `e8m0` per 32 along the last dimension.
@@ -19,8 +19,11 @@ const BLOCK: u64 = 32;
 
 impl<'a> Lower<'a, '_> {
     /// Collects the names that stand alone as a dimension of a parameter or of its parts.
-    pub(super) fn declare_dimensions(&mut self, params: &[Option<Param<'a>>]) {
-        for ty in params.iter().flatten().map(|p| &p.ty) {
+    pub(super) fn declare_dimensions<'t>(&mut self, params: impl Iterator<Item = &'t TypeExpr<'a>>)
+    where
+        'a: 't,
+    {
+        for ty in params {
             let parts = ty.parts.iter().map(|(_, tensor)| tensor);
             for dim in std::iter::once(&ty.tensor).chain(parts).flat_map(|t| &t.dims) {
                 if let ExprKind::Name(name) = self.arena.get(*dim).kind

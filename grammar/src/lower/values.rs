@@ -12,7 +12,7 @@ use msd_ir::ops::{self, Attr, AttrKind, Class, OPS, OpInfo, Syntax};
 use msd_ir::span::Span;
 
 use super::{Lower, Lowered, attributes, count, types};
-use crate::ast::{ExprId, ExprKind};
+use crate::ast::{ExprId, ExprKind, Name};
 use crate::nearest::{nearest, suggestion};
 
 /// The literal of given bits: `msd.f32("0x7f800000")`. The printed form of what decimals do not
@@ -50,6 +50,14 @@ enum Target {
     Bits,
     /// Nothing known; perhaps this was meant.
     Unknown(Option<&'static OpInfo>),
+}
+
+/// What stands before the parenthesis of a call.
+struct Callee {
+    name: String,
+    /// In `x.name(...)`, the `x`: the first argument.
+    receiver: Option<ExprId>,
+    span: Span,
 }
 
 /// The slots of one expression, by index in the arena.
@@ -107,8 +115,10 @@ impl<'a> Lower<'a, '_> {
                     }
                 }
                 ExprKind::Call { callee, args } => {
-                    let target = self.callee(*callee).map_or(Target::Unknown(None), |name| resolve(&name));
-                    for (i, arg) in args.iter().enumerate() {
+                    let callee = self.callee(*callee);
+                    let target = callee.as_ref().map_or(Target::Unknown(None), |c| resolve(&c.name));
+                    let receiver = callee.and_then(|c| c.receiver);
+                    for (i, arg) in receiver.iter().chain(args).enumerate() {
                         roles[arg - first] = self.argument_role(target, i, *arg);
                     }
                 }
@@ -135,12 +145,16 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    /// The name of what a call calls, if it is one.
-    fn callee(&self, callee: ExprId) -> Option<String> {
-        match &self.arena.get(callee).kind {
-            ExprKind::Name(name) => Some((*name).to_string()),
+    /// What a call calls, if that has a name.
+    fn callee(&self, callee: ExprId) -> Option<Callee> {
+        let expr = self.arena.get(callee);
+        match &expr.kind {
+            ExprKind::Name(name) => Some(Callee { name: (*name).to_string(), receiver: None, span: expr.span }),
             ExprKind::Field { base, name } if matches!(self.arena.get(*base).kind, ExprKind::Name("msd")) => {
-                Some(format!("msd.{}", name.text))
+                Some(Callee { name: format!("msd.{}", name.text), receiver: None, span: expr.span })
+            }
+            ExprKind::Field { base, name } => {
+                Some(Callee { name: name.text.to_string(), receiver: Some(*base), span: name.span })
             }
             _ => None,
         }
@@ -169,9 +183,7 @@ impl<'a> Lower<'a, '_> {
                         self.accept(transposed)
                     })
                 } else {
-                    let message = format!("values have no `.{}`", name.text);
-                    let fault = Diagnostic::new(Code::UnknownName, message).at(name.span);
-                    self.report(fault.help("`.T` swaps the last two dimensions; functions are called `f(x)`"));
+                    self.report(unknown_field(name));
                     None
                 }
             }
@@ -228,31 +240,30 @@ impl<'a> Lower<'a, '_> {
     }
 
     fn call(&mut self, callee: ExprId, args: &[ExprId], span: Span, slots: &Slots) -> Slot {
-        let callee_span = self.arena.get(callee).span;
-        let Some(name) = self.callee(callee) else {
-            let fault = Diagnostic::new(Code::UnknownFunction, "only functions are called").at(callee_span);
-            self.report(fault.help("a call is written `name(arguments)`; products need `*` or `@`"));
+        let expr = self.arena.get(callee);
+        let Some(Callee { name, receiver, span: callee_span }) = self.callee(callee) else {
+            if !matches!(expr.kind, ExprKind::Fault) {
+                let fault = Diagnostic::new(Code::UnknownFunction, "only functions are called").at(expr.span);
+                self.report(fault.help("a call is written `name(arguments)`; products need `*` or `@`"));
+            }
             return Slot::Poison;
         };
+        let args: Vec<ExprId> = receiver.into_iter().chain(args.iter().copied()).collect();
         let value = match resolve(&name) {
-            Target::Op(info) => return self.call_op(info, args, span, slots),
-            Target::Function(function) => self.call_function(function, args, span, slots),
-            Target::Bits => self.bits(args, span),
+            Target::Op(info) => return self.call_op(info, &args, receiver.is_some(), span, slots),
+            Target::Function(function) => self.call_function(function, &args, receiver.is_some(), span, slots),
+            Target::Bits => self.bits(&args, span),
             Target::Unknown(_) => {
-                if !matches!(self.arena.get(callee).kind, ExprKind::Fault) {
-                    let message = format!("there is no function `{name}`");
-                    let help = suggestion(&name, callable(), "the functions are listed in the language reference");
-                    self.report(Diagnostic::new(Code::UnknownFunction, message).at(callee_span).help(help));
-                }
+                self.report(unknown_function(&name, receiver.is_some()).at(callee_span));
                 None
             }
         };
         value.map_or(Slot::Poison, Slot::One)
     }
 
-    fn call_op(&mut self, info: &'static OpInfo, args: &[ExprId], span: Span, slots: &Slots) -> Slot {
+    fn call_op(&mut self, info: &'static OpInfo, args: &[ExprId], is_method: bool, span: Span, slots: &Slots) -> Slot {
         if args.len() != info.operands.len() + info.attrs.len() {
-            self.report(wrong_arity(info, args.len()).at(span));
+            self.report(arity(wrong_arity(info, args.len()), is_method).at(span));
             return Slot::Poison;
         }
         let (operands, attrs) = args.split_at(info.operands.len());
@@ -270,11 +281,19 @@ impl<'a> Lower<'a, '_> {
         }
     }
 
-    fn call_function(&mut self, f: &Function, args: &[ExprId], span: Span, slots: &Slots) -> Option<Value> {
+    fn call_function(
+        &mut self,
+        f: &Function,
+        args: &[ExprId],
+        is_method: bool,
+        span: Span,
+        slots: &Slots,
+    ) -> Option<Value> {
         if args.len() != f.arguments.len() {
             let message = format!("`{}` takes {}, found {}", f.name, count(f.arguments.len(), "argument"), args.len());
             let help = format!("its arguments are ({})", f.arguments.join(", "));
-            self.report(Diagnostic::new(Code::WrongArity, message).at(span).help(help));
+            let fault = Diagnostic::new(Code::WrongArity, message).help(help);
+            self.report(arity(fault, is_method).at(span));
             return None;
         }
         let values: Vec<Option<Value>> = args.iter().map(|id| self.operand(*id, slots)).collect();
@@ -360,6 +379,32 @@ fn resolve(name: &str) -> Target {
         (Some(info), _) => Target::Op(info),
         (None, Some(function)) => Target::Function(function),
         (None, None) => Target::Unknown(nearest(name, callable()).and_then(ops::by_call_name)),
+    }
+}
+
+/// A method call counts what stands before its dot.
+fn arity(mut fault: Diagnostic, is_method: bool) -> Diagnostic {
+    if let (true, Some(help)) = (is_method, &mut fault.help) {
+        *help += "; the value before the dot is the first";
+    }
+    fault
+}
+
+fn unknown_function(name: &str, is_method: bool) -> Diagnostic {
+    let fault = Diagnostic::new(Code::UnknownFunction, format!("there is no function `{name}`"));
+    if is_method && name == "T" {
+        return fault.help("the transpose is written `x.T` or `x.t()`");
+    }
+    fault.help(suggestion(name, callable(), "the functions are listed in the language reference"))
+}
+
+fn unknown_field(name: &Name<'_>) -> Diagnostic {
+    let fault = Diagnostic::new(Code::UnknownName, format!("values have no `.{}`", name.text)).at(name.span);
+    match resolve(name.text) {
+        Target::Op(_) | Target::Function(_) => fault.help(format!("a function is called: `x.{}()`", name.text)),
+        Target::Bits | Target::Unknown(_) => {
+            fault.help("`.T` swaps the last two dimensions; functions are called `f(x)` or `x.f()`")
+        }
     }
 }
 

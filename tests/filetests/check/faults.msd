@@ -7,6 +7,7 @@ kernel result(a: f32[M, N]) -> f32[N, M] { a }
 kernel axis(a: f32[M, N]) -> f32[M, 2*N] { concat(a, a, 2) }
 kernel scale(W: i8[N, K] scale f32[M]) -> f32[N, K] { dequant(W) }
 kernel truth(a: f32[M]) -> f32[M] { a < 1 }
+kernel method(W: i8[N, K] scale f32[N]) -> f32[N, K] { W.dequant().softmx() }
 
 // expected:
 // 3:57: E0302 `@` of `f32[M, K]` and `f32[N, K]`: inner dimensions `K` and `N` differ
@@ -16,3 +17,4 @@ kernel truth(a: f32[M]) -> f32[M] { a < 1 }
 // 7:44: E0307 `concat` has no such axis in `f32[M, N]`
 // 8:32: E0401 scale dimension `M` is no dimension of `i8[N, K]`, nor a group of one
 // 9:37: E0310 the result is `bool[M]`, declared is `f32[M]`
+// 10:68: E0202 there is no function `softmx`

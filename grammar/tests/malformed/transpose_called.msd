@@ -1,0 +1,2 @@
+// expect: E0202 2:41
+kernel f(a: f32[M, N]) -> f32[N, M] { a.T() }
