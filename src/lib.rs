@@ -113,11 +113,50 @@ pub use msd_jit::isa::Level;
 /// ```
 #[doc(inline)]
 pub use msd_jit::weight::Weight;
+/// ```
+/// msd::msd! {
+///     /// The larger of two, element by element.
+///     kernel larger(a: f32[N], b: f32[N]) -> f32[N] { where(a > b, a, b) }
+/// }
+///
+/// let y = larger(msd::View::new(&[1.0, 4.0], [2])?, msd::View::new(&[2.0, 3.0], [2])?)?;
+/// assert_eq!(y.data(), [2.0, 4.0]);
+/// # Ok::<(), msd::Error>(())
+/// ```
+///
+pub use msd_macros::msd;
+/// ```
+/// msd::msd_file!("kernels/linear.msd");
+///
+/// assert_eq!(linear::kernel()?.name(), "linear");
+/// # Ok::<(), msd::Error>(())
+/// ```
+///
+pub use msd_macros::msd_file;
+/// ```
+/// use msd::{View, msd_kernel};
+///
+/// #[msd_kernel]
+/// fn scaled(x: t!(f32[M, N]), factor: t!(f32[])) -> (t!(f32[M, N]), t!(f32[M, 1])) {
+///     let product = x * factor;
+///     (product, msd!(sum(x) * 2))
+/// }
+///
+/// let x = View::new(&[1.0, 2.0, 3.0], [1, 3])?;
+/// let (product, sum) = scaled(x, View::new(&[10.0], [])?)?;
+/// assert_eq!(product.data(), [10.0, 20.0, 30.0]);
+/// assert_eq!(sum.data(), [12.0]);
+/// # Ok::<(), msd::Error>(())
+/// ```
+///
+pub use msd_macros::msd_kernel;
 
 mod array;
 mod cache;
 mod element;
 mod error;
+#[doc(hidden)]
+pub mod expansion;
 mod explain;
 mod kernel;
 #[cfg(feature = "ndarray")]

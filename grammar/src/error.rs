@@ -136,6 +136,7 @@ fn hint(found: Token<'_>, expected: &[String], section: Section) -> String {
         Token::Operator("<" | "<=" | ">" | ">=" | "==" | "!=") if can("+") => {
             "comparisons do not chain: put parentheses around one of them".into()
         }
+        Token::Colon if can("=") => "a binding has the type of its value; convert with `cast(x, bf16)`".into(),
         Token::BracketOpen if can("+") => {
             "elements are not indexed; take a part with `slice(x, axis, start, stop)`".into()
         }

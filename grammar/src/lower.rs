@@ -15,7 +15,7 @@ use crate::ast::{Arena, ExprId, ExprKind, Name, Pattern, Statement, TypeExpr};
 use crate::nearest::suggestion;
 use crate::parse::Piece;
 
-mod attributes;
+pub(crate) mod attributes;
 mod types;
 mod values;
 

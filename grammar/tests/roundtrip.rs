@@ -59,10 +59,15 @@ fn names_leaves_and_results() {
     }
     for f in FUNCTIONS {
         let args = ["x", "w", "v", "e"][..f.arguments.len()].join(", ");
-        let half = if f.name == "rope" { "H" } else { "2*H" };
-        let last = if f.name == "mean" { "1" } else { "2*H" };
-        let params = format!("x: f32[M, 2*H], w: f32[{half}], v: f32[{half}], e: f32[], m: f32[M], h: f32[H]");
-        let text = format!("kernel f({params}) -> f32[M, {last}] {{ {}({args}) }}", f.name);
+        let (weight, result) = match f.name {
+            "rope" => ("H", "M, 2*H"),
+            "mean" => ("2*H", "M, 1"),
+            "matmul" => ("2*H, M", "M, M"),
+            "t" => ("2*H", "2*H, M"),
+            _ => ("2*H", "M, 2*H"),
+        };
+        let params = format!("x: f32[M, 2*H], w: f32[{weight}], v: f32[{weight}], e: f32[], m: f32[M], h: f32[H]");
+        let text = format!("kernel f({params}) -> f32[{result}] {{ {}({args}) }}", f.name);
         assert_round_trip(&check(&text).unwrap_or_else(|faults| panic!("{text}: {faults:?}"))[0]);
     }
 }

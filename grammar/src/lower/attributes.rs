@@ -8,7 +8,8 @@ use super::Lower;
 use crate::ast::{Attribute, AttributeValue};
 use crate::nearest::suggestion;
 
-const NAMES: [&str; 3] = ["tolerance", "scheme", "lowering"];
+/// The attributes a kernel may have.
+pub const ATTRIBUTES: [&str; 3] = ["tolerance", "scheme", "lowering"];
 
 impl<'a> Lower<'a, '_> {
     pub(super) fn attributes(&mut self, attributes: &[Option<Attribute<'a>>]) -> Attributes {
@@ -21,7 +22,7 @@ impl<'a> Lower<'a, '_> {
                 self.report(fault.label(first.span, "first given here").help("remove one of them"));
                 continue;
             }
-            if NAMES.contains(&attribute.name.text) {
+            if ATTRIBUTES.contains(&attribute.name.text) {
                 seen.push(attribute);
             }
             let outcome = set(&mut result, attribute);
@@ -52,7 +53,7 @@ fn set(result: &mut Attributes, attribute: &Attribute<'_>) -> Result<(), Diagnos
         ("scheme", _) => return Err(bad(attribute, "`scheme` takes one name, such as `int8x2-pow2`")),
         ("lowering", _) => return Err(bad(attribute, "`lowering` is `msd`, `dequant` or `auto`")),
         (name, _) => {
-            let help = suggestion(name, NAMES, "attributes are `tolerance`, `scheme` and `lowering`");
+            let help = suggestion(name, ATTRIBUTES, "attributes are `tolerance`, `scheme` and `lowering`");
             let message = format!("there is no attribute `{name}`");
             return Err(Diagnostic::new(Code::UnknownAttribute, message).at(attribute.name.span).help(help));
         }

@@ -268,7 +268,7 @@ fn product(op: &Op, a: &TensorType, b: &TensorType) -> Result<Shape, Diagnostic>
         );
         let transposed = a_inner[1] == b_inner[1];
         return Err(Diagnostic::new(Code::ShapeMismatch, message).help(if transposed {
-            "transpose the right side: `a @ b.T`"
+            "transpose the right side: `a @ b.T`, or `a.matmul(b.t())`"
         } else {
             "the last dimension on the left must equal the last but one on the right"
         }));
