@@ -1,0 +1,8 @@
+use msd::msd_kernel;
+
+#[msd_kernel]
+async extern "C" fn linear(w: t!(i8[N, K] scale f32[N]), x: t!(bf16[M, K])) -> t!(bf16[M, N]) {
+    x.matmul(w.dequant().t())
+}
+
+fn main() {}

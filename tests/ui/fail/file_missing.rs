@@ -1,0 +1,3 @@
+msd::msd_file!("files/missing.msd");
+
+fn main() {}

@@ -1,0 +1,3 @@
+msd::msd_file!("files/not_text.msd");
+
+fn main() {}

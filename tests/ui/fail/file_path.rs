@@ -1,0 +1,3 @@
+msd::msd_file!(b"kernels", 1);
+
+fn main() {}

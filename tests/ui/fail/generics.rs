@@ -1,0 +1,11 @@
+use msd::msd_kernel;
+
+#[msd_kernel]
+fn linear<T: Copy, const N: usize>(w: t!(i8[N, K] scale f32[N]), x: t!(bf16[M, K])) -> t!(bf16[M, N])
+where
+    T: Send,
+ {
+    x.matmul(w.dequant().t())
+}
+
+fn main() {}

@@ -1,0 +1,1 @@
+kernel f(x: f32[N]) -> f32[N] { x ÿ }
