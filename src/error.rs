@@ -18,7 +18,7 @@ use msd_ir::diag::{Code, Diagnostic};
 /// let text = "kernel k(x: f32[N]) -> f32[N] { x + y }";
 /// let fault = Kernel::new(text, &Options::new()).unwrap_err();
 /// assert_eq!(fault.code(), Code::UnknownName);
-/// assert!(fault.to_string().starts_with("kernel.msd:1:37: [E0201]"));
+/// assert!(fault.to_string().starts_with("text:1:37: [E0201]"));
 /// ```
 #[derive(Clone)]
 pub struct Error {

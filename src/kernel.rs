@@ -4,12 +4,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use msd_ir::class::fixed_sizes;
 use msd_ir::diag::{Code, Diagnostic};
-use msd_ir::dim::Sizes;
+use msd_ir::dim::{MAX_SIZE, Sizes};
 use msd_ir::graph::{Kernel as Graph, Lowering};
 use msd_ir::input::{InputView, bind};
 use msd_ir::plan::Plan;
@@ -19,12 +19,11 @@ use msd_ir::quant::tensor::QuantTensor;
 use msd_ir::tensor::{Tensor, TensorViewMut};
 use msd_ir::types::Type;
 use msd_jit::argument::Argument;
-use msd_jit::bound::Bound;
 
-use crate::cache::{Cache, Call, Class};
+use crate::cache::{Cache, Call, Class, ClassKey};
 use crate::explain::Explanation;
 use crate::options::Options;
-use crate::session::{Checked, Rewritten, Source};
+use crate::session::{Rewritten, Source};
 use crate::{Error, Result};
 
 /// A kernel that can be called.
@@ -55,8 +54,10 @@ pub struct Kernel {
     inner: Arc<Inner>,
 }
 
+/// What messages call the text of a kernel.
+const TEXT: &str = "text";
+
 struct Inner {
-    checked: Checked,
     graph: Graph,
     options: Options,
     cache: Cache,
@@ -104,11 +105,10 @@ impl Kernel {
     }
 
     fn of(text: &str, name: Option<&str>, options: &Options) -> Result<Kernel> {
-        let blame = |faults: Vec<Diagnostic>| Error::from(faults).with_source("kernel.msd", text);
         options.check()?;
-        let checked = Source::new("kernel.msd", text).check().map_err(blame)?;
-        let graph = checked.kernel(name).map_err(blame)?.clone();
-        let inner = Inner { checked, graph, options: options.clone(), cache: Cache::default() };
+        let checked = Source::new(TEXT, text).check().map_err(|faults| Error::from(faults).with_source(TEXT, text))?;
+        let graph = checked.kernel(name)?.clone();
+        let inner = Inner { graph, options: options.clone(), cache: Cache::default() };
         Ok(Kernel { inner: Arc::new(inner) })
     }
 
@@ -135,12 +135,13 @@ impl Kernel {
     /// lacking. Each diagnostic names the parameter.
     pub fn call(&self, arguments: &[Argument<'_>]) -> Result<Vec<Tensor>> {
         let call = self.lookup(arguments)?;
+        let results = call.class.compiled.call_bound(&call.bound, arguments)?;
         call.class.calls.fetch_add(1, Ordering::Relaxed);
-        call.class.compiled.call_bound(&call.bound, arguments).map_err(|d| self.blame(d))
+        Ok(results)
     }
 
     /// Calls the kernel and writes its results over `outputs`, one per result, in order. Allocates
-    /// nothing once these shapes have been called as often at a time as now.
+    /// nothing once these shapes have been called, by as many threads at a time as now (up to 16).
     ///
     /// # Errors
     /// As [`Kernel::call`], and if an output has another element type or shape than its result.
@@ -157,18 +158,19 @@ impl Kernel {
     /// ```
     pub fn call_into(&self, arguments: &[Argument<'_>], outputs: &mut [TensorViewMut<'_>]) -> Result<()> {
         let call = self.lookup(arguments)?;
+        call.class.compiled.run(&call.bound, arguments, outputs)?;
         call.class.calls.fetch_add(1, Ordering::Relaxed);
-        call.class.compiled.run(&call.bound, arguments, outputs).map_err(|d| self.blame(d))
+        Ok(())
     }
 
-    /// Compiles for these arguments and packs their weights, so that the first call is as fast as
-    /// any other.
+    /// Compiles for these arguments and packs their weights, so that the first call need not. Scratch
+    /// memory is still allocated then.
     ///
     /// # Errors
     /// As [`Kernel::call`].
     pub fn prepare(&self, arguments: &[Argument<'_>]) -> Result<()> {
         let call = self.lookup(arguments)?;
-        call.class.compiled.code().prepare(&call.bound, arguments).map_err(|d| self.blame(d))
+        Ok(call.class.compiled.code().prepare(&call.bound, arguments)?)
     }
 
     /// Quantizes F32 values of that shape, row-major, to the declared type of a parameter: symmetric,
@@ -188,7 +190,7 @@ impl Kernel {
             let fault = Diagnostic::new(Code::ScaleUnexpected, format!("`{param}` is not quantized"));
             return Err(fault.help(format!("the parameters are {}", known())).into());
         };
-        quantize(ty, values, shape).map_err(|d| self.blame(d))
+        Ok(quantize(ty, values, shape)?)
     }
 
     /// What is decided at each product with a dequantized weight, for these sizes; a size that is
@@ -243,8 +245,8 @@ impl Kernel {
     /// ```
     pub fn classes(&self) -> Vec<ClassReport> {
         let report = |class: &Arc<Class>| ClassReport {
-            fixed: class.fixed.clone(),
-            choices: choices(&class.rewritten.plan),
+            fixed: class.key.fixed.clone(),
+            choices: class.key.choices.clone(),
             compile_time: class.compiled.compile_time(),
             calls: class.calls.load(Ordering::Relaxed),
         };
@@ -257,27 +259,19 @@ impl Kernel {
     }
 
     fn lookup(&self, arguments: &[Argument<'_>]) -> Result<Arc<Call>> {
-        let Inner { cache, options, .. } = &*self.inner;
-        cache.call(arguments, options.classes, |classes| self.compile(arguments, classes))
-    }
-
-    /// The class for these arguments, one of `classes` if it serves them.
-    fn compile(&self, arguments: &[Argument<'_>], classes: &[Arc<Class>]) -> Result<(Arc<Class>, Bound)> {
-        let Inner { graph, options, .. } = &*self.inner;
+        let Inner { graph, options, cache } = &*self.inner;
+        if let Some(call) = cache.find(arguments) {
+            return Ok(call);
+        }
         let views: Vec<InputView<'_>> = arguments.iter().map(Argument::view).collect();
-        let sizes = bind(graph, &views, &Sizes::new()).map_err(|d| self.blame(d))?;
-        let rewritten = Rewritten::new(graph, &sizes, options).map_err(|d| self.blame(d))?;
-        let fixed = fixed_sizes(&rewritten.kernel, &sizes);
-        let known = classes.iter().find(|c| c.fixed == fixed && choices(&c.rewritten.plan) == choices(&rewritten.plan));
-        let class = match known {
-            Some(class) => class.clone(),
-            None => {
-                let compiled = rewritten.compile(options).map_err(|d| self.blame(d))?;
-                Arc::new(Class { rewritten, compiled, fixed, calls: AtomicU64::new(0) })
-            }
-        };
-        let bound = class.compiled.bind(arguments).map_err(|d| self.blame(d))?;
-        Ok((class, bound))
+        let sizes = bind(graph, &views, &Sizes::new())?;
+        let rewritten = Rewritten::new(graph, &sizes, options)?;
+        let is_weight = |param: usize| arguments[param].weight().is_some();
+        let fixed = fixed_sizes(&rewritten.kernel, &sizes, is_weight);
+        let key = ClassKey { fixed, choices: choices(&rewritten.plan) };
+        let class = cache.class(&key, || rewritten.compile_for(&key.fixed, options))?;
+        let bound = class.compiled.bind(arguments)?;
+        Ok(cache.insert(arguments, class, bound, options.classes))
     }
 
     fn rewrite(&self, sizes: &[(&str, u64)]) -> Result<Rewritten> {
@@ -289,13 +283,16 @@ impl Kernel {
                 return Err(fault.help(format!("its dimensions are {}", dimensions.join(", "))).into());
             }
         }
-        let sizes: Sizes = sizes.iter().map(|(name, size)| (Arc::from(*name), *size)).collect();
-        Rewritten::new(graph, &sizes, options).map_err(|d| self.blame(d))
-    }
-
-    /// A fault with the kernel's text, so that its place can be shown.
-    fn blame(&self, faults: impl Into<Error>) -> Error {
-        faults.into().with_source(self.inner.checked.name(), self.inner.checked.text())
+        let mut known = Sizes::new();
+        for (name, size) in sizes {
+            let twice = known.insert(Arc::from(*name), *size).is_some();
+            if twice || *size > MAX_SIZE {
+                let message = if twice { format!("two sizes for `{name}`") } else { format!("`{name}` = {size}") };
+                let fault = Diagnostic::new(Code::DimensionRange, message);
+                return Err(fault.help("give each dimension one size between 0 and 2^48").into());
+            }
+        }
+        Ok(Rewritten::new(graph, &known, options)?)
     }
 }
 

@@ -162,6 +162,7 @@ mod kernel;
 #[cfg(feature = "ndarray")]
 mod ndarray;
 mod options;
+mod quant_argument;
 mod session;
 mod view;
 
@@ -171,6 +172,7 @@ pub use error::Error;
 pub use explain::{Explanation, SiteReport, StoppedRule};
 pub use kernel::{ClassReport, Kernel};
 pub use options::Options;
+pub use quant_argument::QuantArgument;
 pub use session::{Checked, Compiled, PassEvent, Rewritten, Source};
 pub use view::{View, ViewMut};
 

@@ -6,7 +6,7 @@ use msd_ir::graph::Lowering;
 use msd_ir::machine::Machine;
 use msd_ir::plan::Request;
 use msd_ir::quant::scheme::Scheme;
-use msd_jit::isa::Level;
+use msd_jit::isa::{Isa, Level};
 
 /// Choices a caller may make. What is left alone is decided by the kernel's attributes, then by
 /// the cost model. Neither threads nor instruction set change a bit of a result.
@@ -102,6 +102,7 @@ impl Options {
 
     /// Refuses what no kernel could be compiled with.
     pub(crate) fn check(&self) -> Result<(), Diagnostic> {
+        Isa::host(self.level)?;
         match self.request.tolerance {
             Some(t) if !(t.is_finite() && t > 0.0) => {
                 let fault = Diagnostic::new(Code::BadAttribute, format!("a tolerance of {t}"));

@@ -106,7 +106,7 @@ impl Checked {
         found.ok_or_else(|| {
             let message = match name {
                 Some(name) => format!("no kernel is called `{name}`"),
-                None => "the file holds several kernels".to_string(),
+                None => "there are several kernels".to_string(),
             };
             vec![Diagnostic::new(Code::UnknownKernel, message).help(format!("choose one of: {}", names.join(", ")))]
         })
@@ -149,18 +149,25 @@ impl Rewritten {
         Ok(Rewritten { source: source.clone(), kernel, plan, events, passes: watch.passes, sizes: sizes.clone() })
     }
 
-    /// Compiles for the host. Sizes of weights are compiled in, token counts stay open (see
-    /// [`fixed_sizes`]).
+    /// Compiles for the host. Sizes of quantized parameters are compiled in, token counts stay open
+    /// (see [`fixed_sizes`]).
     ///
     /// # Errors
     /// If the host lacks the instruction set.
     pub fn compile(&self, options: &Options) -> Result<Compiled, Vec<Diagnostic>> {
+        self.compile_for(&fixed_sizes(&self.kernel, &self.sizes, |_| true), options)
+    }
+
+    /// The same with these sizes compiled in, which must be enough of them.
+    ///
+    /// # Errors
+    /// If the host lacks the instruction set, or a size that code generation needs is not there.
+    pub fn compile_for(&self, fixed: &Sizes, options: &Options) -> Result<Compiled, Vec<Diagnostic>> {
         let start = Instant::now();
         let isa = Isa::host(options.level).map_err(|d| vec![d])?;
-        let fixed = fixed_sizes(&self.kernel, &self.sizes);
-        let code = compile(&self.kernel, &fixed, &isa, options.listing).map_err(|d| vec![d])?;
+        let code = compile(&self.kernel, fixed, &isa, options.listing).map_err(|d| vec![d])?;
         let elapsed = start.elapsed();
-        Ok(Compiled { code, pool: Pool::shared(options.threads), workspaces: Mutex::default(), elapsed })
+        Ok(Compiled { code, pool: Pool::shared(options.threads.max(1)), workspaces: Mutex::default(), elapsed })
     }
 
     /// Runs the rewritten graph in the reference evaluator.
@@ -216,8 +223,10 @@ impl Observer for Watch {
     }
 }
 
-/// Most workspaces kept between calls. More calls than this at once allocate theirs.
+/// Most workspaces kept between calls, and most bytes of them, but for one that always is. Calls at
+/// once beyond that allocate theirs.
 const MAX_WORKSPACES: usize = 16;
+const MAX_KEPT_BYTES: usize = 256 << 20;
 
 /// A kernel in machine code with its thread pool and scratch memory. Calls may run at once.
 pub struct Compiled {
@@ -257,14 +266,25 @@ impl Compiled {
         arguments: &[Argument<'_>],
         outputs: &mut [TensorViewMut<'_>],
     ) -> Result<(), Diagnostic> {
-        let free = || self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut workspace = free().pop().unwrap_or_default();
+        let mut workspace = self.take_workspace();
         let result = self.code.run(bound, arguments, outputs, &mut workspace, &self.pool);
-        let mut free = free();
-        if free.len() < MAX_WORKSPACES {
+        self.keep_workspace(workspace);
+        result
+    }
+
+    /// The largest workspace that is free, so that a lone call never grows a small one.
+    fn take_workspace(&self) -> Workspace {
+        let mut free = self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let largest = free.iter().enumerate().max_by_key(|(_, w)| w.bytes()).map(|(i, _)| i);
+        largest.map(|i| free.swap_remove(i)).unwrap_or_default()
+    }
+
+    fn keep_workspace(&self, workspace: Workspace) {
+        let mut free = self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept: usize = free.iter().map(Workspace::bytes).sum();
+        if free.is_empty() || (free.len() < MAX_WORKSPACES && kept + workspace.bytes() <= MAX_KEPT_BYTES) {
             free.push(workspace);
         }
-        result
     }
 
     /// Binds, allocates the results and runs.

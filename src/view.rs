@@ -244,14 +244,10 @@ pub(crate) fn row_major<const R: usize>(shape: [usize; R]) -> [usize; R] {
 
 /// Where the element at `index` lies; `None` outside the shape.
 pub(crate) fn offset<const R: usize>(index: [usize; R], shape: [usize; R], strides: [usize; R]) -> Option<usize> {
-    let mut offset = 0;
-    for axis in 0..R {
-        if index[axis] >= shape[axis] {
-            return None;
-        }
-        offset += index[axis] * strides[axis];
+    if (0..R).any(|axis| index[axis] >= shape[axis]) {
+        return None;
     }
-    Some(offset)
+    Some((0..R).map(|axis| index[axis] * strides[axis]).sum())
 }
 
 #[cfg(test)]

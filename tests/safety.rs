@@ -8,11 +8,12 @@ use msd::ir::dim::Sizes;
 use msd::ir::dtype::DType;
 use msd::ir::graph::Kernel;
 use msd::ir::input::Input;
+use msd::ir::tensor::DataRef;
 use msd::jit::bound::Bound;
 use msd::jit::isa::{Isa, Level};
 use msd::jit::kernel::{CompiledKernel, Workspace, compile};
 use msd::jit::pool::Pool;
-use msd::{Argument, QuantTensor, QuantView, Source, Tensor, Weight};
+use msd::{Argument, QuantTensor, QuantView, Source, Tensor, TensorView, Weight};
 
 fn kernel(text: &str) -> Kernel {
     Source::new("test.msd", text).check().unwrap().kernel(None).unwrap().clone()
@@ -150,6 +151,23 @@ fn a_call_too_large_for_memory_is_refused_before_it_starts() {
     let text = "kernel f(x: f32[M, 1], y: f32[1, N]) -> f32[M, N] { x + y }";
     let code = compile(&kernel(text), &Sizes::new(), &host(), false).unwrap();
     assert_eq!(run(&code, &[ones(&[100_000, 1]), ones(&[1, 100_000])]).unwrap_err(), Code::TooLarge);
+}
+
+#[test]
+fn copies_and_packed_arguments_count_as_memory() {
+    let long = 1 << 35;
+    let (data, shape, strides) = ([1.0f32], [long], [0]);
+    let repeated = TensorView::strided(DType::F32, &shape, &strides, DataRef::F32(&data)).unwrap();
+    let sum = compile(&kernel("kernel f(x: f32[N]) -> f32[1] { sum(x) }"), &Sizes::new(), &host(), false).unwrap();
+    assert_eq!(sum.bind(&[Argument::from(repeated)]).err().map(|d| d.code), Some(Code::TooLarge));
+
+    let text = "kernel f(x: f32[M, K], w: f32[K, N]) -> f32[M, N] { x @ w }";
+    let product = compile(&kernel(text), &sizes(&[("N", 1)]), &host(), false).unwrap();
+    let (rows, columns, step) = ([0, 1 << 30], [1 << 30, 1], [0, 0]);
+    let x = TensorView::new(DType::F32, &rows, DataRef::F32(&[])).unwrap();
+    let w = TensorView::strided(DType::F32, &columns, &step, DataRef::F32(&data)).unwrap();
+    let refused = product.bind(&[Argument::from(x), Argument::from(w)]).err();
+    assert_eq!(refused.map(|d| d.code), Some(Code::TooLarge));
 }
 
 #[test]

@@ -10,23 +10,23 @@ use crate::graph::Kernel;
 use crate::ops::Op;
 use crate::types::Type;
 
-/// Names of the dimensions whose sizes are compiled in: those of quantized parameters, which are
-/// the sizes of a model and not of a request, and the columns of the right side of plain products,
-/// which their panels must know. Every other one stays open, first of all the number of tokens.
+/// The part of `sizes` that is compiled in: the sizes of weights, which belong to a model and not to
+/// a request, and the columns of the right side of plain products, which their panels must know.
+/// Every other size stays open: the number of tokens, and the length of a cache that is no weight.
 ///
-/// `kernel` is the one that is compiled, so after rewriting.
-pub fn fixed_dimensions(kernel: &Kernel) -> BTreeSet<Arc<str>> {
-    let weights = kernel.params.iter().filter_map(|p| match &p.ty {
-        Type::Quant(q) => Some(q.codes.shape.as_slice()),
-        Type::Tensor(_) => None,
+/// `kernel` is the one that is compiled, so after rewriting; `is_weight` tells by index which of its
+/// quantized parameters stay the same from call to call.
+pub fn fixed_sizes(kernel: &Kernel, sizes: &Sizes, is_weight: impl Fn(usize) -> bool) -> Sizes {
+    let fixed = fixed_dimensions(kernel, is_weight);
+    sizes.iter().filter(|(name, _)| fixed.contains(*name)).map(|(name, size)| (name.clone(), *size)).collect()
+}
+
+fn fixed_dimensions(kernel: &Kernel, is_weight: impl Fn(usize) -> bool) -> BTreeSet<Arc<str>> {
+    let weights = kernel.params.iter().enumerate().filter_map(|(i, p)| match &p.ty {
+        Type::Quant(q) if is_weight(i) => Some(q.codes.shape.as_slice()),
+        Type::Quant(_) | Type::Tensor(_) => None,
     });
     let products = kernel.nodes.iter().filter(|n| n.op == Op::MatMul);
     let columns = products.filter_map(|n| kernel.tensor_ty(n.operands[1]).shape.last()).map(std::slice::from_ref);
     weights.chain(columns).flatten().flat_map(|dim| dim.names()).collect()
-}
-
-/// The part of `sizes` that is compiled in.
-pub fn fixed_sizes(kernel: &Kernel, sizes: &Sizes) -> Sizes {
-    let fixed = fixed_dimensions(kernel);
-    sizes.iter().filter(|(name, _)| fixed.contains(*name)).map(|(name, size)| (name.clone(), *size)).collect()
 }

@@ -59,7 +59,8 @@ impl<'a> Argument<'a> {
         }
     }
 
-    pub(crate) fn weight(&self) -> Option<&'a Weight> {
+    /// The weight, if it is one.
+    pub fn weight(&self) -> Option<&'a Weight> {
         match self {
             Argument::Weight(weight) => Some(weight),
             Argument::Tensor(_) | Argument::Quant(_) => None,

@@ -122,7 +122,7 @@ impl Bound {
         let stages = stages.collect::<Result<_, Diagnostic>>()?;
         let table = table.iter().map(eval).collect::<Result<_, _>>()?;
         let bound = Bound { kernel, pieces, slots, table, stages, outputs, params: arguments.len() };
-        bound.check_memory()?;
+        bound.check_memory(arguments)?;
         Ok(bound)
     }
 
@@ -131,16 +131,21 @@ impl Bound {
         &self.outputs
     }
 
-    /// Refuses calls whose results and scratch would take more than [`MAX_CALL_BYTES`].
-    fn check_memory(&self) -> Result<(), Diagnostic> {
+    /// Refuses calls whose results and scratch would take more than [`MAX_CALL_BYTES`]. What is packed
+    /// on the call and dense copies of arguments, which depend on strides, count as scratch.
+    pub(crate) fn check_memory(&self, arguments: &[Argument<'_>]) -> Result<(), Diagnostic> {
         let results = self.outputs.iter().map(|(dtype, shape)| {
             shape.iter().fold(dtype.host_bytes() as u64, |n, size| n.saturating_mul(*size as u64))
         });
+        let is_weight = |piece: usize| arguments[self.pieces[piece].param].weight().is_some();
         let scratch = self.slots.iter().map(|slot| match slot {
             Slot::Buffer { bytes } => *bytes as u64,
-            Slot::Input { .. } | Slot::Packed { .. } | Slot::Output { .. } => 0,
+            Slot::Packed { piece, bytes, .. } if !is_weight(*piece) => *bytes as u64,
+            Slot::Packed { .. } | Slot::Input { .. } | Slot::Output { .. } => 0,
         });
-        let total = results.chain(scratch).fold(0u64, u64::saturating_add);
+        let arrays = arguments.iter().flat_map(Argument::arrays).flatten().filter(|a| !a.is_dense());
+        let copies = arrays.map(|a| (a.len() as u64).saturating_mul(a.dtype().host_bytes() as u64));
+        let total = results.chain(scratch).chain(copies).fold(0u64, u64::saturating_add);
         if total <= MAX_CALL_BYTES { Ok(()) } else { Err(too_large(total)) }
     }
 

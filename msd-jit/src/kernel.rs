@@ -148,6 +148,7 @@ impl CompiledKernel {
             return Err(internal("values that binding let pass"));
         }
         bound.check_outputs(outputs)?;
+        bound.check_memory(arguments)?;
         workspace.fill(bound, arguments, outputs)?;
         for (extent, id) in bound.stages.iter().zip(&self.stages) {
             self.run_stage(*extent, *id, &workspace.table, &bound.table, pool);
@@ -193,6 +194,11 @@ impl CompiledKernel {
 }
 
 impl Workspace {
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.buffers.iter().chain(&self.dense).flatten().map(Aligned::len).sum()
+    }
+
     /// Fills the memory table of a call; arguments and outputs have the bound shapes.
     fn fill(
         &mut self,

@@ -157,7 +157,7 @@ impl Interface {
                 ///
                 /// # Errors
                 ///
-                /// If the kernel cannot be planned or compiled on this machine.
+                /// None that checking the kernel has left: it fails only by a fault of msd itself.
                 pub fn kernel() -> ::msd::Result<&'static Kernel> {
                     static KERNEL: ::std::sync::OnceLock<::msd::Result<Kernel>> = ::std::sync::OnceLock::new();
                     let made = KERNEL.get_or_init(|| Kernel::new(&::msd::Options::new()));
@@ -206,7 +206,7 @@ impl Interface {
                 ///
                 /// # Errors
                 ///
-                /// If the kernel cannot be planned so.
+                /// If the options are out of range, or name instructions that this machine lacks.
                 pub fn new(options: &::msd::Options) -> ::msd::Result<Kernel> {
                     ::msd::Kernel::new(SOURCE, options).map(Kernel)
                 }
@@ -270,7 +270,7 @@ impl Interface {
 
     fn typed_params(&self) -> Vec<TokenStream> {
         let typed = |(name, given): &(Ident, Given)| match given {
-            Given::Quantized => quote!(#name: impl ::core::convert::Into<::msd::Argument<'a>>),
+            Given::Quantized => quote!(#name: impl ::core::convert::Into<::msd::QuantArgument<'a>>),
             Given::View(Array { element, rank, .. }) => quote!(#name: ::msd::View<'_, #element, #rank>),
             Given::Anything => quote!(#name: impl ::core::marker::Sized),
         };
@@ -284,7 +284,10 @@ impl Interface {
             Given::View(Array { codes: Some(dtype), .. }) => {
                 quote!(::core::convert::Into::into(#name.codes(::msd::DType::#dtype)?))
             }
-            Given::Quantized | Given::Anything => quote!(::core::convert::Into::into(#name)),
+            Given::Quantized => {
+                quote!(::msd::Argument::from(::core::convert::Into::<::msd::QuantArgument<'_>>::into(#name)))
+            }
+            Given::Anything => quote!(::core::convert::Into::into(#name)),
         };
         self.params.iter().map(argument).collect()
     }

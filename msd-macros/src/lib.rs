@@ -52,7 +52,7 @@ use crate::tokens::{Form, Tokens};
 /// points at the tokens it is about.
 ///
 /// The function takes a `msd::View` for a plain parameter and anything that becomes a
-/// `msd::Argument` (a `QuantTensor`, a `Weight`) for a quantized one, and gives a
+/// `msd::QuantArgument` (a `QuantTensor`, a `Weight`) for a quantized one, and gives a
 /// `msd::Result<msd::Array<..>>`, of a tuple of arrays if there are several results. Beside it
 /// stands a module of the same name and visibility:
 ///

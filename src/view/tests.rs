@@ -54,3 +54,10 @@ fn codes_keep_their_storage() {
     assert_eq!((view.tensor_mut().dtype(), view.view().get([1, 0])), (DType::U8, Some(16)));
     assert_eq!(ViewMut::new(&mut bytes, [3]).unwrap_err().code(), Code::InputShape);
 }
+
+#[test]
+fn an_index_past_an_empty_axis_is_outside() {
+    let empty: [f32; 0] = [];
+    let view = View::strided(&empty, [5, 0], [usize::MAX, 1]).unwrap();
+    assert_eq!(view.get([4, 0]), None);
+}

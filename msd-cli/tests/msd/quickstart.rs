@@ -10,8 +10,7 @@ use msd::{DType, Kernel, Options, Tensor};
 
 use super::{dir, msd};
 
-const KERNEL: &str =
-    "kernel linear(w: i8[N, K] scale f32[N], x: f32[M, K]) -> f32[M, N] { matmul(x, dequant(w).t()) }";
+const KERNEL: &str = "kernel linear(w: i8[N, K] scale f32[N], x: f32[M, K]) -> f32[M, N] { matmul(x, dequant(w).t()) }";
 
 /// The numbers that the example prints, in an otherwise empty crate.
 fn printed() -> Vec<f32> {
@@ -30,7 +29,9 @@ fn printed() -> Vec<f32> {
 
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let mut run = Command::new(env!("CARGO"));
-    run.args(["run", "--quiet", "--offline", "--profile", "test"]).current_dir(files.path()).env("CARGO_TARGET_DIR", target);
+    run.args(["run", "--quiet", "--offline", "--profile", "test"])
+        .current_dir(files.path())
+        .env("CARGO_TARGET_DIR", target);
     let output = run.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();

@@ -25,7 +25,7 @@ use crate::diag::{Code, Diagnostic};
 use crate::dtype::{DType, Minifloat, bf16_to_f32, e8m0_code, e8m0_value, f16_to_f32, f32_to_bf16, f32_to_f16};
 use crate::input::{shape_under, solve};
 use crate::quant::tensor::QuantTensor;
-use crate::tensor::{DataRef, Tensor, TensorView};
+use crate::tensor::{DataRef, Tensor, TensorView, element_count};
 use crate::types::{Part, QuantType, TensorType};
 
 /// Quantizes `values`, row-major of `shape`, to the type `ty`, whose names take their sizes from
@@ -67,12 +67,12 @@ pub fn quantize(ty: &QuantType, values: &[f32], shape: &[usize]) -> Result<Quant
     let (scale_shape, zero_shape) =
         (shape_under(&ty.scale.ty.shape, &sizes)?, shape_under(&zero_part.ty.shape, &sizes)?);
     let zeros = match &ty.zero {
-        Some(part) => zero_points(&range, part, values, shape, &zero_shape),
+        Some(part) => zero_points(&range, part, values, shape, &zero_shape)?,
         None => vec![0.0],
     };
     let runs = || joint(ty.scale.runs(shape, &scale_shape), zero_part.runs(shape, &zero_shape));
 
-    let mut needs = vec![Need::default(); scale_shape.iter().product()];
+    let mut needs = filled(Need::default(), &scale_shape)?;
     for (codes, scale, zero) in runs() {
         needs[scale].extend(&range, zeros[zero], &values[codes]);
     }
@@ -139,9 +139,26 @@ impl CodeRange {
     }
 }
 
+/// One value for each element of a part. A part may be large where the codes are none.
+fn filled<T: Copy>(value: T, shape: &[usize]) -> Result<Vec<T>, Diagnostic> {
+    let mut filled = Vec::new();
+    let count = element_count(shape).filter(|n| filled.try_reserve_exact(*n).is_ok()).ok_or_else(|| {
+        let message = format!("no memory for scales or zero points of shape {shape:?}");
+        Diagnostic::new(Code::TooLarge, message).help("choose smaller sizes")
+    })?;
+    filled.resize(count, value);
+    Ok(filled)
+}
+
 /// A zero point for each element of `part`.
-fn zero_points(range: &CodeRange, part: &Part, values: &[f32], shape: &[usize], zero_shape: &[usize]) -> Vec<f64> {
-    let mut spans = vec![(0f64, 0f64); zero_shape.iter().product()];
+fn zero_points(
+    range: &CodeRange,
+    part: &Part,
+    values: &[f32],
+    shape: &[usize],
+    zero_shape: &[usize],
+) -> Result<Vec<f64>, Diagnostic> {
+    let mut spans = filled((0f64, 0f64), zero_shape)?;
     for (codes, zero) in part.runs(shape, zero_shape) {
         let (low, high) = span(&values[codes]);
         spans[zero] = (low.min(spans[zero].0), high.max(spans[zero].1));
@@ -155,7 +172,7 @@ fn zero_points(range: &CodeRange, part: &Part, values: &[f32], shape: &[usize], 
         let at = if high > low { range.low + (range.high - range.low) * (-low / (high - low)) } else { 0.0 };
         at.round_ties_even().clamp(least, most)
     };
-    spans.into_iter().map(zero).collect()
+    Ok(spans.into_iter().map(zero).collect())
 }
 
 /// Smallest and largest of some values and 0.

@@ -226,6 +226,12 @@ fn refusals() {
     }
 }
 
+#[test]
+fn scales_beyond_memory_are_refused() {
+    let ty = quant(DType::I8, (DType::F32, &["K"]), None);
+    assert_eq!(quantize(&ty, &[], &[0, 1 << 47]).unwrap_err().code, Code::TooLarge);
+}
+
 proptest! {
     #[test]
     fn any_values_of_any_format(
