@@ -18,10 +18,8 @@ fn printed() -> Vec<f32> {
     let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
     // The same profiles and versions, so that what is built already need not be built again.
     let profiles = manifest.find("[profile").map_or("", |start| &manifest[start..]);
-    let manifest = format!(
-        "[package]\nname = \"empty\"\nedition = \"2024\"\n[workspace]\n[dependencies]\nmsd = {{ path = {:?} }}\n{profiles}",
-        root.display().to_string()
-    );
+    let package = "[package]\nname = \"empty\"\nedition = \"2024\"\n[workspace]\n[dependencies]";
+    let manifest = format!("{package}\nmsd = {{ path = {:?} }}\n{profiles}", root.display().to_string());
     let files = dir(&[("Cargo.toml", manifest.as_bytes())]);
     fs::create_dir(files.path().join("src")).unwrap();
     fs::copy(root.join("Cargo.lock"), files.path().join("Cargo.lock")).unwrap();
