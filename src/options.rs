@@ -48,6 +48,15 @@ impl Options {
     }
 
     /// How products with dequantized weights are computed, whatever the kernel's attribute says.
+    ///
+    /// ```
+    /// use msd::{Kernel, Lowering, Options};
+    ///
+    /// let text = "kernel f(w: i8[N, K] scale f32[N], x: f32[M, K]) -> f32[M, N] { x @ dequant(w).T }";
+    /// let plan = Kernel::new(text, &Options::new().lowering(Lowering::Dequant))?.plan(&[])?;
+    /// assert_eq!(plan.sites[0].choice.lowering, Lowering::Dequant);
+    /// # Ok::<(), msd::Error>(())
+    /// ```
     #[must_use]
     pub fn lowering(mut self, lowering: Lowering) -> Options {
         self.request.lowering = Some(lowering);
@@ -55,6 +64,15 @@ impl Options {
     }
 
     /// How activations are split into digits, whatever the kernel's attribute says.
+    ///
+    /// ```
+    /// use msd::{Kernel, Options, Scheme};
+    ///
+    /// let text = "kernel f(w: i8[N, K] scale f32[N], x: f32[M, K]) -> f32[M, N] { x @ dequant(w).T }";
+    /// let plan = Kernel::new(text, &Options::new().scheme(Scheme::Int8x3Pow2))?.plan(&[])?;
+    /// assert_eq!(plan.sites[0].choice.scheme, Scheme::Int8x3Pow2);
+    /// # Ok::<(), msd::Error>(())
+    /// ```
     #[must_use]
     pub fn scheme(mut self, scheme: Scheme) -> Options {
         self.request.scheme = Some(scheme);
@@ -64,6 +82,18 @@ impl Options {
     /// Most error a result may have: `|y - y*| <= tolerance * max|x| * sum|w|` with `y*` the exact
     /// product, `max|x|` the largest activation of the row and `sum|w|` over the weights of the
     /// channel. The cheapest scheme that is certified to it is chosen.
+    ///
+    /// ```
+    /// use msd::{Kernel, Options};
+    ///
+    /// let text = "kernel f(w: i8[N, K] scale f32[N], x: f32[M, K]) -> f32[M, N] { x @ dequant(w).T }";
+    /// let sizes = [("N", 4096), ("K", 4096), ("M", 1)];
+    /// let plan = Kernel::new(text, &Options::new().tolerance(1e-6))?.plan(&sizes)?;
+    /// assert!(plan.sites[0].bound.unwrap() <= 1e-6);
+    /// let unmet = Kernel::new(text, &Options::new().tolerance(1e-12))?.plan(&sizes).unwrap_err();
+    /// assert!(unmet.to_string().contains("the best bound here is"));
+    /// # Ok::<(), msd::Error>(())
+    /// ```
     #[must_use]
     pub fn tolerance(mut self, tolerance: f64) -> Options {
         self.request.tolerance = Some(tolerance);

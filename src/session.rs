@@ -23,6 +23,15 @@ use msd_jit::pool::Pool;
 use crate::options::Options;
 
 /// A kernel file before anything is known of it.
+///
+/// ```
+/// use msd::Source;
+///
+/// let faults = Source::new("a.msd", "kernel a(x: f32[N]) -> f32[N] { x + z }").check().err().unwrap();
+/// assert_eq!(faults[0].message, "`z` is not defined");
+/// // Bytes that are not text have their diagnostic too.
+/// assert!(Source::from_bytes("b.msd", vec![0xff]).is_err());
+/// ```
 pub struct Source {
     name: String,
     text: String,
@@ -58,12 +67,33 @@ impl Source {
 }
 
 /// A file whose kernels are well-typed.
+///
+/// ```
+/// use msd::Source;
+///
+/// let text = "kernel a(x: f32[N]) -> f32[N] { x }  kernel b(x: f32[M, N]) -> f32[N, M] { x.T }";
+/// let checked = Source::new("two.msd", text).check()?;
+/// assert_eq!(checked.kernels().len(), 2);
+/// assert_eq!(checked.kernel(Some("b"))?.params[0].ty.to_string(), "f32[M, N]");
+/// assert!(checked.kernel(None).is_err());
+/// # Ok::<(), msd::Error>(())
+/// ```
 pub struct Checked {
     source: Source,
     kernels: Vec<Kernel>,
 }
 
-/// A pass that ran: its name, what came out, and how long it took.
+/// A pass that ran: its name, what came out, and how long it took. See [`Rewritten::passes`].
+///
+/// ```
+/// use msd::{Options, Source};
+///
+/// let checked = Source::new("f.msd", "kernel f(x: f32[M, N]) -> f32[M, N] { x.T.T }").check()?;
+/// let rewritten = checked.rewrite(checked.kernel(None)?, &Default::default(), &Options::new())?;
+/// let changed: Vec<_> = rewritten.passes.iter().filter(|p| p.changed).map(|p| p.pass).collect();
+/// assert_eq!(changed, ["canonical"]);
+/// # Ok::<(), msd::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct PassEvent {
     /// Name in the pass table.
@@ -122,6 +152,19 @@ impl Checked {
 }
 
 /// A kernel after planning and rewriting, with the record of how it came about.
+///
+/// ```
+/// use msd::{Lowering, Options, Source};
+///
+/// let text = "kernel f(w: i8[N, K] scale f32[N], x: bf16[M, K]) -> f32[M, N] { x @ dequant(w).T }";
+/// let checked = Source::new("f.msd", text).check()?;
+/// let options = Options::new().lowering(Lowering::Msd);
+/// let rewritten = checked.rewrite(checked.kernel(None)?, &Default::default(), &options)?;
+/// assert_eq!(rewritten.lowering(), "msd");
+/// // The rewritten graph is `.msd` text again.
+/// assert!(rewritten.kernel.to_string().contains("msd.decompose(x, \"int8x2-pow2\")"));
+/// # Ok::<(), msd::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Rewritten {
     /// As checked.
@@ -229,6 +272,24 @@ const MAX_WORKSPACES: usize = 16;
 const MAX_KEPT_BYTES: usize = 256 << 20;
 
 /// A kernel in machine code with its thread pool and scratch memory. Calls may run at once.
+///
+/// ```
+/// use msd::{Argument, Options, Source, Tensor};
+///
+/// let checked = Source::new("f.msd", "kernel f(x: f32[M, N]) -> f32[M, 1] { sum(x) }").check()?;
+/// let options = Options::new();
+/// let rewritten = checked.rewrite(checked.kernel(None)?, &Default::default(), &options)?;
+/// let compiled = rewritten.compile(&options)?;
+///
+/// let x = Tensor::from(vec![1.0f32, 2.0, 3.0, 4.0]).reshaped(vec![2, 2])?;
+/// let arguments = [Argument::from(&x)];
+/// let bound = compiled.bind(&arguments)?;
+/// assert_eq!(bound.outputs()[0].1, [2, 1]);
+/// let mut y = Tensor::zeros(bound.outputs()[0].0, bound.outputs()[0].1.clone())?;
+/// compiled.run(&bound, &arguments, &mut [y.view_mut()])?;
+/// assert_eq!(y.to_f32(), [3.0, 7.0]);
+/// # Ok::<(), msd::Error>(())
+/// ```
 pub struct Compiled {
     code: CompiledKernel,
     pool: Arc<Pool>,
