@@ -1,6 +1,7 @@
 //! Owned arrays whose element type and rank Rust knows: what typed kernels return. Owns elements
 //! and shape; arrays known at run time only are [`Tensor`]s.
 
+use std::fmt;
 use std::ops::Index;
 
 use msd_ir::diag::{Code, Diagnostic};
@@ -21,11 +22,17 @@ use crate::{Element, Error, Result, View, ViewMut};
 /// assert_eq!(y.into_vec(), [-1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
 /// # Ok::<(), msd::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Array<T, const R: usize> {
     shape: [usize; R],
     /// As many as `shape` has elements.
     data: Vec<T>,
+}
+
+impl<T: Element, const R: usize> fmt::Debug for Array<T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&Tensor::from(self.clone()), f)
+    }
 }
 
 impl<T: Element, const R: usize> Array<T, R> {

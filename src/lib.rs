@@ -44,7 +44,7 @@ pub use msd_ir::dtype::DType;
 ///
 /// // The weight as F32, whatever the cost model finds: what others do, to compare with.
 /// let options = Options::new().lowering(Lowering::Dequant);
-/// assert_eq!(Lowering::from_name("dequant"), options.request.lowering);
+/// assert_eq!("dequant".parse().ok(), options.request.lowering);
 /// ```
 #[doc(inline)]
 pub use msd_ir::graph::Lowering;
@@ -55,6 +55,7 @@ pub use msd_ir::graph::Lowering;
 /// assert_eq!(Scheme::Int8x2Pow2.bound(), 1.0 / 32639.0);
 /// // How many integer products an activation costs.
 /// assert_eq!(Scheme::Int8x3Pow2.weights().len(), 3);
+/// assert_eq!("int8x2-radix".parse(), Ok(Scheme::Int8x2Radix));
 /// ```
 #[doc(inline)]
 pub use msd_ir::quant::scheme::Scheme;
@@ -85,6 +86,7 @@ pub use msd_jit::argument::Argument;
 /// // The instructions that every machine has, to the same bits.
 /// let options = Options::new().isa(Level::Portable);
 /// assert!(Level::Portable.is_available());
+/// assert_eq!("avx2".parse(), Ok(Level::Avx2));
 /// ```
 #[doc(inline)]
 pub use msd_jit::isa::Level;

@@ -65,8 +65,14 @@ where
     /// # Ok::<(), msd::Error>(())
     /// ```
     fn try_from(array: &'a mut ArrayBase<S, Dim<[Ix; R]>>) -> Result<ViewMut<'a, T, R>> {
-        let (shape, fault) = (shape(array), scattered(array.shape(), array.strides()));
-        ViewMut::new(array.as_slice_mut().ok_or(fault)?, shape)
+        let (shape, strides) = (shape(array), array.strides().to_vec());
+        let slice = array.as_slice_mut().ok_or_else(|| {
+            let message =
+                format!("an output of shape {shape:?} with strides {strides:?} is not dense in row-major order");
+            let fault = Diagnostic::new(Code::InputShape, message);
+            fault.help("let the kernel write a row-major array, and assign that; or transpose the kernel's result")
+        })?;
+        ViewMut::new(slice, shape)
     }
 }
 
@@ -107,7 +113,8 @@ where
 
 fn scattered(shape: &[usize], strides: &[isize]) -> Diagnostic {
     let message = format!("an array of shape {shape:?} with strides {strides:?} is not one slice of its elements");
-    Diagnostic::new(Code::InputShape, message).help("copy it with `as_standard_layout`")
+    Diagnostic::new(Code::InputShape, message)
+        .help("copy it with `as_standard_layout`, or view the slice it lies in with `View::strided`")
 }
 
 #[cfg(test)]

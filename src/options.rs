@@ -48,6 +48,8 @@ impl Options {
     }
 
     /// How products with dequantized weights are computed, whatever the kernel's attribute says.
+    /// [`Lowering::Msd`] binds where a rule multiplies the weight as stored; others are dequantized all
+    /// the same, and [`Kernel::explain`](crate::Kernel::explain) names the guard that stopped the rule.
     ///
     /// ```
     /// use msd::{Kernel, Lowering, Options};
@@ -63,7 +65,8 @@ impl Options {
         self
     }
 
-    /// How activations are split into digits, whatever the kernel's attribute says.
+    /// How activations are split into digits, whatever the kernel's attribute says; where they are,
+    /// see [`Options::lowering`].
     ///
     /// ```
     /// use msd::{Kernel, Options, Scheme};
@@ -108,7 +111,7 @@ impl Options {
         self
     }
 
-    /// Threads of a call, the caller's included; at least 1.
+    /// Threads of a call, the caller's included; at least 1, and no more than 256 are started.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Options {
         self.threads = threads.max(1);

@@ -1,6 +1,8 @@
 //! What a typed function takes where its kernel declares a quantized parameter. Owns the refusal of
 //! everything else at build time; what is done with it is [`Argument`]'s.
 
+use std::sync::Arc;
+
 use msd_ir::quant::tensor::{QuantTensor, QuantView};
 use msd_jit::argument::Argument;
 use msd_jit::weight::Weight;
@@ -31,6 +33,12 @@ pub struct QuantArgument<'a>(Argument<'a>);
 impl<'a> From<&'a Weight> for QuantArgument<'a> {
     fn from(weight: &'a Weight) -> Self {
         QuantArgument(weight.into())
+    }
+}
+
+impl<'a> From<&'a Arc<Weight>> for QuantArgument<'a> {
+    fn from(weight: &'a Arc<Weight>) -> Self {
+        QuantArgument(Argument::from(&**weight))
     }
 }
 

@@ -1,8 +1,11 @@
 //! The graph of one kernel. Nodes exist only through [`crate::builder::Builder`]; operands always
 //! stand before their users, so a walk in index order needs no recursion.
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::diag::{Code, Diagnostic};
 use crate::dim::Dim;
 use crate::ops::Op;
 use crate::quant::scheme::Scheme;
@@ -78,6 +81,23 @@ impl Lowering {
     /// The choice of that name.
     pub fn from_name(name: &str) -> Option<Lowering> {
         Lowering::ALL.iter().copied().find(|l| l.name() == name)
+    }
+}
+
+impl fmt::Display for Lowering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Lowering {
+    type Err = Diagnostic;
+
+    fn from_str(name: &str) -> Result<Lowering, Diagnostic> {
+        Lowering::from_name(name).ok_or_else(|| {
+            let fault = Diagnostic::new(Code::BadAttribute, format!("there is no lowering `{name}`"));
+            fault.help("`msd`, `dequant` or `auto`")
+        })
     }
 }
 

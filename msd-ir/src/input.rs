@@ -166,7 +166,10 @@ fn piece<'a>(
     };
     match (declared, tensor) {
         (Some(declared), Some(tensor)) => Ok(Some(Piece { name, role, declared, tensor, span: param.span })),
-        (Some(_), None) => Err(missing(&name, param)),
+        (Some(_), None) => Err(missing(&name, param).help(format!(
+            "the parameter is `{}: {}`; what was given for it is plain, or lacks a part",
+            param.name, param.ty
+        ))),
         (None, Some(_)) => {
             let message = format!("input `{name}`, but `{}` is `{}`", param.name, param.ty);
             Err(Diagnostic::new(Code::UnknownInput, message)

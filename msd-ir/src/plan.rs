@@ -120,15 +120,18 @@ pub fn plan(kernel: &Kernel, sizes: &Sizes, request: &Request) -> Result<Plan, D
             alternatives.iter_mut().for_each(|a| a.bound = a.bound.map(|b| b + (1.0 + b) * ROUNDING));
         }
         let default = Scheme::default_for(activation.dtype);
-        let choice = choose(kernel, request, &alternatives, default).map_err(|d| d.at(n.span))?;
-        let bound = alternatives
-            .iter()
-            .find(|a| a.lowering == choice.lowering && a.scheme.is_none_or(|s| s == choice.scheme))
-            .and_then(|a| a.bound);
         let weight = match kernel.node(weight.param).op {
             Op::Param { index } => kernel.params[index].name.to_string(),
             _ => String::new(),
         };
+        let choice = choose(kernel, request, &alternatives, default).map_err(|d| {
+            let message = format!("product with `{weight}`: {}", d.message);
+            Diagnostic { message, ..d }.at(n.span)
+        })?;
+        let bound = alternatives
+            .iter()
+            .find(|a| a.lowering == choice.lowering && a.scheme.is_none_or(|s| s == choice.scheme))
+            .and_then(|a| a.bound);
         sites.push(Site { node, span: n.span, weight, choice, bound, alternatives });
     }
     Ok(Plan { sites })

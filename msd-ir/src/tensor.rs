@@ -3,6 +3,8 @@
 
 mod view;
 
+use std::fmt;
+
 use half::vec::HalfFloatVecExt;
 use half::{bf16, f16};
 
@@ -85,11 +87,24 @@ impl Data {
 /// assert_eq!((codes.dtype(), codes.shape(), codes.int(0)), (DType::I8, &[2, 1][..], Some(-3)));
 /// # Ok::<(), msd_ir::diag::Diagnostic>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Tensor {
     dtype: DType,
     shape: Vec<usize>,
     data: Data,
+}
+
+/// Elements that `Debug` shows: weights have millions.
+const SHOWN: usize = 16;
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:?} [", self.dtype.name(), self.shape)?;
+        for i in 0..self.len().min(SHOWN) {
+            write!(f, "{}{}", if i > 0 { ", " } else { "" }, self.value(i))?;
+        }
+        f.write_str(if self.len() > SHOWN { ", ..]" } else { "]" })
+    }
 }
 
 /// Product of the sizes, if it does not overflow.
@@ -132,7 +147,7 @@ fn storage(dtype: DType) -> &'static str {
 fn element_fault(dtype: DType, i: usize, code: i64) -> Diagnostic {
     let (low, high) = dtype.code_range().unwrap_or_default();
     Diagnostic::new(Code::CodeOutOfRange, format!("element {i} is {code}, which is no `{}`", dtype.name()))
-        .help(format!("`{}` is stored as {low} to {high}", dtype.name()))
+        .help(format!("`{}` is stored as {low} to {high}, one element a byte", dtype.name()))
 }
 
 fn no_memory(dtype: DType, shape: &[usize]) -> Diagnostic {
@@ -213,6 +228,39 @@ impl Tensor {
                 return Err(Diagnostic::new(Code::InputType, message).help("use `Tensor::from_f32`"));
             }
             _ => Data::U8(narrow(dtype, codes)?),
+        };
+        Tensor::new(dtype, shape, data)
+    }
+
+    /// Builds a tensor of 4-bit elements from two to a byte, the low half first, as most files pack
+    /// them. The last axis is even.
+    ///
+    /// # Errors
+    /// `InputType` if `dtype` does not have 4 bits; `InputShape` if `shape` has another number of
+    /// elements than `bytes` has halves, or an odd last axis.
+    ///
+    /// ```
+    /// use msd_ir::dtype::DType;
+    /// use msd_ir::tensor::Tensor;
+    ///
+    /// let codes = Tensor::from_nibbles(DType::U4, vec![1, 4], &[0x21, 0xF3])?;
+    /// assert_eq!(codes.to_f32(), [1.0, 2.0, 3.0, 15.0]);
+    /// assert_eq!(Tensor::from_nibbles(DType::I4, vec![2], &[0xF8])?.to_f32(), [-8.0, -1.0]);
+    /// # Ok::<(), msd_ir::diag::Diagnostic>(())
+    /// ```
+    pub fn from_nibbles(dtype: DType, shape: Vec<usize>, bytes: &[u8]) -> Result<Tensor, Diagnostic> {
+        if dtype.bits() != 4 {
+            let message = format!("`{}` elements are not packed two to a byte", dtype.name());
+            return Err(Diagnostic::new(Code::InputType, message).help("4-bit types are `i4`, `u4`, `e2m1` and `e1m2`"));
+        }
+        if shape.last().is_some_and(|last| last % 2 != 0) {
+            let message = format!("rows of {shape:?} do not fill their last byte");
+            return Err(Diagnostic::new(Code::InputShape, message).help("give an even number of columns"));
+        }
+        let halves = bytes.iter().flat_map(|b| [b & 15, b >> 4]);
+        let data = match dtype {
+            DType::I4 => Data::I8(halves.map(|h| ((h << 4) as i8) >> 4).collect()),
+            _ => Data::U8(halves.collect()),
         };
         Tensor::new(dtype, shape, data)
     }

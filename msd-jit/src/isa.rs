@@ -1,6 +1,9 @@
 //! Which instructions generated code may use. Levels are chosen by flag or detected once; they
 //! change speed, never a bit of a result.
 
+use std::fmt;
+use std::str::FromStr;
+
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use msd_ir::diag::{Code, Diagnostic};
@@ -16,6 +19,24 @@ pub enum Level {
     Avx512Vnni,
     /// Whatever this machine has.
     Native,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Level {
+    type Err = Diagnostic;
+
+    fn from_str(name: &str) -> Result<Level, Diagnostic> {
+        Level::from_name(name).ok_or_else(|| {
+            let names: Vec<&str> = Level::ALL.iter().map(|l| l.name()).collect();
+            let fault = Diagnostic::new(Code::BadUsage, format!("there is no instruction set level `{name}`"));
+            fault.help(format!("levels are {}", names.join(", ")))
+        })
+    }
 }
 
 impl Level {

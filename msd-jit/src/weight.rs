@@ -23,7 +23,7 @@ const MAX_FORMS: usize = 8;
 /// with the weight, so that no later call, of whatever kernel or thread, packs it again. Memory is
 /// the tensor as given and one packed form of about the size of its codes (INT8; F32 weights of
 /// plain products likewise), two where kernels of different lowerings share a weight. Share one
-/// between threads behind a reference or an [`Arc`](std::sync::Arc).
+/// between threads behind a reference or an [`Arc`].
 pub struct Weight {
     input: Arc<Input>,
     forms: RwLock<Vec<Form>>,

@@ -198,7 +198,7 @@ impl Interface {
         quote! {
             /// The kernel with options of one's own, to be called. A clone is the same kernel and
             /// shares what is compiled.
-            #[derive(::core::clone::Clone)]
+            #[derive(::core::clone::Clone, ::core::fmt::Debug)]
             pub struct Kernel(::msd::Kernel);
 
             impl Kernel {

@@ -59,8 +59,11 @@ use crate::tokens::{Form, Tokens};
 /// * `SOURCE`, the kernel as `.msd` text;
 /// * `Kernel`, the handle: `Kernel::new(&options)`, `call`, `call_into`, and by `Deref` all that
 ///   `msd::Kernel` does;
-/// * `kernel()`, the handle with default options, made once;
+/// * `kernel()`, the handle with default options, made once: `kernel()?.quantize("w", ..)`, say;
 /// * `into(..)`, the function with a `msd::ViewMut` for each result behind the parameters.
+///
+/// A view on the right side of a product is packed on every call. A plain weight that stays the
+/// same is packed once as a `msd::Weight`, which `msd::Kernel::call` takes for any parameter.
 #[proc_macro_attribute]
 pub fn msd_kernel(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     expand_kernel_fn(arguments.into(), item.into()).into()

@@ -78,10 +78,8 @@ fn bad(attribute: &Attribute<'_>, rule: &str) -> Diagnostic {
 
 /// The scheme of that name, or the nearest one as help; the place is the caller's.
 pub(super) fn scheme(name: &str) -> Result<Scheme, Diagnostic> {
-    Scheme::from_name(name).ok_or_else(|| {
-        let names = Scheme::ALL.iter().map(|s| s.name());
-        let all = format!("schemes are {}", names.clone().collect::<Vec<_>>().join(", "));
-        let message = format!("there is no scheme `{name}`");
-        Diagnostic::new(Code::UnknownScheme, message).help(suggestion(name, names, all))
+    name.parse().map_err(|fault: Diagnostic| {
+        let all = fault.help.clone().unwrap_or_default();
+        fault.help(suggestion(name, Scheme::ALL.iter().map(|s| s.name()), all))
     })
 }

@@ -1,6 +1,10 @@
 //! Decomposition schemes of the activations (docs/numerics.md): one table of names, digit
 //! weights and certified bounds. How a row becomes digits is [`super::decompose`].
 
+use std::fmt;
+use std::str::FromStr;
+
+use crate::diag::{Code, Diagnostic};
 use crate::dtype::DType;
 
 /// How the integer behind the digits is found.
@@ -81,6 +85,24 @@ schemes! {
         "one 16-bit integer with unit Mx/32639";
     Int8x3Pow2 "int8x3-pow2" Family::Pow2 { largest: 8355711 }, &[65536, 256, 1], 1.0 / 8355711.0,
         "one 24-bit integer with a power-of-two unit; exact for BF16 elements of magnitude >= Mx/32000";
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Scheme {
+    type Err = Diagnostic;
+
+    fn from_str(name: &str) -> Result<Scheme, Diagnostic> {
+        Scheme::from_name(name).ok_or_else(|| {
+            let names: Vec<&str> = Scheme::ALL.iter().map(|s| s.name()).collect();
+            let fault = Diagnostic::new(Code::UnknownScheme, format!("there is no scheme `{name}`"));
+            fault.help(format!("schemes are {}", names.join(", ")))
+        })
+    }
 }
 
 impl Scheme {

@@ -13,10 +13,12 @@ use crate::types::QuantType;
 /// use msd_ir::quant::tensor::QuantTensor;
 /// use msd_ir::tensor::Tensor;
 ///
-/// // 2 output channels of 4 weights, a scale for each half of a channel.
-/// let codes = Tensor::from_codes(DType::I4, vec![2, 4], [1, -2, 3, -4, 5, -6, 7, -8].into_iter())?;
+/// // 2 output channels of 4 weights, packed two to a byte; scale and zero point for each half of
+/// // a channel.
+/// let codes = Tensor::from_nibbles(DType::U4, vec![2, 4], &[0x10, 0x32, 0x54, 0xF6])?;
 /// let scale = Tensor::from_f32(DType::F16, vec![2, 2], &[0.5, 0.25, 1.0, 2.0])?;
-/// let w = QuantTensor::new(codes, scale, None)?;
+/// let zero = Tensor::from_codes(DType::U4, vec![2, 2], [8, 8, 7, 8].into_iter())?;
+/// let w = QuantTensor::new(codes, scale, Some(zero))?;
 /// assert_eq!(w.shape(), [2, 4]);
 /// assert!(QuantTensor::new(w.codes().clone(), Tensor::from(vec![0.5f32; 3]), None).is_err());
 /// # Ok::<(), msd_ir::diag::Diagnostic>(())
@@ -36,7 +38,8 @@ pub struct QuantTensor {
 ///
 /// let (codes, scale) = (Tensor::from(vec![1i8, -2, 3]), Tensor::from(vec![0.5f32]));
 /// let w = QuantView { codes: codes.view(), scale: scale.view(), zero: None };
-/// assert_eq!(w.codes.shape(), [3]);
+/// assert_eq!(w.to_tensor()?.shape(), [3]);
+/// # Ok::<(), msd_ir::diag::Diagnostic>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct QuantView<'a> {
@@ -46,6 +49,17 @@ pub struct QuantView<'a> {
     pub scale: TensorView<'a>,
     /// Their zero point, if asymmetric.
     pub zero: Option<TensorView<'a>>,
+}
+
+impl QuantView<'_> {
+    /// A copy of one's own, checked.
+    ///
+    /// # Errors
+    /// As [`QuantTensor::new`], and `CodeOutOfRange` for codes outside their type.
+    pub fn to_tensor(&self) -> Result<QuantTensor, Diagnostic> {
+        let zero = self.zero.map(|zero| zero.to_tensor()).transpose()?;
+        QuantTensor::new(self.codes.to_tensor()?, self.scale.to_tensor()?, zero)
+    }
 }
 
 impl QuantTensor {

@@ -289,11 +289,17 @@ impl<'a> TensorView<'a> {
     }
 
     /// Element `i` in row-major order as a float; see [`Tensor::value`].
+    ///
+    /// # Panics
+    /// If there are fewer elements.
     pub fn value(&self, i: usize) -> f64 {
         self.data.value(self.dtype, self.offset(i))
     }
 
     /// Element `i` in row-major order as an integer; `None` for floats.
+    ///
+    /// # Panics
+    /// If there are fewer elements.
     pub fn int(&self, i: usize) -> Option<i64> {
         self.data.int(self.dtype, self.offset(i))
     }
@@ -393,6 +399,7 @@ impl<'a> TensorView<'a> {
     /// Where in the storage element `i` in row-major order lies.
     fn offset(&self, i: usize) -> usize {
         let Some(strides) = self.strides else { return i };
+        assert!(i < self.len(), "element {i} of {}", self.len());
         let (mut rest, mut at) = (i, 0);
         for (size, stride) in self.shape.iter().zip(strides).rev() {
             at += rest % size * stride;
