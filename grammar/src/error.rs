@@ -5,11 +5,8 @@
 use lalrpop_util::ParseError;
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::span::Span;
-use msd_ir::types::TensorType;
 
 use crate::lexer::{Fault, Token};
-
-const QUANT_TYPE: &str = "a quantized type is written `i8[N, K] scale f32[N]`";
 
 /// A fault of the parser.
 pub(crate) type SyntaxError<'a> = ParseError<usize, Token<'a>, &'static str>;
@@ -102,16 +99,6 @@ pub(crate) fn stray(span: Span) -> Diagnostic {
         .at(span)
         .here("belongs to no kernel")
         .help(form_of(Section::Header))
-}
-
-/// What is wrong with the form of a type that stands alone.
-pub(crate) fn of_type(error: &SyntaxError<'_>) -> Diagnostic {
-    Diagnostic { help: Some(QUANT_TYPE.into()), ..of_syntax(error, Section::Header, None) }
-}
-
-/// A type that stands alone and is not quantized.
-pub(crate) fn no_scale(ty: &TensorType, span: Span) -> Diagnostic {
-    Diagnostic::new(Code::ScaleMissing, format!("`{ty}` has no scale")).at(span).help(QUANT_TYPE)
 }
 
 /// Brackets beyond the limit.

@@ -4,12 +4,10 @@
 //! business in `msd-ir`. Nothing here does IO, and nothing recurses on the depth of its input.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::graph::Kernel;
 use msd_ir::span::Span;
-use msd_ir::types::{QuantType, Type};
 
 pub mod ast;
 mod error;
@@ -33,27 +31,6 @@ pub fn check(text: &str) -> Result<Vec<Kernel>, Vec<Diagnostic>> {
     check_tokens(&tokens(text))
 }
 
-/// The quantized type that `text` writes, such as `i8[N, K] scale f32[N]`. A type without a scale
-/// is an error, as is anything beside the type.
-///
-/// ```
-/// let ty = msd_grammar::quant_type("u4[N, K] scale f16[N, K/128] zero u4[N, K/128]")?;
-/// assert_eq!(ty.codes.to_string(), "u4[N, K]");
-/// # Ok::<(), Vec<msd_ir::diag::Diagnostic>>(())
-/// ```
-pub fn quant_type(text: &str) -> Result<QuantType, Vec<Diagnostic>> {
-    let (ty, arena) = parse::type_alone(&tokens(text))?;
-    match lower::alone(&ty, &arena)? {
-        Type::Quant(quant) => Ok(Arc::unwrap_or_clone(quant)),
-        Type::Tensor(plain) => Err(vec![error::no_scale(&plain, ty.span)]),
-    }
-}
-
-/// The tokens of a text as [`check_tokens`] takes them: without comments.
-pub fn tokens(text: &str) -> Vec<lexer::Spanned<'_>> {
-    lexer::lex(text).into_iter().filter(|(_, token, _)| !matches!(token, lexer::Token::Comment(_))).collect()
-}
-
 /// The same for bytes that may not be UTF-8; if so, that is the one error, at the first bad byte.
 pub fn check_bytes(bytes: &[u8]) -> Result<Vec<Kernel>, Vec<Diagnostic>> {
     let fault = match std::str::from_utf8(bytes) {
@@ -64,6 +41,11 @@ pub fn check_bytes(bytes: &[u8]) -> Result<Vec<Kernel>, Vec<Diagnostic>> {
     let end = fault.error_len().map_or(bytes.len(), |n| start + n);
     let message = format!("byte 0x{:02x} at offset {start} is not UTF-8", bytes.get(start).copied().unwrap_or(0));
     Err(vec![Diagnostic::new(Code::InvalidUtf8, message).at(Span::new(start, end)).help("save the file as UTF-8 text")])
+}
+
+/// The tokens of a text as [`check_tokens`] takes them: without comments.
+pub fn tokens(text: &str) -> Vec<lexer::Spanned<'_>> {
+    lexer::lex(text).into_iter().filter(|(_, token, _)| !matches!(token, lexer::Token::Comment(_))).collect()
 }
 
 /// Parses and checks kernels that are tokens already; comments must have been left out.

@@ -44,15 +44,6 @@ struct Lower<'a, 'p> {
     errors: Vec<Diagnostic>,
 }
 
-/// A type by itself; its dimensions are the names that stand alone in it.
-pub(crate) fn alone(ty: &TypeExpr<'_>, arena: &Arena<'_>) -> Result<Type, Vec<Diagnostic>> {
-    let lost = HashSet::new();
-    let mut lower = Lower::new(arena, &lost);
-    lower.declare_dimensions(std::iter::once(ty));
-    // Without a type there is an error.
-    lower.param_type(ty).ok_or(lower.errors)
-}
-
 /// The graph of a kernel; `None` if part of it was reported by the parser, or the errors.
 pub(crate) fn kernel(piece: &Piece<'_>) -> Result<Option<Kernel>, Vec<Diagnostic>> {
     let mut lower = Lower::new(&piece.arena, &piece.lost);

@@ -7,9 +7,9 @@ use std::collections::HashSet;
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::span::Span;
 
-use crate::ast::{Arena, Context, Kernel, Statement, TypeExpr};
+use crate::ast::{Arena, Context, Kernel, Statement};
 use crate::error::{self, Section, SyntaxError};
-use crate::grammar::{KernelParser, TypeParser};
+use crate::grammar::KernelParser;
 use crate::lexer::{Spanned, Token};
 
 /// Deepest nesting of brackets within a statement or header.
@@ -50,20 +50,6 @@ pub fn file<'a>(tokens: &[Spanned<'a>]) -> File<'a> {
         piece(&tokens[*start..end], tokens.get(end), &mut file);
     }
     file
-}
-
-/// Parses one type, with nothing behind it.
-pub(crate) fn type_alone<'a>(tokens: &[Spanned<'a>]) -> Result<(TypeExpr<'a>, Arena<'a>), Vec<Diagnostic>> {
-    let mut errors = Vec::new();
-    lexical(tokens, &mut errors);
-    check_depth(tokens, &mut errors);
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    let mut context = Context::default();
-    // A type recovers from nothing: the first fault is the only one.
-    let ty = TypeParser::new().parse(&mut context, tokens.iter().copied()).map_err(|e| vec![error::of_type(&e)])?;
-    Ok((ty, context.arena))
 }
 
 /// Where each kernel begins: at `kernel`, or at the first `#` before it that follows no body.

@@ -66,7 +66,6 @@ codes! {
     ScaleAmbiguous     "E0402" "scale dimension matches several dimensions";
     ScaleType          "E0403" "scale or zero point of the wrong element type";
     ScaleUnexpected    "E0404" "type cannot carry this scale";
-    ScaleMissing       "E0405" "quantized type without a scale";
     // Attributes and plans.
     UnknownAttribute   "E0501" "unknown attribute";
     BadAttribute       "E0502" "attribute value out of range";
