@@ -5,7 +5,7 @@ use crate::diag::Diagnostic;
 use crate::dim::Sizes;
 use crate::graph::Kernel;
 use crate::plan::{Plan, Request, plan};
-use crate::rewrite::{Event, Rule, rewrite, rules};
+use crate::rewrite::{Event, Rule, canonical, lowering, rewrite};
 use crate::verify::verify;
 
 /// A step from source graph to rewritten graph.
@@ -20,8 +20,8 @@ pub struct Pass {
 
 /// Every pass, in order.
 pub const PASSES: &[Pass] = &[
-    Pass { name: "canonical", rules: rules::CANONICAL, planned: false },
-    Pass { name: "lower", rules: rules::LOWERING, planned: true },
+    Pass { name: "canonical", rules: canonical::RULES, planned: false },
+    Pass { name: "lower", rules: lowering::RULES, planned: true },
 ];
 
 /// What happens around a pass.

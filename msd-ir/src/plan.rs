@@ -13,8 +13,8 @@ use crate::graph::{Kernel, Lowering};
 use crate::machine::Machine;
 use crate::ops::Op;
 use crate::quant::scheme::{Family, Scheme};
+use crate::rewrite::lowering::{activation_guard, native_guard, stored_guard};
 use crate::rewrite::pattern::Weight;
-use crate::rewrite::rules::{activation_guard, native_guard, stored_guard};
 use crate::span::Span;
 use crate::types::Part;
 
@@ -97,7 +97,7 @@ impl Plan {
 /// Half a unit in the last place of F32: the relative error of one rounding.
 const ROUNDING: f64 = 1.0 / (1u64 << 24) as f64;
 
-/// Plans a kernel in canonical form (see [`crate::rewrite::rules::CANONICAL`]).
+/// Plans a kernel in canonical form (see [`crate::rewrite::canonical::RULES`]).
 ///
 /// # Errors
 /// If a tolerance is asked for that no scheme meets.

@@ -1,10 +1,11 @@
 //! The rewrite driver: walks a kernel once, offers every node to the rules of a pass and records
 //! what fired, what a guard stopped, and the expression before and after. Which rules exist is
-//! [`rules`]; which lowering a site gets is [`crate::plan`]'s.
+//! [`canonical`]'s and [`lowering`]'s; which lowering a site gets is [`crate::plan`]'s.
 
+pub mod canonical;
+pub mod lowering;
 pub mod pattern;
 pub mod plain;
-pub mod rules;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,9 @@ pub enum Outcome {
     Fired(Value),
 }
 
+/// What a rule gives back.
+type Applied = Result<Outcome, Diagnostic>;
+
 /// A rewrite rule.
 pub struct Rule {
     /// Kebab-case name.
@@ -37,7 +41,7 @@ pub struct Rule {
     /// Before -> after.
     pub equation: &'static str,
     /// Pattern, guard and result in one: see [`Rewriter`].
-    pub apply: fn(&mut Rewriter<'_>, &Op, &[Value]) -> Result<Outcome, Diagnostic>,
+    pub apply: fn(&mut Rewriter<'_>, &Op, &[Value]) -> Applied,
 }
 
 /// One entry of the trace.
