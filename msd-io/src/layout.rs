@@ -209,7 +209,7 @@ fn wrong_type(origin: &Origin, stored: Stored, declared: DType) -> Diagnostic {
         DType::E5M2 => "uint8 codes or float8_e5m2",
         DType::E8M0 => "uint8 codes or float8_e8m0",
         DType::Bool => "bool, or uint8 of 0 and 1",
-        DType::I64 | DType::F64 => "no file",
+        DType::I16 | DType::I64 | DType::F64 => "no file",
     };
     let (stored, declared) = (stored.name(), declared.name());
     origin
@@ -239,6 +239,7 @@ pub(crate) fn write_elements(out: &mut impl Write, data: &Data) -> io::Result<()
         Data::F32(v) => v.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())),
         Data::F64(v) => v.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())),
         Data::U16(v) => v.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())),
+        Data::I16(v) => v.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())),
         Data::I32(v) => v.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())),
         Data::I64(v) => v.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())),
         Data::I8(v) => v.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())),

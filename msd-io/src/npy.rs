@@ -89,6 +89,7 @@ fn descr(dtype: DType) -> &'static str {
         DType::BF16 => "<V2",
         DType::I64 => "<i8",
         DType::I32 => "<i4",
+        DType::I16 => "<i2",
         DType::I8 | DType::I4 => "|i1",
         DType::U8 | DType::U4 | DType::E4M3 | DType::E5M2 | DType::E2M1 | DType::E1M2 | DType::E8M0 => "|u1",
         DType::Bool => "|b1",

@@ -232,6 +232,7 @@ fn written_type(dtype: DType) -> Dtype {
         DType::BF16 => Dtype::BF16,
         DType::I64 => Dtype::I64,
         DType::I32 => Dtype::I32,
+        DType::I16 => Dtype::I16,
         DType::I8 | DType::I4 => Dtype::I8,
         DType::U8 | DType::U4 | DType::E2M1 | DType::E1M2 => Dtype::U8,
         DType::E4M3 => Dtype::F8_E4M3,

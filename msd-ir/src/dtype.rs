@@ -56,6 +56,7 @@ dtypes! {
     E2M1 "e2m1" 4  Float "FP4 {0, .5, 1, 1.5, 2, 3, 4, 6} (OCP)";
     E1M2 "e1m2" 4  Float "FP4 {0, .25, ..., 1.75}";
     E8M0 "e8m0" 8  Float "power of two, bias 127, 0xFF is NaN (OCP)";
+    I16  "i16"  16 Int   "digit of 16 bits; only in rewritten graphs";
     I64  "i64"  64 Int   "exact accumulator; only in rewritten graphs";
     F64  "f64"  64 Float "scale with an extended exponent; only in rewritten graphs";
 }
@@ -68,7 +69,7 @@ impl DType {
 
     /// Whether a parameter or result may have this type. Accumulators live inside graphs only.
     pub fn is_declarable(self) -> bool {
-        !matches!(self, DType::I64 | DType::F64)
+        !matches!(self, DType::I16 | DType::I64 | DType::F64)
     }
 
     /// Whether it is a float.
@@ -91,6 +92,7 @@ impl DType {
         match self {
             DType::I64 => Some((i64::MIN, i64::MAX)),
             DType::I32 => Some((i32::MIN as i64, i32::MAX as i64)),
+            DType::I16 => Some((i16::MIN as i64, i16::MAX as i64)),
             DType::I8 => Some((-128, 127)),
             DType::U8 => Some((0, 255)),
             DType::I4 => Some((-8, 7)),

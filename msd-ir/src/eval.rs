@@ -159,6 +159,7 @@ impl<'a> Step<'a, '_> {
             Op::Transpose { axes } => movement::transpose(x()?, axes, shape),
             Op::Reshape { .. } => x()?.elements.clone(),
             Op::Concat { axis } => movement::concat(x()?, self.array(1)?, *axis, self.kind()),
+            Op::Broadcast { .. } => movement::broadcast(x()?, shape).into_owned(),
             Op::Slice { axis, start, .. } => {
                 let start = shape_under(std::slice::from_ref(start), self.sizes)?;
                 movement::slice(x()?, *axis, start[0], shape)
@@ -169,7 +170,15 @@ impl<'a> Step<'a, '_> {
                 let (digits, scale) = product::decompose(x()?, *scheme);
                 return Ok(vec![digits, scale]);
             }
+            Op::DecomposeBlocks { scheme, size } => {
+                let size = shape_under(std::slice::from_ref(size), self.sizes)?[0];
+                return Ok(product::decompose_blocks(x()?, *scheme, size, precision));
+            }
             Op::Combine { scheme } => product::combine(x()?, *scheme, precision),
+            Op::CombineZero { scheme } => {
+                product::combine_zero(x()?, self.array(1)?, self.array(2)?, *scheme, shape, precision)
+            }
+            Op::Accumulate => product::accumulate(x()?, self.array(1)?, self.array(2)?, precision),
         };
         Ok(vec![one])
     }

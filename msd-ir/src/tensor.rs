@@ -22,6 +22,8 @@ pub enum Data {
     F64(Vec<f64>),
     /// `f16` and `bf16` bits
     U16(Vec<u16>),
+    /// `i16`
+    I16(Vec<i16>),
     /// `i32`
     I32(Vec<i32>),
     /// `i64`
@@ -54,6 +56,7 @@ impl Data {
             Data::F32(v) => DataRef::F32(v),
             Data::F64(v) => DataRef::F64(v),
             Data::U16(v) => DataRef::U16(v),
+            Data::I16(v) => DataRef::I16(v),
             Data::I32(v) => DataRef::I32(v),
             Data::I64(v) => DataRef::I64(v),
             Data::I8(v) => DataRef::I8(v),
@@ -67,6 +70,7 @@ impl Data {
             Data::F32(v) => DataMut::F32(v),
             Data::F64(v) => DataMut::F64(v),
             Data::U16(v) => DataMut::U16(v),
+            Data::I16(v) => DataMut::I16(v),
             Data::I32(v) => DataMut::I32(v),
             Data::I64(v) => DataMut::I64(v),
             Data::I8(v) => DataMut::I8(v),
@@ -136,6 +140,7 @@ fn storage(dtype: DType) -> &'static str {
         DType::F32 => "f32",
         DType::F64 => "f64",
         DType::F16 | DType::BF16 => "u16",
+        DType::I16 => "i16",
         DType::I32 => "i32",
         DType::I64 => "i64",
         DType::I8 | DType::I4 => "i8",
@@ -182,6 +187,7 @@ impl Tensor {
             DType::F32 => zeros(n).map(Data::F32),
             DType::F64 => zeros(n).map(Data::F64),
             DType::F16 | DType::BF16 => zeros(n).map(Data::U16),
+            DType::I16 => zeros(n).map(Data::I16),
             DType::I32 => zeros(n).map(Data::I32),
             DType::I64 => zeros(n).map(Data::I64),
             DType::I8 | DType::I4 => zeros(n).map(Data::I8),
@@ -221,6 +227,7 @@ impl Tensor {
         }
         let data = match dtype {
             DType::I64 => Data::I64(codes.collect()),
+            DType::I16 => Data::I16(narrow(dtype, codes)?),
             DType::I32 => Data::I32(narrow(dtype, codes)?),
             DType::I8 | DType::I4 => Data::I8(narrow(dtype, codes)?),
             DType::F32 | DType::F64 | DType::F16 | DType::BF16 => {
@@ -326,6 +333,7 @@ impl Tensor {
     pub fn to_f32(&self) -> Vec<f32> {
         match &self.data {
             Data::F32(v) => v.clone(),
+            Data::I16(v) => v.iter().map(|x| *x as f32).collect(),
             Data::I32(v) => v.iter().map(|x| *x as f32).collect(),
             Data::I64(v) => v.iter().map(|x| *x as f32).collect(),
             _ => (0..self.len()).map(|i| self.value(i) as f32).collect(),

@@ -173,6 +173,7 @@ pub(crate) fn bytes_of(data: DataRef<'_>) -> &[u8] {
         DataRef::F32(v) => bytes(v),
         DataRef::F64(v) => bytes(v),
         DataRef::U16(v) => bytes(v),
+        DataRef::I16(v) => bytes(v),
         DataRef::I32(v) => bytes(v),
         DataRef::I64(v) => bytes(v),
         DataRef::I8(v) => bytes(v),

@@ -146,6 +146,7 @@ fn bits(tensor: &Tensor) -> Vec<u64> {
         // Never a declared result, so its NaN need not be canonical.
         Data::F64(v) => v.iter().map(|x| if x.is_nan() { f64::NAN.to_bits() } else { x.to_bits() }).collect(),
         Data::U16(v) => v.iter().map(|x| *x as u64).collect(),
+        Data::I16(v) => v.iter().map(|x| *x as u16 as u64).collect(),
         Data::I32(v) => v.iter().map(|x| *x as u32 as u64).collect(),
         Data::I64(v) => v.iter().map(|x| *x as u64).collect(),
         Data::I8(v) => v.iter().map(|x| *x as u8 as u64).collect(),

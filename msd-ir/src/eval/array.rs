@@ -168,6 +168,11 @@ impl Array {
         }
     }
 
+    /// Rows along the last axis.
+    pub(super) fn row_count(&self) -> usize {
+        self.shape.split_last().map_or(1, |(_, outer)| outer.iter().product())
+    }
+
     /// (rows, columns) of the last two axes and the outer axes.
     pub(super) fn matrices(&self) -> (&[usize], usize, usize) {
         let (outer, inner) = self.shape.split_at(self.shape.len().saturating_sub(2));

@@ -3,7 +3,7 @@
 use super::array::{Array, Elements, Kind, Precision};
 use super::movement::broadcast;
 use crate::dtype::DType;
-use crate::quant::decompose::decompose_row;
+use crate::quant::decompose::{Digits, decompose_row};
 use crate::quant::scheme::Scheme;
 
 /// Where the matrices of a product stand: for each result matrix the offsets of its operands.
@@ -72,10 +72,10 @@ pub(super) fn matmul(a: &Array, b: &Array, shape: &[usize], kind: Kind, precisio
     }
 }
 
-/// The longest run of products of two 8-bit integers that an I32 holds is over 2^15.
-const EXACT_IN_I32: usize = 1 << 14;
+/// The longest run of products of 16 and 8 bits that an I32 holds: 2^15 * 2^8 each.
+const EXACT_IN_I32: usize = 1 << 7;
 
-/// `a @ b` of integers of at most 8 bits, exact.
+/// `a @ b` of integers of at most 16 and 8 bits, exact.
 pub(super) fn dot(a: &Array, b: &Array, shape: &[usize]) -> Elements {
     let layout = Layout::new(a, b, shape);
     let (m, k, n) = (layout.m, layout.k, layout.n);
@@ -107,29 +107,54 @@ fn exact_dot(a: &[i16], b: &[i16]) -> i64 {
 
 /// Digits `[.., D*M, K]`, digit d of row m in row `d*M + m`, and scales `[.., M, 1]`.
 pub(super) fn decompose(x: &Array, scheme: Scheme) -> (Elements, Elements) {
-    let (outer, m, k) = x.matrices();
-    let matrices = outer.iter().product::<usize>();
-    let count = scheme.weights().len();
+    let (_, m, k) = x.matrices();
     let values = x.elements.single();
-    let mut digits = vec![0i64; count * values.len()];
-    let mut scales = Vec::with_capacity(matrices * m);
-    for row in 0..matrices * m {
-        let split = decompose_row(scheme, &values[row * k..][..k]);
-        scales.push(split.scale);
-        let (matrix, i) = (row / m, row % m);
-        for (d, digit) in split.digits.iter().enumerate() {
-            let place = ((matrix * count + d) * m + i) * k;
-            for (to, from) in digits[place..place + k].iter_mut().zip(digit) {
-                *to = *from as i64;
+    let splits = rows(&values, k, x.row_count()).map(|row| decompose_row(scheme, row)).collect::<Vec<_>>();
+    let scales = splits.iter().map(|s| s.scale).collect();
+    (Elements::Integer(stack(&splits, scheme, m)), Elements::Double(scales))
+}
+
+/// The rows of a matrix, also of one without columns.
+fn rows<'a>(values: &'a [f32], columns: usize, count: usize) -> impl Iterator<Item = &'a [f32]> {
+    (0..count).map(move |row| &values[row * columns..][..columns])
+}
+
+/// Digits of rows, of each `m` rows all first digits, then all second ones.
+fn stack(splits: &[Digits], scheme: Scheme, m: usize) -> Vec<i64> {
+    let mut digits = Vec::new();
+    for matrix in splits.chunks(m.max(1)) {
+        for d in 0..scheme.weights().len() {
+            digits.extend(matrix.iter().flat_map(|row| row.digits[d].iter().map(|digit| *digit as i64)));
+        }
+    }
+    digits
+}
+
+/// Digits `[.., G, D*M, size]`, the unit of each block over that of its row `[.., G, M, 1]`, and
+/// the unit of the row `[.., M, 1]`, which is that of its largest block. A row that is not finite
+/// has digits 0 and a unit of NaN, so that it spoils its own results and no others.
+pub(super) fn decompose_blocks(x: &Array, scheme: Scheme, size: usize, precision: Precision) -> Vec<Elements> {
+    let (_, m, k) = x.matrices();
+    let (values, blocks) = (x.elements.single(), k / size);
+    let whole: Vec<f64> = rows(&values, k, x.row_count()).map(|row| decompose_row(scheme, row).scale).collect();
+    let (mut splits, mut relative) = (Vec::new(), Vec::new());
+    for matrix in 0..x.row_count() / m.max(1) {
+        for block in 0..blocks {
+            for row in matrix * m..(matrix + 1) * m {
+                let part = &values[row * k + block * size..][..size];
+                let is_idle = whole[row].is_nan() || part.iter().all(|x| *x == 0.0);
+                let split = decompose_row(scheme, if whole[row].is_nan() { &[] } else { part });
+                relative.push(if is_idle { 0.0 } else { (split.scale / whole[row]) as f32 });
+                splits.push(if is_idle { decompose_row(scheme, &vec![0.0; size]) } else { split });
             }
         }
     }
-    (Elements::Integer(digits), Elements::Double(scales))
+    vec![Elements::Integer(stack(&splits, scheme, m)), precision.float(relative), Elements::Double(whole)]
 }
 
-/// `sum_d weight_d * p[d*M + m, n]`, the exact integer, rounded once to F32. A sum beyond I64,
-/// which no product of digits and codes reaches, wraps.
-pub(super) fn combine(p: &Array, scheme: Scheme, precision: Precision) -> Elements {
+/// `sum_d weight_d * p[d*M + m, n]`: exact. A sum beyond I64, which no product of digits and codes
+/// reaches, wraps.
+fn merged(p: &Array, scheme: Scheme) -> Vec<i64> {
     let (_, stacked, n) = p.matrices();
     let weights = scheme.weights();
     let block = stacked / weights.len() * n;
@@ -141,5 +166,65 @@ pub(super) fn combine(p: &Array, scheme: Scheme, precision: Precision) -> Elemen
             terms.fold(0i64, i64::wrapping_add)
         }));
     }
-    Elements::Integer(sums).into_kind(precision.kind(DType::F32))
+    sums
+}
+
+/// The merged integers, rounded once to F32.
+pub(super) fn combine(p: &Array, scheme: Scheme, precision: Precision) -> Elements {
+    Elements::Integer(merged(p, scheme)).into_kind(precision.kind(DType::F32))
+}
+
+/// `S - z * R`: exact for integer zero points, fused in F64 for others; then rounded to F32.
+pub(super) fn combine_zero(
+    p: &Array,
+    r: &Array,
+    z: &Array,
+    scheme: Scheme,
+    shape: &[usize],
+    precision: Precision,
+) -> Elements {
+    let (sums, row_sums) = (merged(p, scheme), merged(r, scheme));
+    let mut row_shape = r.shape.clone();
+    let rows = row_shape.len() - 2;
+    row_shape[rows] /= scheme.weights().len();
+    let row_sums = Array::new(row_shape, Elements::Integer(row_sums));
+    let (row_sums, zeros) = (broadcast(&row_sums, shape), broadcast(z, shape));
+    let row_sums = row_sums.integer();
+    let exact = if let Elements::Integer(zeros) = zeros.as_ref() {
+        let terms = sums.iter().zip(row_sums.iter().zip(zeros.iter()));
+        Elements::Integer(terms.map(|(s, (r, z))| s.wrapping_sub(z.wrapping_mul(*r))).collect())
+    } else {
+        let zeros = zeros.double();
+        let terms = sums.iter().zip(row_sums.iter().zip(zeros.iter()));
+        Elements::Double(terms.map(|(s, (r, z))| (-z).mul_add(*r as f64, *s as f64)).collect())
+    };
+    exact.into_kind(precision.kind(DType::F32))
+}
+
+/// `sum_g p[g] * (s[g] * u[g])`, g ascending from +0 with fused multiply-add.
+pub(super) fn accumulate(p: &Array, s: &Array, u: &Array, precision: Precision) -> Elements {
+    let (outer, inner) = p.shape.split_at(p.shape.len() - 2);
+    let (size, groups) = (inner.iter().product::<usize>(), outer[outer.len() - 1]);
+    let matrices = outer[..outer.len() - 1].iter().product::<usize>();
+    let (s, u) = (broadcast(s, &p.shape), broadcast(u, &p.shape));
+    let kind = precision.kind(DType::F32);
+    if kind == Kind::Double {
+        let (p, s, u) = (p.elements.double(), s.double(), u.double());
+        return Elements::Double(over_groups(matrices, groups, size, |sum, i| p[i].mul_add(s[i] * u[i], sum)));
+    }
+    let (p, s, u) = (p.elements.single(), s.single(), u.single());
+    Elements::Single(over_groups(matrices, groups, size, |sum, i| p[i].mul_add(s[i] * u[i], sum)))
+}
+
+/// For each of `size` elements of each matrix, `step(sum, index)` over its groups.
+fn over_groups<T: Copy + Default>(
+    matrices: usize,
+    groups: usize,
+    size: usize,
+    step: impl Fn(T, usize) -> T,
+) -> Vec<T> {
+    let at = |matrix: usize, i: usize| {
+        (0..groups).fold(T::default(), |sum, g| step(sum, (matrix * groups + g) * size + i))
+    };
+    (0..matrices).flat_map(|matrix| (0..size).map(move |i| (matrix, i))).map(|(matrix, i)| at(matrix, i)).collect()
 }

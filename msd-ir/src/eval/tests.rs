@@ -345,7 +345,7 @@ fn a_rewritten_linear_layer_is_its_formula() {
         for row in x.chunks(k) {
             let split = crate::quant::decompose::decompose_row(*scheme, row);
             for i in 0..n {
-                let dot = |d: &Vec<i8>| -> i64 {
+                let dot = |d: &Vec<i16>| -> i64 {
                     (0..k).map(|j| d[j] as i64 * inputs[0].tensor.int(i * k + j).unwrap()).sum()
                 };
                 let sum: i64 = scheme.weights().iter().zip(&split.digits).map(|(w, d)| w * dot(d)).sum();

@@ -205,18 +205,29 @@ ops! {
     reshape Reshape { shape: Shape } [x] Syntax::Call("reshape"), Movement, reshape,
         "the same elements in row-major order";
     concat Concat { axis: usize } [a b] Syntax::Call("concat"), Movement, concat, "a then b along an axis";
+    broadcast Broadcast { shape: Shape } [x] Syntax::Call("broadcast"), Movement, stretch,
+        "x repeated along axes of size 1, and along new outer axes, to fill a shape";
     slice Slice { axis: usize, start: Dim, stop: Dim } [x] Syntax::Call("slice"), Movement, slice,
         "x from start to before stop along an axis";
     // Products over the last two axes; outer axes broadcast.
     matmul MatMul [a b] infix("@", 3), Product, matmul,
         "sum_k a[m,k] * b[k,n]: k ascending with fused multiply-add in F32; integer pairs exactly modulo 2^32";
     dot Dot [a b] Syntax::Call("msd.dot"), Product, dot,
-        "sum_k a[m,k] * b[k,n] of integers of at most 8 bits, exact in I64";
+        "sum_k a[m,k] * b[k,n], exact in I64, of integers of at most 16 bits and of at most 8";
     // Digits.
     decompose Decompose { scheme: Scheme } [x] Syntax::Call("msd.decompose"), Digits, decompose,
         "(digits [D*M, K], scale [M, 1]): x ~ scale * sum_d weight_d * digits[d*M + m, k]";
+    decompose_blocks DecomposeBlocks { scheme: Scheme, size: Dim } [x] Syntax::Call("msd.decompose_blocks"), Digits,
+        decompose_blocks,
+        "(digits [G, D*M, size], relative scale [G, M, 1] in F32, row scale [M, 1]): each block of a row by its own \
+         largest magnitude";
     combine Combine { scheme: Scheme } [p] Syntax::Call("msd.combine"), Digits, combine,
         "f32(sum_d weight_d * p[d*M + m, n]): the exact integer S, rounded once";
+    combine_zero CombineZero { scheme: Scheme } [p r z] Syntax::Call("msd.combine_zero"), Digits, combine_zero,
+        "f32(S - z * R), S and R the weighted sums of p and of the row sums r: exact in I64 for an integer z, one \
+         fused step in F64 for others";
+    accumulate Accumulate [p s u] Syntax::Call("msd.accumulate"), Digits, accumulate,
+        "sum_g p[g,m,n] * (s[g,n] * u[g,m]): g ascending from +0 with fused multiply-add, s * u rounded first";
 }
 
 impl Op {

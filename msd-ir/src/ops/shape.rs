@@ -5,6 +5,7 @@ use super::{Op, Syntax};
 use crate::diag::{Code, Diagnostic};
 use crate::dim::Dim;
 use crate::dtype::DType;
+use crate::quant::scheme::Scheme;
 use crate::types::{Shape, TensorType, Type, broadcast, shape_text};
 
 type Types = Result<Vec<Type>, Diagnostic>;
@@ -286,50 +287,136 @@ pub(super) fn matmul(op: &Op, args: &[&Type]) -> Types {
     one(promote(a.dtype, b.dtype), product(op, a, b)?)
 }
 
+/// Refuses operands wider than the exact sums allow for.
+fn narrow_int(op: &Op, t: &TensorType, bits: u32) -> Result<(), Diagnostic> {
+    if t.dtype.is_int() && t.dtype.bits() <= bits {
+        return Ok(());
+    }
+    let message = format!("`{}` needs integers of at most {bits} bits here, this is `{t}`", spelled(op));
+    Err(Diagnostic::new(Code::WrongType, message).help("for other types use `@`"))
+}
+
 pub(super) fn dot(op: &Op, args: &[&Type]) -> Types {
     let (a, b) = (number(op, args[0])?, number(op, args[1])?);
-    for t in [a, b] {
-        if !t.dtype.is_int() || t.dtype.bits() > 8 {
-            let message = format!("`msd.dot` needs integers of at most 8 bits, this is `{t}`");
-            return Err(Diagnostic::new(Code::WrongType, message).help("for other types use `@`"));
-        }
-    }
+    narrow_int(op, a, 16)?;
+    narrow_int(op, b, 8)?;
     one(DType::I64, product(op, a, b)?)
+}
+
+/// A shape of which each token's row is stacked once per digit.
+fn stacked(scheme: Scheme, shape: &[Dim]) -> Result<Shape, Diagnostic> {
+    let mut digits = shape.to_vec();
+    let rows = digits.len() - 2;
+    let count = Dim::constant(scheme.weights().len() as u64);
+    digits[rows] = count.mul(&digits[rows]).ok_or_else(|| too_complex("the stacked token dimension"))?;
+    Ok(digits)
+}
+
+/// The inverse of [`stacked`]: one row for each token.
+fn unstacked(op: &Op, scheme: Scheme, t: &TensorType) -> Result<Shape, Diagnostic> {
+    let mut shape = t.shape.clone();
+    let rows = shape.len() - 2;
+    let digits = Dim::constant(scheme.weights().len() as u64);
+    let tokens = shape[rows].div(&digits).ok_or_else(|| too_complex("the token dimension"))?;
+    if is_no_size(&tokens) {
+        let message = format!("`{}` needs {digits} rows for each token, `{t}` has `{}`", spelled(op), shape[rows]);
+        return Err(Diagnostic::new(Code::ShapeMismatch, message).help("the scheme must be the one of `msd.decompose`"));
+    }
+    shape[rows] = tokens;
+    Ok(shape)
 }
 
 pub(super) fn decompose(op: &Op, args: &[&Type]) -> Types {
     let t = number(op, args[0])?;
     min_rank(op, t, 2)?;
     let Op::Decompose { scheme } = op else { return one(t.dtype, t.shape.clone()) };
-    let mut digits = t.shape.clone();
-    let rows = digits.len() - 2;
-    digits[rows] = Dim::constant(scheme.weights().len() as u64)
-        .mul(&digits[rows])
-        .ok_or_else(|| too_complex("the stacked token dimension"))?;
+    let digits = stacked(*scheme, &t.shape)?;
     let mut scale = t.shape.clone();
-    scale[rows + 1] = Dim::constant(1);
+    scale[t.rank() - 1] = Dim::constant(1);
     Ok(vec![
         Type::Tensor(TensorType::new(scheme.digit_dtype(), digits)),
         Type::Tensor(TensorType::new(DType::F64, scale)),
     ])
 }
 
-pub(super) fn combine(op: &Op, args: &[&Type]) -> Types {
+pub(super) fn decompose_blocks(op: &Op, args: &[&Type]) -> Types {
     let t = number(op, args[0])?;
     min_rank(op, t, 2)?;
-    let Op::Combine { scheme } = op else { return one(t.dtype, t.shape.clone()) };
+    let Op::DecomposeBlocks { scheme, size } = op else { return one(t.dtype, t.shape.clone()) };
+    let (outer, inner) = t.shape.split_at(t.rank() - 2);
+    let (tokens, columns) = (&inner[0], &inner[1]);
+    let blocks = columns.div(size).ok_or_else(|| too_complex("the number of blocks"))?;
+    if is_no_size(&blocks) || size.as_constant().is_none_or(|s| s == 0) {
+        let message = format!("`{}` of `{t}`: `{columns}` is no number of blocks of `{size}`", spelled(op));
+        return Err(Diagnostic::new(Code::ShapeMismatch, message).help("the size is a number that divides the columns"));
+    }
+    let shape = |inner: [&Dim; 3]| outer.iter().chain(inner).cloned().collect::<Shape>();
+    let one_each = Dim::constant(1);
+    let row: Shape = outer.iter().chain([tokens, &one_each]).cloned().collect();
+    let digits = stacked(*scheme, &shape([&blocks, tokens, size]))?;
+    Ok(vec![
+        Type::Tensor(TensorType::new(scheme.digit_dtype(), digits)),
+        Type::Tensor(TensorType::new(DType::F32, shape([&blocks, tokens, &one_each]))),
+        Type::Tensor(TensorType::new(DType::F64, row)),
+    ])
+}
+
+/// Digit products and their row sums come exact.
+fn exact<'a>(op: &Op, ty: &'a Type) -> Result<&'a TensorType, Diagnostic> {
+    let t = number(op, ty)?;
+    min_rank(op, t, 2)?;
     if t.dtype != DType::I64 {
-        let message = format!("`msd.combine` needs exact digit products, this is `{t}`");
+        let message = format!("`{}` needs exact digit products, this is `{t}`", spelled(op));
         return Err(Diagnostic::new(Code::WrongType, message).help("combine the result of `msd.dot`"));
     }
-    let mut shape = t.shape.clone();
-    let rows = shape.len() - 2;
-    let digits = Dim::constant(scheme.weights().len() as u64);
-    let tokens = shape[rows].div(&digits).ok_or_else(|| too_complex("the token dimension"))?;
-    if is_no_size(&tokens) {
-        let message = format!("`msd.combine` needs {digits} rows for each token, `{t}` has `{}`", shape[rows]);
-        return Err(Diagnostic::new(Code::ShapeMismatch, message).help("the scheme must be the one of `msd.decompose`"));
+    Ok(t)
+}
+
+pub(super) fn combine(op: &Op, args: &[&Type]) -> Types {
+    let t = exact(op, args[0])?;
+    let Op::Combine { scheme } = op else { return one(t.dtype, t.shape.clone()) };
+    one(DType::F32, unstacked(op, *scheme, t)?)
+}
+
+pub(super) fn combine_zero(op: &Op, args: &[&Type]) -> Types {
+    let (p, r, z) = (exact(op, args[0])?, exact(op, args[1])?, number(op, args[2])?);
+    let Op::CombineZero { scheme } = op else { return one(p.dtype, p.shape.clone()) };
+    let shape = unstacked(op, *scheme, p)?;
+    let sums = TensorType::new(r.dtype, unstacked(op, *scheme, r)?);
+    // Both stretch to the products; neither stretches them.
+    for (t, what) in [(&sums, "row sums"), (z, "zero points")] {
+        stretches(op, t, &shape, what)?;
     }
-    shape[rows] = tokens;
     one(DType::F32, shape)
+}
+
+pub(super) fn accumulate(op: &Op, args: &[&Type]) -> Types {
+    let (p, s, u) = (number(op, args[0])?, number(op, args[1])?, number(op, args[2])?);
+    min_rank(op, p, 3)?;
+    for (t, what) in [(p, "partial products"), (s, "scales"), (u, "units")] {
+        if t.dtype != DType::F32 {
+            let message = format!("`{}` needs {what} in f32, this is `{t}`", spelled(op));
+            return Err(Diagnostic::new(Code::WrongType, message).help("write `cast(x, f32)`"));
+        }
+        stretches(op, t, &p.shape, what)?;
+    }
+    let mut shape = p.shape.clone();
+    shape.remove(p.rank() - 3);
+    one(DType::F32, shape)
+}
+
+/// Refuses a tensor that does not broadcast to exactly `shape`.
+fn stretches(op: &Op, t: &TensorType, shape: &[Dim], what: &str) -> Result<(), Diagnostic> {
+    if broadcast(&t.shape, shape).is_ok_and(|joined| joined == shape) {
+        return Ok(());
+    }
+    let message = format!("`{}`: {what} `{t}` do not broadcast to `{}`", spelled(op), shape_text(shape));
+    Err(Diagnostic::new(Code::ShapeMismatch, message).help("dimensions must be equal or 1, counted from the last"))
+}
+
+pub(super) fn stretch(op: &Op, args: &[&Type]) -> Types {
+    let t = tensor(op, args[0])?;
+    let Op::Broadcast { shape } = op else { return one(t.dtype, t.shape.clone()) };
+    stretches(op, t, shape, "elements")?;
+    one(t.dtype, shape.clone())
 }

@@ -7,8 +7,8 @@ use super::scheme::{Family, Scheme};
 /// A row as digits: `x[k] ~ scale * sum_d weights[d] * digits[d][k]`, weights from the scheme.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Digits {
-    /// `[D][K]`, most significant digit first, each in -128..=127.
-    pub digits: Vec<Vec<i8>>,
+    /// `[D][K]`, most significant digit first, each within the scheme's digit type.
+    pub digits: Vec<Vec<i16>>,
     /// Value of one unit of the weighted sum. NaN if the row holds a NaN or an infinity, 1 if it
     /// is all zeros.
     pub scale: f64,
@@ -49,7 +49,9 @@ pub fn decompose_row(scheme: Scheme, row: &[f32]) -> Digits {
             split(scheme, row, g as f64 * up, |x| {
                 // An element too small for F32 after normalising has n = 0 either way.
                 let t = (x as f64 * down) as f32;
-                (t * r).round_ties_even().clamp(-largest, largest) as i32
+                // What is negative in spite of an unsigned scheme counts as 0.
+                let least = if scheme.is_unsigned() { 0.0 } else { -largest };
+                (t * r).round_ties_even().clamp(least, largest) as i32
             })
         }
         Family::Greedy { largest_hundredths } => {
@@ -59,19 +61,21 @@ pub fn decompose_row(scheme: Scheme, row: &[f32]) -> Digits {
     }
 }
 
-/// Splits the integers `n(x)` exactly into balanced base-256 digits. Every digit but the first
-/// lies in [-128, 127]; the largest `n` of the table keeps the first within ±127.
+/// Splits the integers `n(x)` exactly into digits, balanced if they are signed. The largest `n` of
+/// the table keeps the first digit within its type, ±127 or ±7.
 fn split(scheme: Scheme, row: &[f32], scale: f64, n: impl Fn(f32) -> i32) -> Digits {
     let count = scheme.weights().len();
-    let mut digits = vec![vec![0i8; row.len()]; count];
+    let bits = scheme.digit_dtype().bits();
+    let half = if scheme.is_unsigned() { 0 } else { 1 << (bits - 1) };
+    let mut digits = vec![vec![0i16; row.len()]; count];
     for (k, x) in row.iter().enumerate() {
         let mut rest = n(*x);
         for digit in digits.iter_mut().rev().take(count - 1) {
-            let next = (rest + 128) >> 8;
-            digit[k] = (rest - (next << 8)) as i8;
+            let next = (rest + half) >> bits;
+            digit[k] = (rest - (next << bits)) as i16;
             rest = next;
         }
-        digits[0][k] = rest as i8;
+        digits[0][k] = rest as i16;
     }
     Digits { digits, scale }
 }
@@ -80,14 +84,14 @@ fn split(scheme: Scheme, row: &[f32], scale: f64, n: impl Fn(f32) -> i32) -> Dig
 fn greedy(scheme: Scheme, row: &[f32], a: f64, down: f64, up: f64) -> Digits {
     let weights: Vec<f64> = scheme.weights().iter().map(|w| *w as f64).collect();
     let units: Vec<f64> = weights.iter().map(|w| a * w / weights[0]).collect();
-    let mut digits = vec![vec![0i8; row.len()]; weights.len()];
+    let mut digits = vec![vec![0i16; row.len()]; weights.len()];
     for (k, x) in row.iter().enumerate() {
         let mut rest = *x as f64 * down;
         for (digit, unit) in digits.iter_mut().zip(&units) {
             let d = (rest / unit).round_ties_even().clamp(-127.0, 127.0);
             // Two roundings, not one fused: every backend has them.
             rest -= unit * d;
-            digit[k] = d as i8;
+            digit[k] = d as i16;
         }
     }
     Digits { digits, scale: a / weights[0] * up }

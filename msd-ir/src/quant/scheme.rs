@@ -15,7 +15,7 @@ pub enum Family {
         /// `Mx` is mapped to this multiple of the first digit's unit, in hundredths.
         largest_hundredths: u32,
     },
-    /// One integer `n = rne(x/g)`, split exactly into balanced base-256 digits; `g` is a power of two.
+    /// One integer `n = rne(x/g)`, split exactly into digits; `g` is a power of two.
     Pow2 {
         /// Largest magnitude of `n`.
         largest: u32,
@@ -28,8 +28,8 @@ pub enum Family {
 }
 
 macro_rules! schemes {
-    ($($variant:ident $name:literal $family:expr, $weights:expr, $bound:expr, $doc:literal;)*) => {
-        /// A way to split activations into INT8 digits.
+    ($($variant:ident $name:literal $digit:ident $family:expr, $weights:expr, $bound:expr, $doc:literal;)*) => {
+        /// A way to split activations into integer digits.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Scheme { $(#[doc = $doc] $variant,)* }
 
@@ -45,6 +45,11 @@ macro_rules! schemes {
             /// How its digits are found.
             pub fn family(self) -> Family {
                 match self { $(Scheme::$variant => $family,)* }
+            }
+
+            /// Element type of the digits. Signed ones are balanced, in [-128, 127] or [-8, 7].
+            pub fn digit_dtype(self) -> DType {
+                match self { $(Scheme::$variant => DType::$digit,)* }
             }
 
             /// Integer weight of each digit: the integer behind a value is `sum_d weight_d * digit_d`.
@@ -70,21 +75,38 @@ macro_rules! schemes {
 /// at most 2^-53 of Mx, together under 4 * 2^-53 Mx, while the smallest bound is 2^-24 Mx.
 const F64_SLACK: f64 = 1.0 + 1.0 / (1u64 << 26) as f64;
 
+/// Bound of a unit of `Mx / largest`: half a unit, and what three F32 roundings (1/Mx, the product,
+/// the unit itself) of an integer up to `largest` shift it by.
+const fn radix_bound(largest: u32) -> f64 {
+    let shift = 3.001 * largest as f64 / (1u64 << 24) as f64;
+    (0.5 + shift) / largest as f64
+}
+
 schemes! {
-    Int8x1 "int8x1" Family::Greedy { largest_hundredths: 12700 }, &[1], F64_SLACK / 254.0,
+    Int8x1 "int8x1" I8 Family::Greedy { largest_hundredths: 12700 }, &[1], F64_SLACK / 254.0,
         "one digit, g = Mx/127";
-    Int8x2Greedy "int8x2-greedy" Family::Greedy { largest_hundredths: 12700 }, &[254, 1], F64_SLACK / 64516.0,
+    Int8x2Greedy "int8x2-greedy" I8 Family::Greedy { largest_hundredths: 12700 }, &[254, 1], F64_SLACK / 64516.0,
         "paper, Algorithm 2: a = Mx/127, b = a/254";
-    Int8x2Fractional "int8x2-fractional" Family::Greedy { largest_hundredths: 12749 }, &[12749, 50],
+    Int8x2Fractional "int8x2-fractional" I8 Family::Greedy { largest_hundredths: 12749 }, &[12749, 50],
         F64_SLACK / 65014.8, "paper, 3.3: a = Mx/127.49, b = a/254.98";
-    Int8x3Greedy "int8x3-greedy" Family::Greedy { largest_hundredths: 12700 }, &[64516, 254, 1], F64_SLACK / 16387064.0,
-        "paper, 3.4: each next scale is the previous / 254";
-    Int8x2Pow2 "int8x2-pow2" Family::Pow2 { largest: 32639 }, &[256, 1], 1.0 / 32639.0,
+    Int8x3Greedy "int8x3-greedy" I8 Family::Greedy { largest_hundredths: 12700 }, &[64516, 254, 1],
+        F64_SLACK / 16387064.0, "paper, 3.4: each next scale is the previous / 254";
+    Int8x2Pow2 "int8x2-pow2" I8 Family::Pow2 { largest: 32639 }, &[256, 1], 1.0 / 32639.0,
         "one 16-bit integer with a power-of-two unit; exact for BF16 elements of magnitude >= Mx/127";
-    Int8x2Radix "int8x2-radix" Family::Radix { largest: 32639 }, &[256, 1], 1.013 / 65278.0,
+    Int8x2Radix "int8x2-radix" I8 Family::Radix { largest: 32639 }, &[256, 1], radix_bound(32639),
         "one 16-bit integer with unit Mx/32639";
-    Int8x3Pow2 "int8x3-pow2" Family::Pow2 { largest: 8355711 }, &[65536, 256, 1], 1.0 / 8355711.0,
+    Int8x3Pow2 "int8x3-pow2" I8 Family::Pow2 { largest: 8355711 }, &[65536, 256, 1], 1.0 / 8355711.0,
         "one 24-bit integer with a power-of-two unit; exact for BF16 elements of magnitude >= Mx/32000";
+    Uint8x2 "uint8x2" U8 Family::Radix { largest: 65535 }, &[256, 1], radix_bound(65535),
+        "one unsigned 16-bit integer with unit Mx/65535, for operands that are never negative";
+    Int4x3Radix "int4x3-radix" I4 Family::Radix { largest: 1911 }, &[256, 16, 1], radix_bound(1911),
+        "one 12-bit integer with unit Mx/1911, in digits of 4 bits";
+    Int4x4Radix "int4x4-radix" I4 Family::Radix { largest: 30583 }, &[4096, 256, 16, 1], radix_bound(30583),
+        "one 16-bit integer with unit Mx/30583, in digits of 4 bits";
+    Int16Pow2 "int16-pow2" I16 Family::Pow2 { largest: 32639 }, &[1], 1.0 / 32639.0,
+        "the integer of int8x2-pow2 in one digit: the same results";
+    Int16Radix "int16-radix" I16 Family::Radix { largest: 32639 }, &[1], radix_bound(32639),
+        "the integer of int8x2-radix in one digit: the same results";
 }
 
 impl fmt::Display for Scheme {
@@ -111,9 +133,19 @@ impl Scheme {
         Scheme::ALL.iter().copied().find(|s| s.name() == name)
     }
 
-    /// Element type of the digits.
-    pub fn digit_dtype(self) -> DType {
-        DType::I8
+    /// The scheme with the same integers in one digit of 16 bits, for targets that multiply those
+    /// as fast as bytes.
+    pub fn recombined(self) -> Option<Scheme> {
+        match self {
+            Scheme::Int8x2Pow2 => Some(Scheme::Int16Pow2),
+            Scheme::Int8x2Radix => Some(Scheme::Int16Radix),
+            _ => None,
+        }
+    }
+
+    /// Whether its digits stand for numbers that are never negative only.
+    pub fn is_unsigned(self) -> bool {
+        self.digit_dtype() == DType::U8
     }
 
     /// The scheme used when none is asked for, by the declared element type of the activations.

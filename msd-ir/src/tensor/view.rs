@@ -15,6 +15,8 @@ pub enum DataRef<'a> {
     F64(&'a [f64]),
     /// `f16` and `bf16` bits
     U16(&'a [u16]),
+    /// `i16`
+    I16(&'a [i16]),
     /// `i32`
     I32(&'a [i32]),
     /// `i64`
@@ -36,6 +38,8 @@ pub enum DataMut<'a> {
     F64(&'a mut [f64]),
     /// `f16` and `bf16` bits
     U16(&'a mut [u16]),
+    /// `i16`
+    I16(&'a mut [i16]),
     /// `i32`
     I32(&'a mut [i32]),
     /// `i64`
@@ -55,6 +59,7 @@ macro_rules! each {
             $kind::F32($v) => $body,
             $kind::F64($v) => $body,
             $kind::U16($v) => $body,
+            $kind::I16($v) => $body,
             $kind::I32($v) => $body,
             $kind::I64($v) => $body,
             $kind::I8($v) => $body,
@@ -67,6 +72,7 @@ macro_rules! each {
             DataRef::F32($v) => $to::F32($body),
             DataRef::F64($v) => $to::F64($body),
             DataRef::U16($v) => $to::U16($body),
+            DataRef::I16($v) => $to::I16($body),
             DataRef::I32($v) => $to::I32($body),
             DataRef::I64($v) => $to::I64($body),
             DataRef::I8($v) => $to::I8($body),
@@ -103,6 +109,7 @@ impl<'a> DataRef<'a> {
             DataRef::F32(_) => "f32",
             DataRef::F64(_) => "f64",
             DataRef::U16(_) => "u16",
+            DataRef::I16(_) => "i16",
             DataRef::I32(_) => "i32",
             DataRef::I64(_) => "i64",
             DataRef::I8(_) => "i8",
@@ -128,6 +135,7 @@ impl<'a> DataRef<'a> {
             DataRef::F64(v) => v[i],
             DataRef::U16(v) if dtype == DType::F16 => f16_to_f32(v[i]) as f64,
             DataRef::U16(v) => bf16_to_f32(v[i]) as f64,
+            DataRef::I16(v) => v[i] as f64,
             DataRef::I32(v) => v[i] as f64,
             DataRef::I64(v) => v[i] as f64,
             DataRef::I8(v) => v[i] as f64,
@@ -143,6 +151,7 @@ impl<'a> DataRef<'a> {
     /// The integer stored at `i`; `None` for floats.
     pub(super) fn int(self, dtype: DType, i: usize) -> Option<i64> {
         match self {
+            DataRef::I16(v) => Some(v[i] as i64),
             DataRef::I32(v) => Some(v[i] as i64),
             DataRef::I64(v) => Some(v[i]),
             DataRef::I8(v) => Some(v[i] as i64),
@@ -175,6 +184,7 @@ impl DataMut<'_> {
             DataMut::F32(v) => DataRef::F32(v),
             DataMut::F64(v) => DataRef::F64(v),
             DataMut::U16(v) => DataRef::U16(v),
+            DataMut::I16(v) => DataRef::I16(v),
             DataMut::I32(v) => DataRef::I32(v),
             DataMut::I64(v) => DataRef::I64(v),
             DataMut::I8(v) => DataRef::I8(v),
@@ -367,6 +377,7 @@ impl<'a> TensorView<'a> {
             DataRef::F32(v) => Data::F32(self.copy(v)?),
             DataRef::F64(v) => Data::F64(self.copy(v)?),
             DataRef::U16(v) => Data::U16(self.copy(v)?),
+            DataRef::I16(v) => Data::I16(self.copy(v)?),
             DataRef::I32(v) => Data::I32(self.copy(v)?),
             DataRef::I64(v) => Data::I64(self.copy(v)?),
             DataRef::I8(v) => Data::I8(self.copy(v)?),

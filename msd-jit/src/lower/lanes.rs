@@ -88,6 +88,7 @@ impl Frame<'_> {
             DType::F64 => Lane::F64(self.load_pair(types::F64, address, access)),
             DType::I64 => Lane::I64(self.load_pair(types::I64, address, access)),
             DType::I32 => Lane::I32(self.load_wide(types::I32, address, access)),
+            DType::I16 => Lane::I32(self.load_narrow(16, true, address, access)),
             DType::I8 | DType::I4 => Lane::I32(self.load_narrow(8, true, address, access)),
             DType::U8 | DType::U4 => Lane::I32(self.load_narrow(8, false, address, access)),
             DType::Bool => {
@@ -140,11 +141,13 @@ impl Frame<'_> {
     fn load_narrow(&mut self, bits: u8, signed: bool, address: Value, access: Access) -> Value {
         let flags = Self::flags();
         let one = |f: &mut Self, a: Value| match (bits, signed) {
-            (16, _) => f.b.ins().uload16(types::I32, flags, a, 0),
+            (16, true) => f.b.ins().sload16(types::I32, flags, a, 0),
+            (16, false) => f.b.ins().uload16(types::I32, flags, a, 0),
             (_, true) => f.b.ins().sload8(types::I32, flags, a, 0),
             (_, false) => f.b.ins().uload8(types::I32, flags, a, 0),
         };
         match access {
+            Access::Vector if bits == 16 && signed => self.b.ins().sload16x4(flags, address, 0),
             Access::Vector if bits == 16 => self.b.ins().uload16x4(flags, address, 0),
             Access::Vector => {
                 let four = self.b.ins().load(types::I32, flags, address, 0);

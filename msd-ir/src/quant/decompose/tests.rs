@@ -92,7 +92,7 @@ fn digits_of_known_integers() {
     assert_eq!(split.digits[0], [127, 1, 0, 0, -1, 0, 0, 0]);
     assert_eq!(split.digits[1], [127, -128, 127, -128, 127, 0, 2, 0]);
     let split = decompose_row(Scheme::Int8x3Pow2, &[8355711.0, -8355711.0, 65536.0, 32768.0]);
-    assert_eq!((split.scale, &split.digits[0][..]), (1.0, &[127i8, -127, 1, 1][..]));
+    assert_eq!((split.scale, &split.digits[0][..]), (1.0, &[127i16, -127, 1, 1][..]));
     assert_eq!(split.digits[1], [127, -127, 0, -128]);
     assert_eq!(split.digits[2], [127, -127, 0, 0]);
     // 254 units of the second digit are one of the first.
