@@ -23,6 +23,8 @@ fn bf16_maxima() -> Vec<f32> {
 }
 
 fn assert_within_bound(scheme: Scheme, row: &[f32]) {
+    let magnitudes: Vec<f32> = row.iter().map(|x| x.abs()).collect();
+    let row = if scheme.is_unsigned() { &magnitudes } else { row };
     let mx = row.iter().fold(0f32, |m, x| m.max(x.abs())) as f64;
     let split = decompose_row(scheme, row);
     assert_eq!(split.digits.len(), scheme.weights().len());
