@@ -13,8 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use msd_ir::dim::Sizes;
-use msd_ir::graph::Lowering;
-use msd_ir::quant::scheme::Scheme;
+use msd_ir::plan::Method;
 use msd_jit::argument::Argument;
 use msd_jit::bound::Bound;
 
@@ -30,7 +29,7 @@ pub(crate) struct ClassKey {
     /// The sizes compiled in.
     pub(crate) fixed: Sizes,
     /// How each product with a dequantized weight is computed, in order.
-    pub(crate) choices: Vec<(Lowering, Option<Scheme>)>,
+    pub(crate) methods: Vec<Method>,
 }
 
 /// A compiled shape class.

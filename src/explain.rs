@@ -7,11 +7,13 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+use msd_ir::certificate::Certificate;
 use msd_ir::graph::{Kernel, Lowering, Value};
 use msd_ir::ops::{Class, Op};
 use msd_ir::pass::PASSES;
 use msd_ir::plan::{Alternative, Site};
 use msd_ir::quant::scheme::Scheme;
+use msd_ir::rewrite::lowering::AS_STORED;
 use msd_ir::rewrite::{Event, EventResult};
 use msd_ir::span::Span;
 
@@ -79,9 +81,9 @@ pub struct SiteReport {
     pub scheme: Option<Scheme>,
     /// [`Lowering::Msd`] or [`Lowering::Dequant`]: what is done, whatever was asked for.
     pub lowering: Lowering,
-    /// Certified: `|y - y*| <= bound * max|x| * sum|w|` before the final conversion; `None` where it
+    /// How far the product can be from the exact one, before the final conversion; `None` where it
     /// depends on a size that is open, and where there is no product.
-    pub bound: Option<f64>,
+    pub certificate: Option<Certificate>,
     /// Why.
     pub chosen_because: String,
     /// Rules of the right form that a guard held back.
@@ -93,6 +95,13 @@ pub struct SiteReport {
     /// What was considered, the chosen one included; empty where there is no product. Costs are
     /// those of one thread: bytes, multiply-accumulates, operations, seconds.
     pub alternatives: Vec<Alternative>,
+}
+
+impl SiteReport {
+    /// The certified bound as a number: it multiplies what [`Certificate::measure`] says.
+    pub fn bound(&self) -> Option<f64> {
+        self.certificate.as_ref().map(|c| c.bound)
+    }
 }
 
 /// A rule that did not fire where it might have.
@@ -184,8 +193,6 @@ impl Rewritten {
 
 /// The rule that multiplies two stored operands.
 const NATIVE: &str = "native-product";
-/// The rule that multiplies stored codes as floats.
-const POST_SCALE: &str = "post-scale";
 
 fn report(site: &Site, events: &[Event]) -> SiteReport {
     let events: Vec<&Event> = events.iter().filter(|e| e.node == site.node && replaces_products(e.rule)).collect();
@@ -195,7 +202,7 @@ fn report(site: &Site, events: &[Event]) -> SiteReport {
     });
     let rule = fired.map(|(rule, ..)| rule);
     let native = rule == Some(NATIVE);
-    let split = !native && rule.is_some_and(|r| r != POST_SCALE) && site.choice.lowering == Lowering::Msd;
+    let split = !native && rule.is_some_and(|r| AS_STORED.contains(&r));
     let lowering = if split || native { Lowering::Msd } else { Lowering::Dequant };
     let scheme = split.then_some(site.choice.scheme);
     let done = site.alternatives.iter().find(|a| a.lowering == lowering && a.scheme == scheme);
@@ -210,7 +217,7 @@ fn report(site: &Site, events: &[Event]) -> SiteReport {
         rule,
         scheme,
         lowering,
-        bound: done.and_then(|a| a.bound),
+        certificate: done.and_then(|a| a.certificate.clone()),
         chosen_because,
         stopped: events.iter().filter_map(|e| stopped(e)).collect(),
         before: fired.map(|(_, before, _)| before.clone()),
@@ -249,7 +256,7 @@ fn materialised(kernel: &Kernel) -> Vec<SiteReport> {
             rule: None,
             scheme: None,
             lowering: Lowering::Dequant,
-            bound: None,
+            certificate: None,
             chosen_because,
             stopped: Vec::new(),
             before: None,

@@ -10,11 +10,10 @@ use std::time::Duration;
 use msd_ir::class::fixed_sizes;
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::dim::{MAX_SIZE, Sizes};
-use msd_ir::graph::{Kernel as Graph, Lowering};
+use msd_ir::graph::Kernel as Graph;
 use msd_ir::input::{InputView, bind};
-use msd_ir::plan::Plan;
+use msd_ir::plan::{Method, Plan};
 use msd_ir::quant::quantize::quantize;
-use msd_ir::quant::scheme::Scheme;
 use msd_ir::quant::tensor::QuantTensor;
 use msd_ir::tensor::{Tensor, TensorViewMut};
 use msd_ir::types::Type;
@@ -70,7 +69,7 @@ pub struct ClassReport {
     /// The sizes compiled in; every other dimension is open.
     pub fixed: Sizes,
     /// What is done at each product with a dequantized weight, in order.
-    pub choices: Vec<(Lowering, Option<Scheme>)>,
+    pub methods: Vec<Method>,
     /// Time spent compiling.
     pub compile_time: Duration,
     /// Calls so far.
@@ -205,7 +204,7 @@ impl Kernel {
     /// let text = "kernel linear(w: i8[N, K] scale f32[N], x: bf16[M, K]) -> f32[M, N] { x @ dequant(w).T }";
     /// let plan = Kernel::new(text, &Options::new())?.plan(&[("N", 4096), ("K", 4096), ("M", 1)])?;
     /// assert_eq!(plan.sites[0].choice.lowering, Lowering::Msd);
-    /// assert!(plan.sites[0].bound.unwrap() < 4e-5);
+    /// assert!(plan.sites[0].bound().unwrap() < 4e-5);
     /// # Ok::<(), msd::Error>(())
     /// ```
     pub fn plan(&self, sizes: &[(&str, u64)]) -> Result<Plan> {
@@ -246,7 +245,7 @@ impl Kernel {
     pub fn classes(&self) -> Vec<ClassReport> {
         let report = |class: &Arc<Class>| ClassReport {
             fixed: class.key.fixed.clone(),
-            choices: class.key.choices.clone(),
+            methods: class.key.methods.clone(),
             compile_time: class.compiled.compile_time(),
             calls: class.calls.load(Ordering::Relaxed),
         };
@@ -268,7 +267,7 @@ impl Kernel {
         let rewritten = Rewritten::new(graph, &sizes, options)?;
         let is_weight = |param: usize| arguments[param].weight().is_some();
         let fixed = fixed_sizes(&rewritten.kernel, &sizes, is_weight);
-        let key = ClassKey { fixed, choices: choices(&rewritten.plan) };
+        let key = ClassKey { fixed, methods: rewritten.plan.methods() };
         let class = cache.class(&key, || rewritten.compile_for(&key.fixed, options))?;
         let bound = class.compiled.bind(arguments)?;
         Ok(cache.insert(arguments, class, bound, options.classes))
@@ -294,12 +293,6 @@ impl Kernel {
         }
         Ok(Rewritten::new(graph, &known, options)?)
     }
-}
-
-/// What distinguishes plans: how each product is computed.
-fn choices(plan: &Plan) -> Vec<(Lowering, Option<Scheme>)> {
-    let choice = |c: &msd_ir::plan::Choice| (c.lowering, (c.lowering == Lowering::Msd).then_some(c.scheme));
-    plan.sites.iter().map(|s| choice(&s.choice)).collect()
 }
 
 impl fmt::Debug for Kernel {

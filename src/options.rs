@@ -92,7 +92,7 @@ impl Options {
     /// let text = "kernel f(w: i8[N, K] scale f32[N], x: f32[M, K]) -> f32[M, N] { x @ dequant(w).T }";
     /// let sizes = [("N", 4096), ("K", 4096), ("M", 1)];
     /// let plan = Kernel::new(text, &Options::new().tolerance(1e-6))?.plan(&sizes)?;
-    /// assert!(plan.sites[0].bound.unwrap() <= 1e-6);
+    /// assert!(plan.sites[0].bound().unwrap() <= 1e-6);
     /// let unmet = Kernel::new(text, &Options::new().tolerance(1e-12))?.plan(&sizes).unwrap_err();
     /// assert!(unmet.to_string().contains("the best bound here is"));
     /// # Ok::<(), msd::Error>(())
@@ -100,6 +100,24 @@ impl Options {
     #[must_use]
     pub fn tolerance(mut self, tolerance: f64) -> Options {
         self.request.tolerance = Some(tolerance);
+        self
+    }
+
+    /// A scale of the activations for each `block` elements of the contraction instead of for each
+    /// row, which keeps an outlier from coarsening the whole row. It holds where it divides the
+    /// contraction and the groups of the weight; [`Kernel::explain`](crate::Kernel::explain) says where.
+    ///
+    /// ```
+    /// use msd::{Kernel, Options};
+    ///
+    /// let text = "kernel f(w: i8[N, K] scale f32[N], x: f32[M, K]) -> f32[M, N] { x @ dequant(w).T }";
+    /// let plan = Kernel::new(text, &Options::new().block(128))?.plan(&[("K", 1024)])?;
+    /// assert_eq!(plan.sites[0].choice.block, Some(128));
+    /// # Ok::<(), msd::Error>(())
+    /// ```
+    #[must_use]
+    pub fn block(mut self, block: u64) -> Options {
+        self.request.block = Some(block);
         self
     }
 
@@ -136,6 +154,10 @@ impl Options {
     /// Refuses what no kernel could be compiled with.
     pub(crate) fn check(&self) -> Result<(), Diagnostic> {
         Isa::host(self.level)?;
+        if self.request.block == Some(0) {
+            let fault = Diagnostic::new(Code::BadAttribute, "a block of no elements");
+            return Err(fault.help("a block is a number of elements above 0, such as 128"));
+        }
         match self.request.tolerance {
             Some(t) if !(t.is_finite() && t > 0.0) => {
                 let fault = Diagnostic::new(Code::BadAttribute, format!("a tolerance of {t}"));

@@ -12,11 +12,12 @@ use msd_ir::graph::Kernel;
 use msd_ir::input::Input;
 use msd_ir::pass::{self, Lowered, Observer, Pass};
 use msd_ir::plan::{Plan, Site};
+use msd_ir::rewrite::lowering::AS_STORED;
 use msd_ir::rewrite::{Event, EventResult};
 use msd_ir::tensor::{Tensor, TensorViewMut};
 use msd_jit::argument::Argument;
 use msd_jit::bound::Bound;
-use msd_jit::isa::Isa;
+use msd_jit::isa::{DotForm, Isa};
 use msd_jit::kernel::{CompiledKernel, Workspace, compile};
 use msd_jit::pool::Pool;
 
@@ -169,6 +170,8 @@ impl Checked {
 pub struct Rewritten {
     /// As checked.
     pub source: Kernel,
+    /// In canonical form, as the plan refers to it.
+    pub canonical: Kernel,
     /// As rewritten.
     pub kernel: Kernel,
     /// What was decided at each site.
@@ -188,8 +191,18 @@ impl Rewritten {
     /// If a tolerance cannot be met.
     pub fn new(source: &Kernel, sizes: &Sizes, options: &Options) -> Result<Rewritten, Diagnostic> {
         let mut watch = Watch { start: Instant::now(), passes: Vec::new() };
-        let Lowered { kernel, plan, events } = pass::run(source, sizes, &options.request, &mut watch)?;
-        Ok(Rewritten { source: source.clone(), kernel, plan, events, passes: watch.passes, sizes: sizes.clone() })
+        let Lowered { canonical, kernel, plan, events } = pass::run(source, sizes, &options.request, &mut watch)?;
+        let (source, passes, sizes) = (source.clone(), watch.passes, sizes.clone());
+        Ok(Rewritten { source, canonical, kernel, plan, events, passes, sizes })
+    }
+
+    /// Code for these sizes and that target, in the form of digits it multiplies fastest.
+    fn compile_code(&self, fixed: &Sizes, isa: &Isa, listing: bool) -> Result<CompiledKernel, Diagnostic> {
+        if isa.dot() != DotForm::Pairs {
+            return compile(&self.kernel, fixed, isa, listing);
+        }
+        let (kernel, _) = pass::recombined(&self.canonical, &self.plan)?;
+        compile(&kernel, fixed, isa, listing)
     }
 
     /// Compiles for the host. Sizes of quantized parameters are compiled in, token counts stay open
@@ -208,7 +221,7 @@ impl Rewritten {
     pub fn compile_for(&self, fixed: &Sizes, options: &Options) -> Result<Compiled, Vec<Diagnostic>> {
         let start = Instant::now();
         let isa = Isa::host(options.level).map_err(|d| vec![d])?;
-        let code = compile(&self.kernel, fixed, &isa, options.listing).map_err(|d| vec![d])?;
+        let code = self.compile_code(fixed, &isa, options.listing).map_err(|d| vec![d])?;
         let elapsed = start.elapsed();
         Ok(Compiled { code, pool: Pool::shared(options.threads.max(1)), workspaces: Mutex::default(), elapsed })
     }
@@ -234,9 +247,7 @@ impl Rewritten {
     pub fn lowering(&self) -> &'static str {
         let is_msd = |site: &Site| {
             self.events.iter().any(|e| {
-                e.node == site.node
-                    && matches!(e.rule, "digit-split" | "native-product")
-                    && matches!(e.result, EventResult::Fired { .. })
+                e.node == site.node && AS_STORED.contains(&e.rule) && matches!(e.result, EventResult::Fired { .. })
             })
         };
         let sites = &self.plan.sites;

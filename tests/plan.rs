@@ -31,7 +31,7 @@ fn a_tolerance_picks_the_fewest_digits() {
     for (tolerance, scheme) in [("1e-2", Scheme::Int8x1), ("1e-4", Scheme::Int8x2Pow2), ("1e-6", Scheme::Int8x3Pow2)] {
         let found = site(&linear(&format!("#[tolerance({tolerance})]")), &known, &Options::default()).unwrap();
         assert_eq!((found.choice.lowering, found.choice.scheme), (Lowering::Msd, scheme), "{tolerance}");
-        assert!(found.bound.unwrap() <= tolerance.parse().unwrap());
+        assert!(found.bound().unwrap() <= tolerance.parse().unwrap());
     }
 }
 
@@ -50,7 +50,7 @@ fn a_tolerance_binds_dequantization_too() {
     let options = Options::default();
     let short = site(grouped, &sizes(&[("N", 64), ("K", 256), ("M", 4)]), &options).unwrap();
     assert_eq!(short.choice.lowering, Lowering::Dequant);
-    assert!(short.bound.unwrap() <= 1e-4);
+    assert!(short.bound().unwrap() <= 1e-4);
     let long = site(grouped, &sizes(&[("N", 64), ("K", 8192), ("M", 4)]), &options).unwrap_err();
     assert_eq!(long.0, Code::ToleranceUnmet);
 }
@@ -75,5 +75,5 @@ fn two_stored_operands_multiply_natively() {
     let known = sizes(&[("N", 64), ("K", 64), ("M", 4)]);
     let found = site(text, &known, &Options::default()).unwrap();
     assert_eq!(found.choice.lowering, Lowering::Msd);
-    assert!(found.bound.unwrap() < 1e-6);
+    assert!(found.bound().unwrap() < 1e-6);
 }

@@ -31,6 +31,9 @@ pub(crate) struct PlanArgs {
     /// How activations are split into digits [default: by their element type]
     #[arg(long, value_name = "SCHEME", value_parser = scheme_parser())]
     pub(crate) scheme: Option<Scheme>,
+    /// Elements of the contraction that share a scale of the activations, where they fit [default: a whole row]
+    #[arg(long, value_name = "SIZE", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) block: Option<u64>,
     /// How products with dequantized operands are computed [default: the kernel's attribute, else auto]
     #[arg(long, value_name = "LOWERING", value_parser = lowering_parser())]
     pub(crate) lowering: Option<Lowering>,

@@ -57,7 +57,13 @@ pub(crate) fn options(args: &PlanArgs, threads: u16) -> Options {
         Machine::Measured => measured_profile(),
     };
     Options {
-        request: Request { lowering: args.lowering, scheme: args.scheme, tolerance: None, machine },
+        request: Request {
+            lowering: args.lowering,
+            scheme: args.scheme,
+            block: args.block,
+            machine,
+            ..Request::default()
+        },
         level: args.isa.level(),
         threads: usize::from(threads),
         ..Options::default()

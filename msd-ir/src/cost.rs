@@ -43,12 +43,13 @@ impl Product {
     }
 
     /// `digits` integer products over one reading of the weight: `3 + 2` operations per digit and
-    /// element to split, 2 per result to merge.
-    pub fn msd(&self, digits: usize, machine: &Machine) -> Cost {
+    /// element to split, 2 per result to merge, of `groups` along the contraction 3 for each.
+    pub fn msd(&self, digits: usize, groups: Option<u64>, machine: &Machine) -> Cost {
         let digits = digits as f64;
         let bytes = self.weight_bytes() + self.activation_bytes() + 2.0 * digits * self.m * self.k;
         let macs = digits * self.m * self.n * self.k;
-        let vector_ops = 4.0 * digits * self.m * self.k + 2.0 * self.m * self.n;
+        let merging = groups.map_or(2.0, |groups| 3.0 * groups as f64);
+        let vector_ops = 4.0 * digits * self.m * self.k + merging * self.m * self.n;
         self.roofline(bytes, macs / machine.int8_gmacs, macs, vector_ops, machine)
     }
 

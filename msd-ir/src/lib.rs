@@ -3,6 +3,7 @@
 //! `unsafe`; everything here is a function of its arguments.
 
 pub mod builder;
+pub mod certificate;
 pub mod class;
 pub mod cost;
 pub mod diag;

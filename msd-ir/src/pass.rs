@@ -34,6 +34,8 @@ pub trait Observer {
 
 /// A kernel after all passes.
 pub struct Lowered {
+    /// The graph that was planned for, in canonical form.
+    pub canonical: Kernel,
     /// The rewritten graph.
     pub kernel: Kernel,
     /// What was decided at each site.
@@ -52,11 +54,13 @@ pub fn run(
     request: &Request,
     observer: &mut dyn Observer,
 ) -> Result<Lowered, Diagnostic> {
-    let mut lowered = Lowered { kernel: kernel.clone(), plan: Plan::default(), events: Vec::new() };
+    let mut lowered =
+        Lowered { canonical: kernel.clone(), kernel: kernel.clone(), plan: Plan::default(), events: Vec::new() };
     for pass in PASSES {
         observer.before(pass);
         if pass.planned {
             lowered.plan = plan(&lowered.kernel, sizes, request)?;
+            lowered.canonical = lowered.kernel.clone();
         }
         let (next, events) = rewrite(&lowered.kernel, pass.rules, &lowered.plan.choices())?;
         if cfg!(debug_assertions) {
@@ -68,4 +72,15 @@ pub fn run(
         observer.after(pass, &lowered.kernel, changed);
     }
     Ok(lowered)
+}
+
+/// The rewritten graph of a plan for a target that multiplies integers of 16 bits as fast as bytes:
+/// two digits of 8 bits become one of 16 (rule `recombine-int16`). Results are the same to the bit.
+///
+/// # Errors
+/// Only if a rule builds an ill-typed graph, which is a fault of ours.
+pub fn recombined(canonical: &Kernel, plan: &Plan) -> Result<(Kernel, Vec<Event>), Diagnostic> {
+    let mut choices = plan.choices();
+    choices.values_mut().for_each(|c| c.recombine = true);
+    rewrite(canonical, lowering::RULES, &choices)
 }

@@ -3,20 +3,28 @@
 //! the kernel, its sizes and a machine profile, never on threads or instruction sets, so that a
 //! plan means the same bits everywhere.
 
+mod choose;
+mod signs;
+
 use std::collections::BTreeMap;
 
+use crate::certificate::Certificate;
 use crate::cost::{Cost, Product};
-use crate::diag::{Code, Diagnostic};
+use crate::diag::Diagnostic;
 use crate::dim::{Dim, Sizes};
 use crate::dtype::DType;
-use crate::graph::{Kernel, Lowering};
+use crate::graph::{Kernel, Lowering, Value};
 use crate::machine::Machine;
 use crate::ops::Op;
-use crate::quant::scheme::{Family, Scheme};
-use crate::rewrite::lowering::{activation_guard, native_guard, stored_guard};
+use crate::quant::scheme::Scheme;
+use crate::rewrite::form::{Form, activations};
+use crate::rewrite::lowering::native_left;
 use crate::rewrite::pattern::Weight;
 use crate::span::Span;
 use crate::types::Part;
+
+use choose::{Facts, choose};
+use signs::never_negative;
 
 /// What the caller asks for; attributes of the kernel stand where this is silent.
 #[derive(Clone, Debug)]
@@ -27,13 +35,15 @@ pub struct Request {
     pub scheme: Option<Scheme>,
     /// Most error a result may have, as `#[tolerance(t)]` says it; finite and above 0.
     pub tolerance: Option<f64>,
+    /// `--block`: activations get a scale for each so many elements of the contraction.
+    pub block: Option<u64>,
     /// `--machine`
     pub machine: Machine,
 }
 
 impl Default for Request {
     fn default() -> Self {
-        Request { lowering: None, scheme: None, tolerance: None, machine: Machine::default_profile() }
+        Request { lowering: None, scheme: None, tolerance: None, block: None, machine: Machine::default_profile() }
     }
 }
 
@@ -44,8 +54,33 @@ pub struct Choice {
     pub lowering: Lowering,
     /// The scheme, should the lowering be `msd`.
     pub scheme: Scheme,
+    /// Elements of the contraction that share a scale of the activations; the whole row if nothing
+    /// is said.
+    pub block: Option<u64>,
+    /// Whether two digits of 8 bits are to be multiplied as one of 16. It changes the graph, and no
+    /// bit of a result, so that the plan leaves it to whoever knows the target.
+    pub recombine: bool,
     /// Why.
     pub because: String,
+}
+
+/// A choice without its reason: what decides the bits of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Method {
+    /// [`Lowering::Msd`] or [`Lowering::Dequant`].
+    pub lowering: Lowering,
+    /// How activations are split, should the lowering be `msd`.
+    pub scheme: Option<Scheme>,
+    /// Elements that share a scale of the activations, likewise.
+    pub block: Option<u64>,
+}
+
+impl Choice {
+    /// The choice without its reason.
+    pub fn method(&self) -> Method {
+        let splits = self.lowering == Lowering::Msd;
+        Method { lowering: self.lowering, scheme: splits.then_some(self.scheme), block: self.block.filter(|_| splits) }
+    }
 }
 
 /// One way to compute a product.
@@ -55,12 +90,17 @@ pub struct Alternative {
     pub lowering: Lowering,
     /// The scheme of an `msd` alternative.
     pub scheme: Option<Scheme>,
-    /// Certified bound: `|y - y*| <= bound * Mx * sum_k |w|` before the final cast, as long as no
-    /// intermediate leaves the range of normal F32 numbers; `None` where it depends on a size that
-    /// is not known.
-    pub bound: Option<f64>,
+    /// Certified bound; `None` where it depends on a size that is not known.
+    pub certificate: Option<Certificate>,
     /// Predicted cost; `None` where a size is not known.
     pub cost: Option<Cost>,
+}
+
+impl Alternative {
+    /// The certified bound, as a number.
+    pub fn bound(&self) -> Option<f64> {
+        self.certificate.as_ref().map(|c| c.bound)
+    }
 }
 
 /// A product with a dequantized weight.
@@ -74,10 +114,17 @@ pub struct Site {
     pub weight: String,
     /// What is to be done.
     pub choice: Choice,
-    /// Certified bound of what is to be done.
-    pub bound: Option<f64>,
+    /// Certificate of what is to be done.
+    pub certificate: Option<Certificate>,
     /// Everything considered, chosen one included.
     pub alternatives: Vec<Alternative>,
+}
+
+impl Site {
+    /// The certified bound of what is to be done, as a number.
+    pub fn bound(&self) -> Option<f64> {
+        self.certificate.as_ref().map(|c| c.bound)
+    }
 }
 
 /// Decisions for every site of a kernel.
@@ -88,14 +135,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// How each site is computed, in order: plans that agree in this give the same bits.
+    pub fn methods(&self) -> Vec<Method> {
+        self.sites.iter().map(|s| s.choice.method()).collect()
+    }
+
     /// The choices by node, as the rewrite driver wants them.
     pub fn choices(&self) -> BTreeMap<usize, Choice> {
         self.sites.iter().map(|s| (s.node, s.choice.clone())).collect()
     }
 }
-
-/// Half a unit in the last place of F32: the relative error of one rounding.
-const ROUNDING: f64 = 1.0 / (1u64 << 24) as f64;
 
 /// Plans a kernel in canonical form (see [`crate::rewrite::canonical::RULES`]).
 ///
@@ -103,38 +152,56 @@ const ROUNDING: f64 = 1.0 / (1u64 << 24) as f64;
 /// If a tolerance is asked for that no scheme meets.
 pub fn plan(kernel: &Kernel, sizes: &Sizes, request: &Request) -> Result<Plan, Diagnostic> {
     let mut sites = Vec::new();
+    let positive = never_negative(kernel);
     for (node, n) in kernel.nodes.iter().enumerate() {
         if n.op != Op::MatMul {
             continue;
         }
         let Some(weight) = Weight::find(kernel, n.operands[1]) else { continue };
-        let activation = kernel.tensor_ty(n.operands[0]);
-        let shape = &n.types[0].shape().to_vec();
-        let k = activation.shape.last().and_then(|d| d.eval(sizes).ok());
-        let product = product(&weight, shape, activation.dtype, k, sizes);
-        let stored = stored_guard(&weight).is_none() && activation_guard(kernel, n.operands[0]).is_none();
-        let is_native = stored && native_guard(kernel, n.operands[0]).is_none();
-        let mut alternatives = alternatives(&product, k, stored, is_native, &request.machine);
-        if !is_native && Weight::find(kernel, n.operands[0]).is_some() {
-            // The other operand is itself dequantized, which rounds each of its elements once.
-            alternatives.iter_mut().for_each(|a| a.bound = a.bound.map(|b| b + (1.0 + b) * ROUNDING));
-        }
-        let default = Scheme::default_for(activation.dtype);
+        let x = n.operands[0];
+        let form = activations(kernel, x).and_then(|()| Form::of(&weight));
+        let is_native = form.is_ok() && Form::native(&weight).and_then(|()| native_left(kernel, x)).is_ok();
+        let facts = Facts {
+            is_native,
+            is_positive: positive[x.node],
+            is_dequantized: Weight::find(kernel, x).is_some(),
+            declared: declared(kernel, x),
+            k: kernel.tensor_ty(x).shape.last().and_then(|d| d.eval(sizes).ok()),
+            form: form.ok(),
+            asked: request.scheme.or(kernel.attributes.scheme),
+        };
+        let product = product(&weight, n.types[0].shape(), kernel.tensor_ty(x).dtype, facts.k, sizes);
+        let blocks = facts.form.and_then(|form| facts.blocks(request, &form));
+        let alternatives = alternatives(&product, &facts, blocks, &request.machine);
         let weight = match kernel.node(weight.param).op {
             Op::Param { index } => kernel.params[index].name.to_string(),
             _ => String::new(),
         };
-        let choice = choose(kernel, request, &alternatives, default).map_err(|d| {
+        let choice = choose(kernel, request, &alternatives, &facts, blocks).map_err(|d| {
             let message = format!("product with `{weight}`: {}", d.message);
             Diagnostic { message, ..d }.at(n.span)
         })?;
-        let bound = alternatives
-            .iter()
-            .find(|a| a.lowering == choice.lowering && a.scheme.is_none_or(|s| s == choice.scheme))
-            .and_then(|a| a.bound);
-        sites.push(Site { node, span: n.span, weight, choice, bound, alternatives });
+        let done =
+            alternatives.iter().find(|a| a.lowering == choice.lowering && a.scheme.is_none_or(|s| s == choice.scheme));
+        let certificate = done.and_then(|a| a.certificate.clone());
+        sites.push(Site { node, span: n.span, weight, choice, certificate, alternatives });
     }
     Ok(Plan { sites })
+}
+
+/// The element type that the activations had before they were only moved, or multiplied by
+/// something smaller, such as a scale. The default scheme goes by it.
+fn declared(kernel: &Kernel, mut x: Value) -> DType {
+    loop {
+        let (ty, node) = (kernel.tensor_ty(x), kernel.node(x));
+        let scales = |v: &Value| kernel.tensor_ty(*v).shape != ty.shape;
+        x = match (&node.op, node.operands.as_slice()) {
+            (Op::Transpose { .. } | Op::Reshape { .. } | Op::Slice { .. } | Op::Broadcast { .. }, [inner]) => *inner,
+            (Op::Mul, [a, inner]) if scales(a) && !scales(inner) => *inner,
+            (Op::Mul | Op::Div, [inner, b]) if scales(b) && !scales(inner) => *inner,
+            _ => return ty.dtype,
+        };
+    }
 }
 
 /// The product's sizes, if all are known.
@@ -155,152 +222,31 @@ fn product(weight: &Weight, shape: &[Dim], x: DType, k: Option<u64>, sizes: &Siz
     })
 }
 
-fn alternatives(
-    product: &Option<Product>,
-    k: Option<u64>,
-    stored: bool,
-    is_native: bool,
-    machine: &Machine,
-) -> Vec<Alternative> {
+fn alternatives(product: &Option<Product>, facts: &Facts, block: Option<u64>, machine: &Machine) -> Vec<Alternative> {
+    let rounded = |c: Certificate| if facts.is_dequantized { c.of_rounded_activations() } else { c };
     let mut list: Vec<Alternative> = Vec::new();
-    if is_native {
+    if facts.is_native {
         list.push(Alternative {
             lowering: Lowering::Msd,
             scheme: None,
-            bound: Some(roundings(3)),
-            cost: product.map(|p| p.msd(1, machine)),
+            certificate: Some(Certificate::native()),
+            cost: product.map(|p| p.msd(1, None, machine)),
         });
-    } else if stored {
-        list.extend(Scheme::ALL.iter().map(|scheme| Alternative {
+    } else if let Some(form) = &facts.form {
+        let form = Form { unit: block.or(form.unit), ..*form };
+        let groups = form.unit.zip(facts.k).map(|(unit, k)| k.div_ceil(unit));
+        list.extend(Scheme::ALL.iter().filter(|s| facts.offers(**s)).map(|scheme| Alternative {
             lowering: Lowering::Msd,
             scheme: Some(*scheme),
-            bound: Some(msd_bound(*scheme)),
-            cost: product.map(|p| p.msd(scheme.weights().len(), machine)),
+            certificate: Certificate::digits(*scheme, &form, block.is_some(), facts.k).map(rounded),
+            cost: product.map(|p| p.msd(scheme.weights().len(), groups, machine)),
         }));
     }
     list.push(Alternative {
         lowering: Lowering::Dequant,
         scheme: None,
-        bound: k.map(dequant_bound),
-        cost: product.map(|p| p.dequant(!stored, machine)),
+        certificate: facts.k.map(Certificate::dequant).map(|c| if facts.is_native { c } else { rounded(c) }),
+        cost: product.map(|p| p.dequant(facts.form.is_none_or(|f| !f.is_plain()), machine)),
     });
     list
-}
-
-/// Error of the digits, then the roundings of S, of the weight scale and of the row scale, each
-/// relative to |y| <= Mx * sum |w| up to the digits' own error.
-fn msd_bound(scheme: Scheme) -> f64 {
-    let digits = scheme.bound();
-    digits + (1.0 + digits) * roundings(3)
-}
-
-/// Relative error of `n` roundings in a row.
-fn roundings(n: i32) -> f64 {
-    (1.0 + ROUNDING).powi(n) - 1.0
-}
-
-/// `k` fused multiply-adds in sequence, and one rounding of the scaled result or of each weight.
-fn dequant_bound(k: u64) -> f64 {
-    let steps = (k as f64 + 1.0) * ROUNDING;
-    if steps < 1.0 { steps / (1.0 - steps) } else { f64::INFINITY }
-}
-
-/// Decides a site. A tolerance binds whatever is chosen, dequantization included.
-fn choose(
-    kernel: &Kernel,
-    request: &Request,
-    alternatives: &[Alternative],
-    default: Scheme,
-) -> Result<Choice, Diagnostic> {
-    let tolerance = request.tolerance.or(kernel.attributes.tolerance);
-    let asked_scheme = request.scheme.or(kernel.attributes.scheme);
-    let asked_lowering = request.lowering.or(kernel.attributes.lowering).unwrap_or(Lowering::Auto);
-    let from = |flag: bool| if flag { "asked for" } else { "by attribute" };
-    let find = |l: Lowering, s: Scheme| {
-        alternatives.iter().find(move |a| a.lowering == l && a.scheme.is_none_or(|own| own == s))
-    };
-    let is_native = alternatives.iter().any(|a| a.lowering == Lowering::Msd && a.scheme.is_none());
-    let (scheme, scheme_reason) = match (asked_scheme, tolerance) {
-        _ if is_native => (default, "both operands are stored as integers".to_string()),
-        (Some(scheme), _) => (scheme, format!("`{}` {}", scheme.name(), from(request.scheme.is_some()))),
-        (None, Some(t)) if find(Lowering::Msd, default).is_some() => cheapest_within(t, default),
-        (None, _) => (default, format!("`{}` is the default for these activations", default.name())),
-    };
-    let costs = |l| find(l, scheme).and_then(|a| a.cost).map(|c| c.seconds);
-    let (lowering, because) = match asked_lowering {
-        Lowering::Msd => (Lowering::Msd, format!("`msd` {}, {scheme_reason}", from(request.lowering.is_some()))),
-        Lowering::Dequant => (Lowering::Dequant, format!("`dequant` {}", from(request.lowering.is_some()))),
-        Lowering::Auto if find(Lowering::Msd, scheme).is_none() => {
-            (Lowering::Dequant, "no rule multiplies this weight as stored".to_string())
-        }
-        Lowering::Auto if asked_scheme.is_some() || is_native => (Lowering::Msd, scheme_reason.clone()),
-        Lowering::Auto => match (costs(Lowering::Msd), costs(Lowering::Dequant)) {
-            (Some(m), Some(d)) if m <= d => {
-                (Lowering::Msd, format!("predicted {} against {} for dequant; {scheme_reason}", time(m), time(d)))
-            }
-            (Some(m), Some(d)) => (Lowering::Dequant, format!("predicted {} against {} for msd", time(d), time(m))),
-            _ => (Lowering::Msd, format!("sizes are open; {scheme_reason}")),
-        },
-    };
-    // A rule that its guard stops leaves the dequantization to answer for the tolerance.
-    let done = find(lowering, scheme).or_else(|| find(Lowering::Dequant, scheme));
-    match (tolerance, done.and_then(|a| a.bound)) {
-        (Some(t), Some(bound)) if bound > t => match lowering {
-            // Dearer within the tolerance beats cheaper outside it.
-            Lowering::Dequant if asked_lowering == Lowering::Auto => {
-                within_or_unmet(t, alternatives, scheme, scheme_reason)
-            }
-            _ if asked_scheme.is_some() || asked_lowering != Lowering::Auto => {
-                let message = format!("what was asked for is certified to {bound:.3e} only, not to {t:e}");
-                Err(Diagnostic::new(Code::ToleranceUnmet, message)
-                    .help("leave scheme and lowering to the compiler, or raise the tolerance"))
-            }
-            _ => Err(unmet(t, alternatives)),
-        },
-        _ => Ok(Choice { lowering, scheme, because }),
-    }
-}
-
-fn within_or_unmet(t: f64, alternatives: &[Alternative], scheme: Scheme, reason: String) -> Result<Choice, Diagnostic> {
-    let meets = |a: &Alternative| {
-        a.lowering == Lowering::Msd && a.scheme.is_none_or(|s| s == scheme) && a.bound.is_some_and(|b| b <= t)
-    };
-    if alternatives.iter().any(meets) {
-        let because = format!("dequant is cheaper but not certified to {t:e}; {reason}");
-        return Ok(Choice { lowering: Lowering::Msd, scheme, because });
-    }
-    Err(unmet(t, alternatives))
-}
-
-/// The scheme of fewest digits within tolerance `t`, the default before others of as many; the
-/// most precise one if none is.
-fn cheapest_within(t: f64, default: Scheme) -> (Scheme, String) {
-    let schemes = || Scheme::ALL.iter().copied();
-    let by_bound = |a: &Scheme, b: &Scheme| msd_bound(*a).total_cmp(&msd_bound(*b));
-    let within = schemes().filter(|s| msd_bound(*s) <= t);
-    let best = within.min_by(|a, b| {
-        // Of as many digits, those that split one integer cost less than those that divide for each.
-        let rank = |s: &Scheme| (s.weights().len(), *s != default, matches!(s.family(), Family::Greedy { .. }));
-        rank(a).cmp(&rank(b)).then(by_bound(a, b))
-    });
-    match best {
-        Some(scheme) => (scheme, format!("`{}` is the cheapest within {t:e}", scheme.name())),
-        None => {
-            let scheme = schemes().min_by(by_bound).unwrap_or(default);
-            (scheme, format!("`{}` is the most precise", scheme.name()))
-        }
-    }
-}
-
-fn unmet(t: f64, alternatives: &[Alternative]) -> Diagnostic {
-    let bounds = alternatives.iter().filter_map(|a| Some((a.bound?, a.scheme.map_or(a.lowering.name(), Scheme::name))));
-    let best = bounds.min_by(|a, b| a.0.total_cmp(&b.0));
-    let help = best.map_or_else(String::new, |(bound, name)| {
-        format!("the best bound here is {bound:.3e} (`{name}`): raise the tolerance to at least that")
-    });
-    Diagnostic::new(Code::ToleranceUnmet, format!("no lowering has a certified error of at most {t:e}")).help(help)
-}
-
-fn time(seconds: f64) -> String {
-    if seconds < 1e-3 { format!("{:.1} us", seconds * 1e6) } else { format!("{:.2} ms", seconds * 1e3) }
 }

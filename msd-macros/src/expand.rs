@@ -347,8 +347,8 @@ impl Array {
             DType::U4 | DType::E4M3 | DType::E5M2 | DType::E2M1 | DType::E1M2 | DType::E8M0 => {
                 (quote!(::core::primitive::u8), false)
             }
-            // Accumulators, which no kernel declares.
-            DType::I64 | DType::F64 => (quote!(::core::primitive::f32), true),
+            // Digits and accumulators, which no kernel declares.
+            DType::I16 | DType::I64 | DType::F64 => (quote!(::core::primitive::f32), true),
         };
         Array { element, rank, codes: (!is_itself).then(|| format_ident!("{dtype:?}")) }
     }

@@ -3,11 +3,10 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use msd_ir::graph::Lowering;
 use msd_ir::plan::Alternative;
 use msd_ir::span::Span;
 
-use super::{Explanation, NATIVE, SiteReport};
+use super::{Explanation, SiteReport};
 
 impl Explanation {
     /// The same text, each site headed by what `place` says of its span.
@@ -63,8 +62,8 @@ impl Display for SiteReport {
             (Some(rule), None) => write!(f, "{rule}")?,
             (None, _) => write!(f, "no rule, the weight is materialised as f32")?,
         }
-        match self.bound {
-            Some(bound) => write!(f, "; |error| <= {bound:.3e} max|x| sum|w|")?,
+        match &self.certificate {
+            Some(c) => write!(f, "; |error| <= {:.3e} {}", c.bound, c.measure.text())?,
             None if self.alternatives.is_empty() => {}
             None => write!(f, "; no bound while sizes are open")?,
         }
@@ -88,38 +87,15 @@ impl SiteReport {
         if let (Some(before), Some(after)) = (&self.before, &self.after) {
             writeln!(f, "  before   {before}\n  after    {after}")?;
         }
-        if let Some(bound) = self.bound {
-            writeln!(f, "  bound    |y - y*| <= {bound:.3e} max|x| sum|w|: {}", self.derivation(bound))?;
+        if let Some(certificate) = &self.certificate {
+            writeln!(f, "  bound    |y - y*| <= {:.3e} {}, the sum of", certificate.bound, certificate.measure.text())?;
+            for term in &certificate.terms {
+                writeln!(f, "           {:.3e}  {}", term.error, term.what)?;
+            }
         } else if !self.alternatives.is_empty() {
-            writeln!(f, "  bound    {}", self.unbounded())?;
+            writeln!(f, "  bound    open until the contracted size is known")?;
         }
         if self.alternatives.is_empty() { Ok(()) } else { write_columns(f, &self.table()) }
-    }
-
-    /// Where a bound comes from.
-    fn derivation(&self, bound: f64) -> String {
-        match self.scheme {
-            Some(scheme) => format!(
-                "{:.3e} for digits of `{}`, then {:.1e} for one rounding each of the exact sum, of its product with \
-                 the weight's scale and of that with the row's unit",
-                scheme.bound(),
-                scheme.name(),
-                bound - scheme.bound()
-            ),
-            None if self.rule == Some(NATIVE) => {
-                "three roundings of 2^-24: the exact sum, and its product with each scale".to_owned()
-            }
-            None => {
-                "one rounding of 2^-24 for each multiply-add along the contraction, and one for the scale".to_owned()
-            }
-        }
-    }
-
-    fn unbounded(&self) -> &'static str {
-        match self.lowering {
-            Lowering::Msd => "three roundings of an exact sum",
-            _ => "open until the contracted size is known",
-        }
     }
 
     /// What was considered, under its heads.
@@ -131,7 +107,7 @@ impl SiteReport {
             let name = a.scheme.map_or(a.lowering.name(), |s| s.name());
             [
                 format!("{} {name}", if chosen { "*" } else { " " }),
-                number(a.bound),
+                number(a.bound()),
                 number(a.cost.map(|c| c.bytes)),
                 number(a.cost.map(|c| 2.0 * c.macs)),
                 number(a.cost.map(|c| c.vector_ops)),

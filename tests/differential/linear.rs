@@ -11,6 +11,7 @@ use msd::ir::input::Input;
 use msd::ir::plan::Request;
 use msd::ir::quant::scheme::Scheme;
 use msd::ir::rewrite::EventResult;
+use msd::ir::rewrite::lowering::AS_STORED;
 use msd::ir::tensor::Tensor;
 use msd::{Options, Rewritten, Source};
 
@@ -207,7 +208,7 @@ fn evaluated(rewritten: &Rewritten, inputs: &[Input]) -> Result<Tensor, String> 
 }
 
 fn uses_digits(rewritten: &Rewritten) -> bool {
-    rewritten.events.iter().any(|e| e.rule == "digit-split" && matches!(e.result, EventResult::Fired { .. }))
+    rewritten.events.iter().any(|e| AS_STORED.contains(&e.rule) && matches!(e.result, EventResult::Fired { .. }))
 }
 
 /// The inputs with one element of X no longer finite, and its (batch, token); nothing without elements.
@@ -265,7 +266,7 @@ fn check_bound(
     let lowering = if uses_digits(rewritten) { Lowering::Msd } else { Lowering::Dequant };
     let scheme = (lowering == Lowering::Msd).then_some(site.choice.scheme);
     let found = site.alternatives.iter().find(|a| a.lowering == lowering && a.scheme == scheme);
-    let bound = found.and_then(|a| a.bound).ok_or("no bound is certified")?;
+    let bound = found.and_then(|a| a.bound()).ok_or("no bound is certified")?;
 
     let exact = rewritten.evaluate_f64(inputs).map_err(|d| format!("{d:?}"))?.remove(0);
     let x = &inputs[1].tensor;

@@ -178,6 +178,7 @@ fn take_axis(tensor: &Tensor, axis: usize, kept: &[usize]) -> Option<Tensor> {
         Data::F32(v) => Data::F32(gather(v, runs(), inner)),
         Data::F64(v) => Data::F64(gather(v, runs(), inner)),
         Data::U16(v) => Data::U16(gather(v, runs(), inner)),
+        Data::I16(v) => Data::I16(gather(v, runs(), inner)),
         Data::I32(v) => Data::I32(gather(v, runs(), inner)),
         Data::I64(v) => Data::I64(gather(v, runs(), inner)),
         Data::I8(v) => Data::I8(gather(v, runs(), inner)),

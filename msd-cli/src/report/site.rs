@@ -3,6 +3,7 @@
 //! library's.
 
 use msd::SiteReport;
+use msd::ir::certificate::Term;
 use msd::ir::plan::Alternative;
 use serde::Serialize;
 
@@ -22,11 +23,26 @@ pub(crate) struct JsonSite {
     scheme: Option<&'static str>,
     lowering: &'static str,
     bound: Option<f64>,
+    /// What the bound multiplies.
+    bound_of: Option<&'static str>,
+    /// What adds up to the bound.
+    derivation: Vec<JsonTerm>,
     chosen_because: String,
     stopped: Vec<JsonStopped>,
     before: Option<String>,
     after: Option<String>,
     alternatives: Vec<JsonAlternative>,
+}
+
+/// One cause of error.
+#[derive(Debug, Serialize)]
+struct JsonTerm {
+    error: f64,
+    what: String,
+}
+
+fn term(term: &Term) -> JsonTerm {
+    JsonTerm { error: term.error, what: term.what.clone() }
 }
 
 /// A rule that did not fire, as [`msd::StoppedRule`].
@@ -63,6 +79,7 @@ pub(crate) fn lines(sites: &[SiteReport], source: &SourceFile) -> impl Iterator<
 
 fn json_site(site: SiteReport, source: &SourceFile) -> JsonSite {
     let place = source.place(site.span);
+    let bound = site.bound();
     let stopped = site.stopped.into_iter().map(|s| JsonStopped { rule: s.rule, guard: s.guard, reason: s.reason });
     JsonSite {
         weight: site.weight,
@@ -71,7 +88,9 @@ fn json_site(site: SiteReport, source: &SourceFile) -> JsonSite {
         rule: site.rule,
         scheme: site.scheme.map(|s| s.name()),
         lowering: site.lowering.name(),
-        bound: site.bound,
+        bound,
+        bound_of: site.certificate.as_ref().map(|c| c.measure.text()),
+        derivation: site.certificate.iter().flat_map(|c| &c.terms).map(term).collect(),
         chosen_because: site.chosen_because,
         stopped: stopped.collect(),
         before: site.before,
@@ -84,7 +103,7 @@ fn alternative(a: &Alternative) -> JsonAlternative {
     JsonAlternative {
         lowering: a.lowering.name(),
         scheme: a.scheme.map(|s| s.name()),
-        bound: a.bound,
+        bound: a.bound(),
         bytes: a.cost.map(|c| c.bytes),
         macs: a.cost.map(|c| c.macs),
         flops: a.cost.map(|c| 2.0 * c.macs),

@@ -217,14 +217,8 @@ pub(super) fn accumulate(p: &Array, s: &Array, u: &Array, precision: Precision) 
 }
 
 /// For each of `size` elements of each matrix, `step(sum, index)` over its groups.
-fn over_groups<T: Copy + Default>(
-    matrices: usize,
-    groups: usize,
-    size: usize,
-    step: impl Fn(T, usize) -> T,
-) -> Vec<T> {
-    let at = |matrix: usize, i: usize| {
-        (0..groups).fold(T::default(), |sum, g| step(sum, (matrix * groups + g) * size + i))
-    };
+fn over_groups<T: Copy + Default>(matrices: usize, groups: usize, size: usize, step: impl Fn(T, usize) -> T) -> Vec<T> {
+    let at =
+        |matrix: usize, i: usize| (0..groups).fold(T::default(), |sum, g| step(sum, (matrix * groups + g) * size + i));
     (0..matrices).flat_map(|matrix| (0..size).map(move |i| (matrix, i))).map(|(matrix, i)| at(matrix, i)).collect()
 }

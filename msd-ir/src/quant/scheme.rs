@@ -147,9 +147,4 @@ impl Scheme {
     pub fn is_unsigned(self) -> bool {
         self.digit_dtype() == DType::U8
     }
-
-    /// The scheme used when none is asked for, by the declared element type of the activations.
-    pub fn default_for(activation: DType) -> Scheme {
-        if activation == DType::BF16 { Scheme::Int8x2Pow2 } else { Scheme::Int8x2Radix }
-    }
 }

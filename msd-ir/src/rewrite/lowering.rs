@@ -1,14 +1,19 @@
 //! The lowering rules: they replace a canonical product by what the plan chose. Each has a filetest
 //! where it fires, one where its guard stops it, and one that runs it through evaluator and JIT.
+//!
+//! `S` stands for the exact integer `sum_d weight_d * digit_d(x) . codes(W)`, `g` for the unit of a
+//! row of digits, `s` and `z` for scale and zero point of the weight.
 
 use super::canonical::DOUBLE_TRANSPOSE;
-use super::pattern::{Graph, Weight, varies};
+use super::form::{Form, Stopped, Zero, activations};
+use super::pattern::{Weight, in_groups, reshaped, transposed};
 use super::{Applied, Outcome, Rewriter, Rule};
-use crate::diag::Diagnostic;
+use crate::diag::{Code, Diagnostic};
+use crate::dim::Dim;
 use crate::dtype::DType;
 use crate::graph::{Lowering, Value};
 use crate::ops::Op;
-use crate::types::Type;
+use crate::quant::scheme::Scheme;
 
 /// Replaces products by what the plan chose.
 pub const RULES: &[Rule] = &[
@@ -19,38 +24,25 @@ pub const RULES: &[Rule] = &[
         apply: native_product,
     },
     Rule {
-        name: "digit-split",
-        equation: "x @ dequant(W) -> (f32(sum_d weight_d * digit_d(x) . codes(W)) * scale(W)) * scale(x)",
-        apply: digit_split,
+        name: "recombine-int16",
+        equation: "digits(x; 256, 1) -> digit(x; 1), the same integers in one digit of 16 bits",
+        apply: recombine_int16,
     },
-    Rule { name: "post-scale", equation: "x @ dequant(W) -> (x @ codes(W)) * scale(W)", apply: post_scale },
+    Rule { name: "absorb-scale", equation: "x @ dequant(W; s[k]) -> (x * s) @ dequant(W; 1)", apply: absorb_scale },
+    Rule {
+        name: "split-groups",
+        equation: "x @ dequant(W; s[k/G]) -> (sum_G f32(S_G) * s_G) * g",
+        apply: split_groups,
+    },
+    Rule { name: "fold-zero", equation: "x @ dequant(W; s, z) -> (f32(S - z * R) * s) * g", apply: fold_zero },
+    Rule { name: "digit-split", equation: "x @ dequant(W; s) -> (f32(S) * s) * g", apply: digit_split },
+    Rule { name: "post-scale", equation: "x @ dequant(W; s) -> (x @ codes(W)) * s", apply: post_scale },
 ];
 
-/// The guards every rule on stored codes shares: name and reason of what stops `weight` from being
-/// multiplied as stored on the right of a product.
-pub fn stored_guard(weight: &Weight) -> Option<(&'static str, String)> {
-    let q = &weight.ty;
-    let codes = &q.codes;
-    if !codes.dtype.is_int() {
-        return Some(("weight-format", format!("`{}` codes are no integers", codes.dtype.name())));
-    }
-    if let Some(zero) = &q.zero {
-        return Some(("zero-point", format!("the weight has a zero point `{}`", zero.ty)));
-    }
-    let contracted = weight.contraction_axis();
-    if varies(&q.scale, contracted) {
-        let reason =
-            format!("the scale `{}` varies along the contracted dimension `{}`", q.scale.ty, codes.shape[contracted]);
-        return Some(("scale-placement", reason));
-    }
-    if let Some(along) = q.scale.along.iter().flatten().find(|a| a.group > 1) {
-        let reason = format!("the scale `{}` has groups of {} output channels", q.scale.ty, along.group);
-        return Some(("scale-placement", reason));
-    }
-    None
-}
+/// The rules that multiply a weight as stored.
+pub const AS_STORED: [&str; 5] = ["native-product", "absorb-scale", "split-groups", "fold-zero", "digit-split"];
 
-/// The right operand's weight and the left operand, for products the lowering rules apply to.
+/// The right operand's weight, for products the rules here apply to.
 fn weight_product(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Option<Weight> {
     if *op != Op::MatMul {
         return None;
@@ -58,46 +50,197 @@ fn weight_product(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Option<W
     Weight::find(&*r.graph(), operands[1]).filter(|w| w.factors.is_empty())
 }
 
-/// `(f32(S) * s) * g`: one rounding of S, then the scales.
-fn scaled(r: &mut Rewriter<'_>, sum: Value, weight: &Weight) -> Result<Value, Diagnostic> {
-    let span = r.span();
-    let scale = weight.aligned_scale(r.graph(), span)?;
-    r.graph().mul(sum, scale, span)
+/// Recombination is part of the rules below, which take each row's digits from here.
+fn recombine_int16(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
+    let (Op::Decompose { scheme } | Op::DecomposeBlocks { scheme, .. }) = op else { return Ok(Outcome::NoMatch) };
+    // Digits of a kernel that was written with them are no choice of ours.
+    if !r.choice().is_some_and(|c| c.recombine) {
+        return Ok(Outcome::NoMatch);
+    }
+    let Some(scheme) = scheme.recombined() else {
+        let is_whole = scheme.digit_dtype() == DType::I16;
+        let reason = format!("the integers of `{}` are not two digits of 8 bits", scheme.name());
+        return Ok(if is_whole { Outcome::NoMatch } else { Outcome::Stopped { guard: "digits", reason } });
+    };
+    let op = match op {
+        Op::DecomposeBlocks { size, .. } => Op::DecomposeBlocks { scheme, size: size.clone() },
+        _ => Op::Decompose { scheme },
+    };
+    Ok(Outcome::Fired(r.apply(op, operands)?))
 }
 
+fn absorb_scale(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
+    integer_product(r, op, operands, |form| form.absorbs)
+}
+
+fn split_groups(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
+    integer_product(r, op, operands, |form| !form.absorbs && form.unit.is_some())
+}
+
+fn fold_zero(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
+    integer_product(r, op, operands, |form| !form.absorbs && form.unit.is_none() && form.zero != Zero::None)
+}
+
+/// The rule of what the others leave, and so the one that says why none of them applies.
 fn digit_split(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
-    let Some(weight) = weight_product(r, op, operands) else { return Ok(Outcome::NoMatch) };
-    let Some(choice) = r.choice().cloned() else { return Ok(Outcome::NoMatch) };
-    let stopped = stored_guard(&weight).or_else(|| activation_guard(&*r.graph(), operands[0]));
-    if let Some((guard, reason)) = stopped {
+    if let Some(weight) = weight_product(r, op, operands)
+        && r.choice().is_some()
+        && let Err((guard, reason)) = activations(&*r.graph(), operands[0]).and(Form::of(&weight).map(|_| ()))
+    {
         return Ok(Outcome::Stopped { guard, reason });
     }
+    integer_product(r, op, operands, Form::is_plain)
+}
+
+/// Digits times stored codes, if the weight has a form that is `of_rule`.
+fn integer_product(r: &mut Rewriter<'_>, op: &Op, operands: &[Value], of_rule: fn(&Form) -> bool) -> Applied {
+    let Some(weight) = weight_product(r, op, operands) else { return Ok(Outcome::NoMatch) };
+    let Some(choice) = r.choice().cloned() else { return Ok(Outcome::NoMatch) };
+    let form = activations(&*r.graph(), operands[0]).and_then(|()| Form::of(&weight));
+    let Some(form) = form.ok().filter(of_rule) else { return Ok(Outcome::NoMatch) };
     if choice.lowering != Lowering::Msd {
         return Ok(Outcome::Stopped { guard: "plan", reason: choice.because });
     }
+    let form = Form { unit: choice.block.or(form.unit), ..form };
+    let x = if form.absorbs { scaled_activations(r, operands[0], &weight)? } else { operands[0] };
+    let split = Split::of(r, x, choice.scheme, choice.block)?;
+    let sum = split.merged(r, &weight, &form)?;
+    let result = match form.unit {
+        Some(unit) => split.accumulated(r, sum, &weight, &form, unit)?,
+        None if form.absorbs => sum,
+        None => scaled(r, sum, &weight)?,
+    };
     let span = r.span();
-    let scheme = choice.scheme;
-    let digits = r.graph().decompose(operands[0], scheme, span)?;
-    let unit = digits.sibling(1);
-    let codes = weight.codes(r.graph(), span)?;
-    let products = r.graph().dot(digits, codes, span)?;
-    let sum = r.graph().combine(products, scheme, span)?;
-    let result = scaled(r, sum, &weight)?;
-    let wide = r.graph().mul(result, unit, span)?;
+    let wide = r.graph().mul(result, split.row_unit, span)?;
     Ok(Outcome::Fired(r.graph().cast(wide, DType::F32, span)?))
 }
 
-/// What stops the other operand from being split: guard and reason.
-pub fn activation_guard(graph: &impl Graph, x: Value) -> Option<(&'static str, String)> {
-    match graph.ty(x) {
-        Type::Tensor(t) if t.dtype.is_float() => None,
-        other => Some(("activation-type", format!("the other operand is `{other}`, no float to split"))),
+/// `x * s` for a scale of each contraction channel.
+fn scaled_activations(r: &mut Rewriter<'_>, x: Value, weight: &Weight) -> Result<Value, Diagnostic> {
+    let span = r.span();
+    let b = r.graph();
+    let scale = b.scale(weight.param, span)?;
+    let column = weight.aligned(b, scale, &weight.ty.scale, None, span)?;
+    let row = b.t(column, span)?;
+    b.mul(x, row, span)
+}
+
+/// `y * s` for a scale that does not vary along the contraction.
+fn scaled(r: &mut Rewriter<'_>, y: Value, weight: &Weight) -> Result<Value, Diagnostic> {
+    let span = r.span();
+    let b = r.graph();
+    let scale = b.scale(weight.param, span)?;
+    let row = weight.aligned(b, scale, &weight.ty.scale, None, span)?;
+    b.mul(y, row, span)
+}
+
+/// Activations as digits.
+struct Split {
+    /// `[.., D*M, K]`, or with blocks `[.., K/B, D*M, B]`.
+    digits: Value,
+    scheme: Scheme,
+    /// F64 `[.., M, 1]`
+    row_unit: Value,
+    /// With blocks, their units over the row's: F32 `[.., K/B, M, 1]`.
+    relative: Option<Value>,
+}
+
+impl Split {
+    fn of(r: &mut Rewriter<'_>, x: Value, scheme: Scheme, block: Option<u64>) -> Result<Split, Diagnostic> {
+        let digits = match block {
+            Some(size) => r.apply(Op::DecomposeBlocks { scheme, size: Dim::constant(size) }, &[x])?,
+            None => r.apply(Op::Decompose { scheme }, &[x])?,
+        };
+        // Recombination may have chosen another scheme.
+        match r.graph().node(digits).op {
+            Op::Decompose { scheme } => Ok(Split { digits, scheme, row_unit: digits.sibling(1), relative: None }),
+            Op::DecomposeBlocks { scheme, .. } => {
+                let relative = Some(digits.sibling(1));
+                Ok(Split { digits, scheme, row_unit: digits.sibling(2), relative })
+            }
+            _ => Err(Diagnostic::new(Code::Internal, "digits that are not split off").at(r.span())),
+        }
     }
+
+    /// `f32(S)`, or `f32(S - z * R)`: `[.., M, N]`, by groups `[.., K/unit, M, N]`.
+    fn merged(&self, r: &mut Rewriter<'_>, weight: &Weight, form: &Form) -> Result<Value, Diagnostic> {
+        let span = r.span();
+        let b = r.graph();
+        let (digits, codes) = match form.unit {
+            None => (self.digits, weight.codes(b, span)?),
+            Some(unit) if self.relative.is_some() => (self.digits, weight.codes_in_groups(b, unit, span)?),
+            Some(unit) => {
+                let rank = b.ty(self.digits).shape().len();
+                let grouped = in_groups(b, self.digits, rank - 1, unit, span)?;
+                let mut order: Vec<usize> = (0..=rank).collect();
+                order.swap(rank - 2, rank - 1);
+                (transposed(b, grouped, &order, span)?, weight.codes_in_groups(b, unit, span)?)
+            }
+        };
+        let products = b.dot(digits, codes, span)?;
+        let Some(part) = &weight.ty.zero else { return b.combine(products, self.scheme, span) };
+        let mut zero = b.zero(weight.param, span)?;
+        // Wider ones could overflow the exact sum.
+        if part.ty.dtype == DType::I32 {
+            zero = b.cast(zero, DType::F64, span)?;
+        }
+        if form.zero == Zero::Channels {
+            let column = weight.aligned(b, zero, part, None, span)?;
+            let rank = b.ty(column).shape().len();
+            let column = match form.unit {
+                Some(unit) => in_groups(b, column, rank - 2, unit, span)?,
+                None => column,
+            };
+            let sums = b.dot(digits, column, span)?;
+            let one = b.constant(1.0, span);
+            return b.combine_zero(products, sums, one, self.scheme, span);
+        }
+        let aligned = weight.aligned(b, zero, part, form.unit, span)?;
+        let zero = if form.unit.is_some() { by_group(b, aligned, span)? } else { aligned };
+        let wide = b.cast(digits, DType::I64, span)?;
+        let sums = b.sum(wide, span)?;
+        b.combine_zero(products, sums, zero, self.scheme, span)
+    }
+
+    /// `sum_G f32(S_G) * s_G`, with the units of blocks where there are any.
+    fn accumulated(
+        &self,
+        r: &mut Rewriter<'_>,
+        sums: Value,
+        weight: &Weight,
+        form: &Form,
+        unit: u64,
+    ) -> Result<Value, Diagnostic> {
+        let span = r.span();
+        let b = r.graph();
+        let one = b.constant(1.0, span);
+        let scale = if form.absorbs {
+            one
+        } else {
+            let scale = b.scale(weight.param, span)?;
+            let scale = b.cast(scale, DType::F32, span)?;
+            let aligned = weight.aligned(b, scale, &weight.ty.scale, Some(unit), span)?;
+            by_group(b, aligned, span)?
+        };
+        b.accumulate(sums, scale, self.relative.unwrap_or(one), span)
+    }
+}
+
+/// `[.., G, N]` as `[.., G, 1, N]`.
+fn by_group(b: &mut crate::builder::Builder, part: Value, span: crate::span::Span) -> Result<Value, Diagnostic> {
+    let mut shape = b.ty(part).shape().to_vec();
+    shape.insert(shape.len() - 1, Dim::constant(1));
+    reshaped(b, part, shape, span)
+}
+
+/// What stops a weight from being multiplied by its codes as floats.
+fn float_codes(weight: &Weight) -> Result<(), Stopped> {
+    Form::native(weight)
 }
 
 fn post_scale(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
     let Some(weight) = weight_product(r, op, operands) else { return Ok(Outcome::NoMatch) };
-    if let Some((guard, reason)) = stored_guard(&weight).or_else(|| activation_guard(&*r.graph(), operands[0])) {
+    if let Err((guard, reason)) = activations(&*r.graph(), operands[0]).and_then(|()| float_codes(&weight)) {
         return Ok(Outcome::Stopped { guard, reason });
     }
     let span = r.span();
@@ -106,16 +249,19 @@ fn post_scale(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
     Ok(Outcome::Fired(scaled(r, product, &weight)?))
 }
 
-/// What stops a product from multiplying two stored operands natively, seen from its left one:
-/// guard and reason, also if that operand is not stored at all.
-pub fn native_guard(graph: &impl Graph, left: Value) -> Option<(&'static str, String)> {
+/// What stops a product from multiplying two stored operands natively, seen from its left one; also
+/// if that operand is not stored at all.
+///
+/// # Errors
+/// The guard that stops it, and its reason.
+pub fn native_left(graph: &impl super::pattern::Graph, left: Value) -> Result<(), Stopped> {
     let Some(mut weight) = Weight::find(graph, left).filter(|w| w.factors.is_empty()) else {
-        return Some(("activation-type", "the other operand is not dequantized".to_string()));
+        return Err(("activation-type", "the other operand is not dequantized".to_string()));
     };
     // The left operand contracts its last axis: seen transposed, it obeys the same guards.
     let rank = weight.axes.len();
     weight.axes.swap(rank - 2, rank - 1);
-    stored_guard(&weight)
+    Form::native(&weight)
 }
 
 fn native_product(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
@@ -126,7 +272,7 @@ fn native_product(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied 
     if let Some(choice) = r.choice().filter(|c| c.lowering != Lowering::Msd) {
         return Ok(Outcome::Stopped { guard: "plan", reason: choice.because.clone() });
     }
-    if let Some((guard, reason)) = native_guard(&*r.graph(), operands[0]).or_else(|| stored_guard(&right)) {
+    if let Err((guard, reason)) = native_left(&*r.graph(), operands[0]).and_then(|()| Form::native(&right)) {
         return Ok(Outcome::Stopped { guard, reason });
     }
     let span = r.span();

@@ -1,8 +1,8 @@
-//! What rules look for: a dequantized parameter behind transposes and scalar factors, and the
-//! alignment of its scale with a product's result.
+//! What rules look for: a dequantized parameter behind transposes, slices and scalar factors, and
+//! the alignment of its scale and zero point with a product.
 
 use crate::builder::Builder;
-use crate::diag::Diagnostic;
+use crate::diag::{Code, Diagnostic};
 use crate::dim::Dim;
 use crate::graph::{Kernel, Node, Value};
 use crate::ops::Op;
@@ -10,7 +10,8 @@ use crate::span::Span;
 use crate::types::{Part, QuantType, Type};
 use std::sync::Arc;
 
-/// A product operand that is a dequantized parameter seen through transposes and scalar factors.
+/// A product operand that is a dequantized parameter seen through transposes, slices and scalar
+/// factors.
 pub struct Weight {
     /// The quantized parameter.
     pub param: Value,
@@ -18,8 +19,21 @@ pub struct Weight {
     pub ty: Arc<QuantType>,
     /// Axis `i` of the operand is axis `axes[i]` of the codes.
     pub axes: Vec<usize>,
+    /// The part of the codes that is seen; at most one window for an axis.
+    pub windows: Vec<Window>,
     /// Scalar ops around it, outermost first.
     pub factors: Vec<Factor>,
+}
+
+/// Part of an axis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window {
+    /// The axis of the codes.
+    pub axis: usize,
+    /// First index.
+    pub start: Dim,
+    /// Index behind the last.
+    pub stop: Dim,
 }
 
 /// A scalar op around a dequantized parameter.
@@ -65,9 +79,11 @@ fn is_scalar(b: &impl Graph, value: Value) -> bool {
 }
 
 impl Weight {
-    /// Recognises `value`, following transposes, negation and scalar factors down to a `dequant`.
+    /// Recognises `value`, following transposes, slices, negation and scalar factors down to a
+    /// `dequant`.
     pub fn find(b: &impl Graph, value: Value) -> Option<Weight> {
         let mut axes: Vec<usize> = (0..b.ty(value).shape().len()).collect();
+        let mut windows: Vec<Window> = Vec::new();
         let mut factors = Vec::new();
         let mut at = value;
         loop {
@@ -76,11 +92,21 @@ impl Weight {
             match &node.op {
                 Op::Dequant => {
                     let Type::Quant(ty) = b.ty(operands[0]) else { return None };
-                    return Some(Weight { param: operands[0], ty: ty.clone(), axes, factors });
+                    return Some(Weight { param: operands[0], ty: ty.clone(), axes, windows, factors });
                 }
                 Op::Transpose { axes: inner } => {
-                    for axis in &mut axes {
-                        *axis = inner[*axis];
+                    axes.iter_mut().for_each(|axis| *axis = inner[*axis]);
+                    windows.iter_mut().for_each(|w| w.axis = inner[w.axis]);
+                    at = operands[0];
+                }
+                Op::Slice { axis, start, stop } => {
+                    match windows.iter_mut().find(|w| w.axis == *axis) {
+                        // A window of a window counts from where the inner one starts.
+                        Some(outer) => {
+                            outer.start = outer.start.add(start)?;
+                            outer.stop = outer.stop.add(start)?;
+                        }
+                        None => windows.push(Window { axis: *axis, start: start.clone(), stop: stop.clone() }),
                     }
                     at = operands[0];
                 }
@@ -106,45 +132,129 @@ impl Weight {
     /// The codes under the operand's axes.
     pub fn codes(&self, b: &mut Builder, span: Span) -> Result<Value, Diagnostic> {
         let codes = b.codes(self.param, span)?;
-        transposed(b, codes, &self.axes, span)
+        let seen = self.seen(b, codes, span)?;
+        transposed(b, seen, &self.axes, span)
+    }
+
+    /// The codes `[.., K, N]` as `[.., K/unit, unit, N]`.
+    pub fn codes_in_groups(&self, b: &mut Builder, unit: u64, span: Span) -> Result<Value, Diagnostic> {
+        let codes = b.codes(self.param, span)?;
+        let seen = self.seen(b, codes, span)?;
+        // Split where they are stored, so that a dense tensor is only looked at otherwise.
+        let contracted = self.contraction_axis();
+        let grouped = in_groups(b, seen, contracted, unit, span)?;
+        let behind = |axis: usize| axis + usize::from(axis > contracted);
+        let mut order: Vec<usize> = self.axes.iter().map(|a| behind(*a)).collect();
+        order.insert(order.len() - 1, contracted + 1);
+        transposed(b, grouped, &order, span)
     }
 
     /// The dequantized tensor under the operand's axes, without the scalar factors.
     pub fn dequantized(&self, b: &mut Builder, span: Span) -> Result<Value, Diagnostic> {
         let float = b.dequant(self.param, span)?;
-        transposed(b, float, &self.axes, span)
+        let seen = self.seen(b, float, span)?;
+        transposed(b, seen, &self.axes, span)
     }
 
-    /// The scale with one axis per axis of the operand, size 1 where it does not vary. Needs a
-    /// scale without groups.
-    pub fn aligned_scale(&self, b: &mut Builder, span: Span) -> Result<Value, Diagnostic> {
-        let scale = b.scale(self.param, span)?;
-        let part = &self.ty.scale;
+    /// The windows of a tensor that lies as the codes do.
+    fn seen(&self, b: &mut Builder, mut tensor: Value, span: Span) -> Result<Value, Diagnostic> {
+        for w in &self.windows {
+            tensor = b.slice(tensor, w.axis, w.start.clone(), w.stop.clone(), span)?;
+        }
+        Ok(tensor)
+    }
+
+    /// A part, given as the value `tensor`, with one axis per axis of the operand: as long as the
+    /// codes where it varies, 1 where it does not; along the contraction one element for each `unit`
+    /// of the codes, if one is given.
+    pub fn aligned(
+        &self,
+        b: &mut Builder,
+        tensor: Value,
+        part: &Part,
+        unit: Option<u64>,
+        span: Span,
+    ) -> Result<Value, Diagnostic> {
         // Part axes in the order of the codes' axes, then ones where nothing varies.
         let mut order: Vec<usize> = part.along.iter().flatten().map(|a| a.part_axis).collect();
         order.extend((0..part.ty.rank()).filter(|axis| !order.contains(axis)).collect::<Vec<_>>());
-        let ordered = transposed(b, scale, &order, span)?;
+        let ordered = transposed(b, tensor, &order, span)?;
         let shape = part.along.iter().map(|along| match along {
             Some(a) => part.ty.shape[a.part_axis].clone(),
             None => Dim::constant(1),
         });
-        let shape: Vec<Dim> = shape.collect();
-        let aligned = if b.ty(ordered).shape() == shape { ordered } else { b.reshape(ordered, shape, span)? };
-        transposed(b, aligned, &self.axes, span)
+        let mut value = reshaped(b, ordered, shape.collect(), span)?;
+        for w in &self.windows {
+            if let Some(along) = &part.along[w.axis] {
+                let by = Dim::constant(along.group);
+                let ends = [&w.start, &w.stop].map(|end| end.div(&by).ok_or_else(too_complex));
+                let [start, stop] = ends;
+                value = b.slice(value, w.axis, start?, stop?, span)?;
+            }
+        }
+        for (axis, along) in part.along.iter().enumerate() {
+            let Some(along) = along else { continue };
+            let kept = unit.filter(|_| axis == self.contraction_axis()).unwrap_or(1);
+            value = repeated(b, value, axis, along.group / kept, span)?;
+        }
+        transposed(b, value, &self.axes, span)
     }
 
     /// Axis of the codes that a product contracts, when this is its right operand.
     pub fn contraction_axis(&self) -> usize {
         self.axes[self.axes.len() - 2]
     }
+
+    /// Axis of the codes that becomes the result's columns.
+    pub fn channel_axis(&self) -> usize {
+        self.axes[self.axes.len() - 1]
+    }
+
+    /// Size of an axis of the codes, as far as it is seen.
+    pub fn size(&self, axis: usize) -> Option<Dim> {
+        match self.windows.iter().find(|w| w.axis == axis) {
+            Some(w) => w.stop.sub(&w.start),
+            None => Some(self.ty.codes.shape[axis].clone()),
+        }
+    }
 }
 
-/// How a part varies along one axis of the codes.
-pub fn varies(part: &Part, axis: usize) -> bool {
-    part.along[axis].is_some()
+/// `tensor` with an axis of size `k` as two, `k/unit` and `unit`.
+pub fn in_groups(b: &mut Builder, tensor: Value, axis: usize, unit: u64, span: Span) -> Result<Value, Diagnostic> {
+    let mut shape = b.ty(tensor).shape().to_vec();
+    let unit = Dim::constant(unit);
+    shape[axis] = shape[axis].div(&unit).ok_or_else(too_complex)?;
+    shape.insert(axis + 1, unit);
+    b.reshape(tensor, shape, span)
+}
+
+/// Each element `count` times along an axis.
+fn repeated(b: &mut Builder, tensor: Value, axis: usize, count: u64, span: Span) -> Result<Value, Diagnostic> {
+    if count == 1 {
+        return Ok(tensor);
+    }
+    let shape = b.ty(tensor).shape().to_vec();
+    let mut apart = shape.clone();
+    apart.insert(axis + 1, Dim::constant(1));
+    let apart = b.reshape(tensor, apart, span)?;
+    let mut wide = b.ty(apart).shape().to_vec();
+    wide[axis + 1] = Dim::constant(count);
+    let wide = b.broadcast(apart, wide, span)?;
+    let mut joined = shape;
+    joined[axis] = joined[axis].mul(&Dim::constant(count)).ok_or_else(too_complex)?;
+    b.reshape(wide, joined, span)
+}
+
+/// `reshape(x, shape)`, or `x` where that changes nothing.
+pub fn reshaped(b: &mut Builder, x: Value, shape: Vec<Dim>, span: Span) -> Result<Value, Diagnostic> {
+    if b.ty(x).shape() == shape { Ok(x) } else { b.reshape(x, shape, span) }
+}
+
+fn too_complex() -> Diagnostic {
+    Diagnostic::new(Code::DimensionTooComplex, "a group size is too complex").help("give the size a name of its own")
 }
 
 /// `transpose(x, axes)`, or `x` where that changes nothing.
-fn transposed(b: &mut Builder, x: Value, axes: &[usize], span: Span) -> Result<Value, Diagnostic> {
+pub fn transposed(b: &mut Builder, x: Value, axes: &[usize], span: Span) -> Result<Value, Diagnostic> {
     if axes.iter().enumerate().all(|(i, a)| i == *a) { Ok(x) } else { b.transpose(x, axes.to_vec(), span) }
 }

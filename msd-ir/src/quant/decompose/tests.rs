@@ -31,7 +31,8 @@ fn assert_within_bound(scheme: Scheme, row: &[f32]) {
     for (k, x) in row.iter().enumerate() {
         let error = (*x as f64 - value(scheme, &split, k)).abs();
         assert!(error <= scheme.bound() * mx, "{}: {x:e} in a row of {mx:e} is off by {error:e}", scheme.name());
-        assert!(split.digits[0][k] >= -127, "{}: first digit of {x:e} in a row of {mx:e}", scheme.name());
+        let most = scheme.digit_dtype().int_range().map_or(0, |(_, high)| high as i16);
+        assert!(split.digits[0][k] >= -most, "{}: first digit of {x:e} in a row of {mx:e}", scheme.name());
     }
 }
 

@@ -1,0 +1,149 @@
+//! How a stored weight can be multiplied by integer digits: where its scale and its zero point vary
+//! decides, and what no form covers is refused with its reason. Owns that decision; the graphs of
+//! each form are [`super::lowering`]'s.
+
+use super::pattern::{Graph, Weight};
+use crate::dtype::DType;
+use crate::graph::Value;
+use crate::types::{Part, Type};
+
+/// Name and reason of what stops a rule.
+pub type Stopped = (&'static str, String);
+
+/// What becomes of the zero point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Zero {
+    /// There is none.
+    None,
+    /// The same along the contraction, or along a group of it: `S - z * R`, `R` the row sum of the
+    /// digits.
+    Folded,
+    /// One for each contraction channel: `S - R`, `R` the digits' product with the zero points.
+    Channels,
+}
+
+/// A way to multiply a weight as stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Whether the scale varies with each contraction channel and goes into the activations.
+    pub absorbs: bool,
+    /// What becomes of the zero point.
+    pub zero: Zero,
+    /// Elements of the contraction that are summed as integers before a scale is applied; all of
+    /// them where nothing is said.
+    pub unit: Option<u64>,
+}
+
+/// How a part varies along the contraction.
+enum Along {
+    Constant,
+    Channel,
+    Group(u64),
+}
+
+fn along(part: &Part, contracted: usize) -> Along {
+    match &part.along[contracted] {
+        None => Along::Constant,
+        Some(a) if a.group == 1 => Along::Channel,
+        Some(a) => Along::Group(a.group),
+    }
+}
+
+impl Form {
+    /// The form of `weight` on the right of a product, or what stops it from being multiplied as
+    /// stored.
+    ///
+    /// # Errors
+    /// The guard that stops it, and its reason.
+    pub fn of(weight: &Weight) -> Result<Form, Stopped> {
+        let (codes, scale, contracted) = (&weight.ty.codes, &weight.ty.scale, weight.contraction_axis());
+        if !codes.dtype.is_int() {
+            return Err(("weight-format", format!("`{}` codes are no integers", codes.dtype.name())));
+        }
+        windows_fit(weight)?;
+        let per_channel = |part: &Part| part.along[weight.channel_axis()].is_some();
+        let (mut absorbs, mut units) = (false, Vec::new());
+        match along(scale, contracted) {
+            Along::Constant => {}
+            Along::Channel if per_channel(scale) => {
+                let reason = format!("the scale `{}` belongs to single elements of `{codes}`", scale.ty);
+                return Err(("scale-placement", reason));
+            }
+            Along::Channel => absorbs = true,
+            Along::Group(group) => units.push(group),
+        }
+        let mut zero = Zero::None;
+        if let Some(part) = &weight.ty.zero {
+            zero = Zero::Folded;
+            match along(part, contracted) {
+                Along::Constant => {}
+                Along::Channel if per_channel(part) || !part.ty.dtype.is_int() || part.ty.dtype.bits() > 8 => {
+                    let reason = format!(
+                        "the zero point `{}` varies along the contracted dimension `{}`, which takes integers of 8 \
+                         bits that are the same for all output channels",
+                        part.ty, codes.shape[contracted]
+                    );
+                    return Err(("zero-placement", reason));
+                }
+                Along::Channel => zero = Zero::Channels,
+                Along::Group(group) => units.push(group),
+            }
+        }
+        let unit = units.iter().copied().min();
+        if let Some(unit) = unit
+            && let Some(group) = units.iter().find(|g| *g % unit != 0)
+        {
+            let reason = format!("groups of {group} and of {unit} along `{}` overlap", codes.shape[contracted]);
+            return Err(("group-sizes", reason));
+        }
+        Ok(Form { absorbs, zero, unit })
+    }
+
+    /// Whether a product with the codes only lacks the scale.
+    pub fn is_plain(&self) -> bool {
+        *self == Form { absorbs: false, zero: Zero::None, unit: None }
+    }
+
+    /// The form of both operands of a product that are multiplied as they are: nothing to add up
+    /// but codes.
+    ///
+    /// # Errors
+    /// The guard that stops it, and its reason.
+    pub fn native(weight: &Weight) -> Result<(), Stopped> {
+        let form = Form::of(weight)?;
+        let (codes, contracted) = (&weight.ty.codes, weight.contraction_axis());
+        if let (Some(zero), true) = (&weight.ty.zero, form.zero != Zero::None) {
+            return Err(("zero-point", format!("the weight has a zero point `{}`", zero.ty)));
+        }
+        if form.absorbs || form.unit.is_some() {
+            let (ty, dim) = (&weight.ty.scale.ty, &codes.shape[contracted]);
+            return Err(("scale-placement", format!("the scale `{ty}` varies along the contracted dimension `{dim}`")));
+        }
+        Ok(())
+    }
+}
+
+/// A slice must not cut through groups.
+fn windows_fit(weight: &Weight) -> Result<(), Stopped> {
+    let parts = std::iter::once(&weight.ty.scale).chain(&weight.ty.zero);
+    for (part, window) in parts.flat_map(|p| weight.windows.iter().map(move |w| (p, w))) {
+        let Some(along) = part.along[window.axis].as_ref().filter(|a| a.group > 1) else { continue };
+        let cuts = |end: &crate::dim::Dim| end.as_constant().is_none_or(|e| e % along.group != 0);
+        if cuts(&window.start) || cuts(&window.stop) {
+            let (start, stop, group) = (&window.start, &window.stop, along.group);
+            return Err(("slice", format!("the slice from `{start}` to `{stop}` may cut groups of {group}")));
+        }
+    }
+    Ok(())
+}
+
+/// What stops the other operand from being split into digits.
+///
+/// # Errors
+/// The guard that stops it, and its reason.
+pub fn activations(graph: &impl Graph, x: Value) -> Result<(), Stopped> {
+    match graph.ty(x) {
+        Type::Tensor(t) if t.dtype.is_float() && t.dtype != DType::F64 => Ok(()),
+        other => Err(("activation-type", format!("the other operand is `{other}`, no float to split"))),
+    }
+}
