@@ -6,7 +6,7 @@
 
 use super::canonical::DOUBLE_TRANSPOSE;
 use super::form::{Form, Stopped, Zero, activations};
-use super::pattern::{Weight, in_groups, reshaped, transposed};
+use super::pattern::{Weight, in_groups, transposed};
 use super::{Applied, Outcome, Rewriter, Rule};
 use crate::diag::{Code, Diagnostic};
 use crate::dim::Dim;
@@ -195,8 +195,7 @@ impl Split {
             let one = b.constant(1.0, span);
             return b.combine_zero(products, sums, one, self.scheme, span);
         }
-        let aligned = weight.aligned(b, zero, part, form.unit, span)?;
-        let zero = if form.unit.is_some() { by_group(b, aligned, span)? } else { aligned };
+        let zero = weight.aligned(b, zero, part, form.unit, span)?;
         let wide = b.cast(digits, DType::I64, span)?;
         let sums = b.sum(wide, span)?;
         b.combine_zero(products, sums, zero, self.scheme, span)
@@ -219,28 +218,15 @@ impl Split {
         } else {
             let scale = b.scale(weight.param, span)?;
             let scale = b.cast(scale, DType::F32, span)?;
-            let aligned = weight.aligned(b, scale, &weight.ty.scale, Some(unit), span)?;
-            by_group(b, aligned, span)?
+            weight.aligned(b, scale, &weight.ty.scale, Some(unit), span)?
         };
         b.accumulate(sums, scale, self.relative.unwrap_or(one), span)
     }
 }
 
-/// `[.., G, N]` as `[.., G, 1, N]`.
-fn by_group(b: &mut crate::builder::Builder, part: Value, span: crate::span::Span) -> Result<Value, Diagnostic> {
-    let mut shape = b.ty(part).shape().to_vec();
-    shape.insert(shape.len() - 1, Dim::constant(1));
-    reshaped(b, part, shape, span)
-}
-
-/// What stops a weight from being multiplied by its codes as floats.
-fn float_codes(weight: &Weight) -> Result<(), Stopped> {
-    Form::native(weight)
-}
-
 fn post_scale(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
     let Some(weight) = weight_product(r, op, operands) else { return Ok(Outcome::NoMatch) };
-    if let Err((guard, reason)) = activations(&*r.graph(), operands[0]).and_then(|()| float_codes(&weight)) {
+    if let Err((guard, reason)) = activations(&*r.graph(), operands[0]).and_then(|()| Form::native(&weight)) {
         return Ok(Outcome::Stopped { guard, reason });
     }
     let span = r.span();

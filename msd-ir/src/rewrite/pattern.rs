@@ -141,12 +141,17 @@ impl Weight {
         let codes = b.codes(self.param, span)?;
         let seen = self.seen(b, codes, span)?;
         // Split where they are stored, so that a dense tensor is only looked at otherwise.
+        let grouped = in_groups(b, seen, self.contraction_axis(), unit, span)?;
+        transposed(b, grouped, &self.axes_in_groups(), span)
+    }
+
+    /// The operand's axes, of a tensor whose contracted axis is two.
+    fn axes_in_groups(&self) -> Vec<usize> {
         let contracted = self.contraction_axis();
-        let grouped = in_groups(b, seen, contracted, unit, span)?;
-        let behind = |axis: usize| axis + usize::from(axis > contracted);
-        let mut order: Vec<usize> = self.axes.iter().map(|a| behind(*a)).collect();
+        let behind = |axis: &usize| axis + usize::from(*axis > contracted);
+        let mut order: Vec<usize> = self.axes.iter().map(behind).collect();
         order.insert(order.len() - 1, contracted + 1);
-        transposed(b, grouped, &order, span)
+        order
     }
 
     /// The dequantized tensor under the operand's axes, without the scalar factors.
@@ -165,8 +170,8 @@ impl Weight {
     }
 
     /// A part, given as the value `tensor`, with one axis per axis of the operand: as long as the
-    /// codes where it varies, 1 where it does not; along the contraction one element for each `unit`
-    /// of the codes, if one is given.
+    /// codes where it varies, 1 where it does not. With a `unit` it is aligned with the codes in
+    /// groups: `[.., K/unit, 1, N]`.
     pub fn aligned(
         &self,
         b: &mut Builder,
@@ -197,7 +202,13 @@ impl Weight {
             let kept = unit.filter(|_| axis == self.contraction_axis()).unwrap_or(1);
             value = repeated(b, value, axis, along.group / kept, span)?;
         }
-        transposed(b, value, &self.axes, span)
+        if unit.is_none() {
+            return transposed(b, value, &self.axes, span);
+        }
+        let mut apart = b.ty(value).shape().to_vec();
+        apart.insert(self.contraction_axis() + 1, Dim::constant(1));
+        let apart = b.reshape(value, apart, span)?;
+        transposed(b, apart, &self.axes_in_groups(), span)
     }
 
     /// Axis of the codes that a product contracts, when this is its right operand.
@@ -246,7 +257,7 @@ fn repeated(b: &mut Builder, tensor: Value, axis: usize, count: u64, span: Span)
 }
 
 /// `reshape(x, shape)`, or `x` where that changes nothing.
-pub fn reshaped(b: &mut Builder, x: Value, shape: Vec<Dim>, span: Span) -> Result<Value, Diagnostic> {
+fn reshaped(b: &mut Builder, x: Value, shape: Vec<Dim>, span: Span) -> Result<Value, Diagnostic> {
     if b.ty(x).shape() == shape { Ok(x) } else { b.reshape(x, shape, span) }
 }
 
