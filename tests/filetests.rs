@@ -14,6 +14,7 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Failed, Trial};
 use msd::ir::dim::Sizes;
 use msd::ir::graph::{Kernel, Lowering};
+use msd::ir::pass::recombined;
 use msd::ir::plan::Request;
 use msd::ir::quant::scheme::Scheme;
 use msd::ir::rewrite::{Event, EventResult};
@@ -61,6 +62,8 @@ struct Directives {
     open: Vec<String>,
     request: Request,
     seed: u64,
+    /// Whether digits are recombined, as for targets that multiply 16-bit integers as fast as bytes.
+    int16: bool,
     /// `asm`: the level of this machine the kernel is compiled for, or
     level: Option<Level>,
     /// the target and its features, which need not be this machine's.
@@ -88,6 +91,8 @@ impl Directives {
                 "open" => d.open.extend(value.split(',').map(|n| n.trim().to_string())),
                 "lowering" => d.request.lowering = Some(Lowering::from_name(value).ok_or_else(|| unknown("lowering"))?),
                 "scheme" => d.request.scheme = Some(Scheme::from_name(value).ok_or_else(|| unknown("scheme"))?),
+                "block" => d.request.block = Some(value.parse().map_err(|_| unknown("block"))?),
+                "int16" => d.int16 = value == "yes",
                 "seed" => d.seed = value.parse().map_err(|_| format!("`{value}` is no seed"))?,
                 "level" => d.level = Some(Level::from_name(value).ok_or_else(|| unknown("level"))?),
                 "target" => {
@@ -230,7 +235,12 @@ fn check(checked: &Result<Checked, Vec<msd::ir::diag::Diagnostic>>, text: &str) 
 
 fn rewritten(kernel: &Kernel, sizes: &Sizes, directives: &Directives) -> Result<Rewritten, String> {
     let options = Options { request: directives.request.clone(), ..Options::default() };
-    Rewritten::new(kernel, sizes, &options).map_err(|d| format!("{d:?}"))
+    let mut rewritten = Rewritten::new(kernel, sizes, &options).map_err(|d| format!("{d:?}"))?;
+    if directives.int16 {
+        let (whole, events) = recombined(&rewritten.canonical, &rewritten.plan).map_err(|d| format!("{d:?}"))?;
+        (rewritten.kernel, rewritten.events) = (whole, events);
+    }
+    Ok(rewritten)
 }
 
 /// `rewrite`: the trace of the rules and the graph after them.

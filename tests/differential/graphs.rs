@@ -27,7 +27,7 @@ const MAX_MACS: u64 = 1 << 20;
 #[test]
 fn random_graphs() {
     let oracle = Oracle::new(&[1, 3]);
-    for_seeds(120, |draw| {
+    for_seeds(0..120, |draw| {
         let sizes = draw_sizes(draw);
         let kernel = graph(draw, &sizes);
         let inputs = [Values::Ordinary, Values::Special].map(|values| draw.inputs(&kernel, &sizes, values));

@@ -38,7 +38,8 @@ fn double_transpose(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applie
     Ok(Outcome::Fired(r.apply(Op::Transpose { axes: joined }, &[source])?))
 }
 
-fn swap_last(r: &mut Rewriter<'_>, x: Value) -> Result<Value, Diagnostic> {
+/// `x.T`, or what that is the transpose of.
+pub(super) fn swap_last(r: &mut Rewriter<'_>, x: Value) -> Result<Value, Diagnostic> {
     let rank = r.graph().ty(x).shape().len();
     let mut axes: Vec<usize> = (0..rank).collect();
     axes.swap(rank - 2, rank - 1);

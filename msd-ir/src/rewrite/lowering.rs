@@ -4,7 +4,7 @@
 //! `S` stands for the exact integer `sum_d weight_d * digit_d(x) . codes(W)`, `g` for the unit of a
 //! row of digits, `s` and `z` for scale and zero point of the weight.
 
-use super::canonical::DOUBLE_TRANSPOSE;
+use super::canonical::{DOUBLE_TRANSPOSE, swap_last};
 use super::form::{Form, Stopped, Zero, activations};
 use super::pattern::{Weight, in_groups, transposed};
 use super::{Applied, Outcome, Rewriter, Rule};
@@ -97,11 +97,11 @@ fn integer_product(r: &mut Rewriter<'_>, op: &Op, operands: &[Value], of_rule: f
     let Some(weight) = weight_product(r, op, operands) else { return Ok(Outcome::NoMatch) };
     let Some(choice) = r.choice().cloned() else { return Ok(Outcome::NoMatch) };
     let form = activations(&*r.graph(), operands[0]).and_then(|()| Form::of(&weight));
+    let form = form.map(|form| Form { unit: choice.block.or(form.unit), ..form });
     let Some(form) = form.ok().filter(of_rule) else { return Ok(Outcome::NoMatch) };
     if choice.lowering != Lowering::Msd {
         return Ok(Outcome::Stopped { guard: "plan", reason: choice.because });
     }
-    let form = Form { unit: choice.block.or(form.unit), ..form };
     let x = if form.absorbs { scaled_activations(r, operands[0], &weight)? } else { operands[0] };
     let split = Split::of(r, x, choice.scheme, choice.block)?;
     let sum = split.merged(r, &weight, &form)?;
@@ -121,8 +121,8 @@ fn scaled_activations(r: &mut Rewriter<'_>, x: Value, weight: &Weight) -> Result
     let b = r.graph();
     let scale = b.scale(weight.param, span)?;
     let column = weight.aligned(b, scale, &weight.ty.scale, None, span)?;
-    let row = b.t(column, span)?;
-    b.mul(x, row, span)
+    let row = swap_last(r, column)?;
+    r.graph().mul(x, row, span)
 }
 
 /// `y * s` for a scale that does not vary along the contraction.

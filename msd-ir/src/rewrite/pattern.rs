@@ -207,7 +207,7 @@ impl Weight {
         }
         let mut apart = b.ty(value).shape().to_vec();
         apart.insert(self.contraction_axis() + 1, Dim::constant(1));
-        let apart = b.reshape(value, apart, span)?;
+        let apart = reshaped(b, value, apart, span)?;
         transposed(b, apart, &self.axes_in_groups(), span)
     }
 
@@ -247,17 +247,20 @@ fn repeated(b: &mut Builder, tensor: Value, axis: usize, count: u64, span: Span)
     let shape = b.ty(tensor).shape().to_vec();
     let mut apart = shape.clone();
     apart.insert(axis + 1, Dim::constant(1));
-    let apart = b.reshape(tensor, apart, span)?;
+    let apart = reshaped(b, tensor, apart, span)?;
     let mut wide = b.ty(apart).shape().to_vec();
     wide[axis + 1] = Dim::constant(count);
     let wide = b.broadcast(apart, wide, span)?;
     let mut joined = shape;
     joined[axis] = joined[axis].mul(&Dim::constant(count)).ok_or_else(too_complex)?;
-    b.reshape(wide, joined, span)
+    reshaped(b, wide, joined, span)
 }
 
-/// `reshape(x, shape)`, or `x` where that changes nothing.
-fn reshaped(b: &mut Builder, x: Value, shape: Vec<Dim>, span: Span) -> Result<Value, Diagnostic> {
+/// `reshape(x, shape)`, or `x` where that changes nothing. One reshape after another is one.
+fn reshaped(b: &mut Builder, mut x: Value, shape: Vec<Dim>, span: Span) -> Result<Value, Diagnostic> {
+    if let Op::Reshape { .. } = b.node(x).op {
+        x = b.node(x).operands[0];
+    }
     if b.ty(x).shape() == shape { Ok(x) } else { b.reshape(x, shape, span) }
 }
 
