@@ -3,6 +3,7 @@
 //! [`canonical`]'s and [`lowering`]'s; which lowering a site gets is [`crate::plan`]'s.
 
 pub mod canonical;
+mod hoist;
 pub mod lowering;
 pub mod pattern;
 pub mod plain;

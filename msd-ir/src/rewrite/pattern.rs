@@ -64,9 +64,19 @@ fn is_scalar(b: &impl Graph, value: Value) -> bool {
     matches!(b.ty(value), Type::Tensor(t) if t.shape.iter().all(Dim::is_one))
 }
 
-impl Weight {
-    /// Recognises `value`, following transposes, negation and scalar factors down to a `dequant`.
-    pub fn find(b: &impl Graph, value: Value) -> Option<Weight> {
+/// A value seen through transposes, negation and scalar factors.
+pub struct Behind {
+    /// What stands there, none of those itself.
+    pub value: Value,
+    /// Axis `i` of what is seen is axis `axes[i]` of `value`.
+    pub axes: Vec<usize>,
+    /// Scalar ops around it, outermost first.
+    pub factors: Vec<Factor>,
+}
+
+impl Behind {
+    /// Looks through `value`.
+    pub fn find(b: &impl Graph, value: Value) -> Behind {
         let mut axes: Vec<usize> = (0..b.ty(value).shape().len()).collect();
         let mut factors = Vec::new();
         let mut at = value;
@@ -74,10 +84,6 @@ impl Weight {
             let node = b.node(at);
             let operands = &node.operands;
             match &node.op {
-                Op::Dequant => {
-                    let Type::Quant(ty) = b.ty(operands[0]) else { return None };
-                    return Some(Weight { param: operands[0], ty: ty.clone(), axes, factors });
-                }
                 Op::Transpose { axes: inner } => {
                     for axis in &mut axes {
                         *axis = inner[*axis];
@@ -98,9 +104,22 @@ impl Weight {
                     factors.push(Factor::Mul(operands[0]));
                     at = operands[1];
                 }
-                _ => return None,
+                _ => return Behind { value: at, axes, factors },
             }
         }
+    }
+}
+
+impl Weight {
+    /// Recognises `value`, following transposes, negation and scalar factors down to a `dequant`.
+    pub fn find(b: &impl Graph, value: Value) -> Option<Weight> {
+        let Behind { value, axes, factors } = Behind::find(b, value);
+        let node = b.node(value);
+        if node.op != Op::Dequant {
+            return None;
+        }
+        let Type::Quant(ty) = b.ty(node.operands[0]) else { return None };
+        Some(Weight { param: node.operands[0], ty: ty.clone(), axes, factors })
     }
 
     /// The codes under the operand's axes.
