@@ -75,9 +75,11 @@ fn the_value_stays() {
 
 /// A chain of `length` steps, each from the value before, and a product with its end.
 fn chain(length: usize, start: &str, step: &str, product: &str) -> (Kernel, Vec<Event>) {
-    let mut text = "kernel chain(W: i8[4, 4] scale f32[4], V: i8[4, 4] scale f32[4], L: f32[4, 4], v: f32[4], \
-        u: f32[4, 1], X: bf16[4, 4]) -> f32[4, 4] {\n"
-        .to_string();
+    let mut text = format!(
+        "kernel chain(W: i8[4, 4] scale f32[4, 1], V: i8[4, 4] scale f32[4, 1], L: f32[4, 4], v: f32[4], \
+        u: f32[4, 1], X: bf16[4, 4], Y: bf16[4, {}]) -> f32[4, 4] {{\n",
+        4 * (length + 1)
+    );
     writeln!(text, "let a0 = {start};").unwrap();
     for i in 0..length {
         writeln!(text, "let a{} = {};", i + 1, step.replace('#', &format!("a{i}"))).unwrap();
@@ -93,9 +95,10 @@ fn products(kernel: &Kernel) -> usize {
 
 #[test]
 fn chains_beyond_the_limit_are_left_alone() {
-    let steps = ["# + L", "L - #", "# + #", "(# * v).T", "# / u", "2 * (# + L)", "slice(concat(#, L, 0), 0, 0, 4) + #"];
-    for step in steps {
-        let (kernel, events) = chain(5000, "dequant(W)", step, "X @ #");
+    let steps = ["# + L", "L - #", "# + #", "(# * v).T", "# / u", "2 * (# + L)"];
+    let joins = [("concat(#, L, 0)", "slice(X @ #.T, 1, 0, 4)"), ("concat(L, #, 0)", "Y @ #")];
+    for (step, product) in steps.into_iter().map(|s| (s, "X @ #")).chain(joins) {
+        let (kernel, events) = chain(5000, "dequant(W)", step, product);
         assert_eq!(products(&kernel), 1, "{step}");
         assert!(events.iter().any(|e| matches!(e.result, EventResult::Stopped { guard: "size", .. })), "{step}");
     }
@@ -111,6 +114,10 @@ fn chains_within_the_limit_are_peeled_to_their_ends() {
     assert_eq!(products(&kernel), 3, "X with W, L and L.T");
     let (kernel, _) = chain(64, "dequant(W)", "(# * v).T / 3", "X @ #");
     assert_eq!(products(&kernel), 1);
+    let (kernel, _) = chain(64, "dequant(W)", "concat(#, L, 0)", "slice(X @ #.T, 1, 0, 4)");
+    assert_eq!(products(&kernel), 2, "X with W.T and L.T");
+    let (kernel, _) = chain(64, "dequant(W)", "concat(L, #, 0)", "Y @ #");
+    assert_eq!(products(&kernel), 65, "a slice of Y with each part");
     // Sums on both sides: no weight on the right but the one.
     let (kernel, _) = chain(31, "dequant(W)", "# * v + L", "(# + dequant(V)).T @ (# + L)");
     assert!(kernel.nodes.len() < 5000, "{}", kernel.nodes.len());
@@ -118,8 +125,10 @@ fn chains_within_the_limit_are_peeled_to_their_ends() {
 
 #[test]
 fn what_is_no_product_with_a_weight_is_left_alone() {
-    let (kernel, events) = chain(5000, "L", "# @ L + #", "X @ # + dequant(W)");
-    assert_eq!((products(&kernel), events), (5001, Vec::new()));
+    let (kernel, events) = chain(900, "L", "# @ L + L @ #", "X @ # + dequant(W)");
+    assert_eq!((products(&kernel), events), (1800, Vec::new()));
+    let (kernel, _) = chain(5000, "L", "# @ L + #", "X @ # + dequant(W)");
+    assert_eq!(products(&kernel), 5001);
     // Each product sees all the steps before it.
     let (kernel, _) = chain(2000, "dequant(W)", "# + X @ #", "#");
     assert!(kernel.nodes.len() < 60_000, "{}", kernel.nodes.len());
