@@ -1,6 +1,6 @@
 //! What the canonical rules promise for every kernel of the filetests and samples: the value stays,
 //! a second run changes nothing, and no depth or width of a kernel makes them overflow or explode.
-#![allow(clippy::unwrap_used, reason = "a failed test panics")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 #[path = "oracle/draw.rs"]
 #[allow(dead_code, reason = "shared with tests that draw more")]

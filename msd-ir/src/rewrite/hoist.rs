@@ -2,15 +2,16 @@
 //! products with the weights alone. Owns what counts as such an operand, and those rules; moving
 //! scalars and choosing the side are [`super::canonical`]'s.
 //!
-//! Every rule peels the outermost op off the right operand, so what is offered next has a strictly
-//! smaller tree there, and it peels none that has more than [`MOST`] of them. The sides are exchanged
-//! at most once on the way: only if the right operand has no weight that can be brought out, which
-//! then stands on the left and stays so, since a left operand is only sliced or multiplied by vectors.
+//! Why this ends: every rule peels the outermost op off the right operand, so the tree of what is
+//! offered next is strictly smaller there, and none peels a tree of more than [`MOST`] such ops, which
+//! bounds the recursion. The sides are exchanged at most once on the way: only an operand without a
+//! weight to bring out goes to the left, and there it is sliced and multiplied by vectors, which
+//! brings none in.
+
+use std::collections::HashSet;
 
 use super::pattern::Behind;
 use super::{Applied, Outcome, Rewriter, Rule};
-use std::collections::HashSet;
-
 use crate::builder::Builder;
 use crate::diag::Diagnostic;
 use crate::dim::Dim;
@@ -22,24 +23,26 @@ use crate::ops::Op;
 /// products, and rules recurse once for each.
 const MOST: usize = 64;
 
-/// Sums.
+/// Sums. The bounds of the products add up, and the sum rounds once more.
 pub(super) const ADD: Rule = Rule {
     name: "hoist-add",
     equation: "x @ (a + b) -> x @ a + x @ b, one of them a weight; `-` alike",
     apply: hoist_add,
 };
 
-/// Joins.
+/// Joins. Along N each part keeps its bound; along K they add up as those of sums do, each with the
+/// largest magnitude of its own slice of x, which is no larger.
 pub(super) const CONCAT: Rule = Rule {
     name: "hoist-concat",
     equation: "x @ concat(a, b, N) -> concat(x @ a, x @ b, N); along K: x[..Ka] @ a + x[Ka..] @ b",
     apply: hoist_concat,
 };
 
-/// Factors that vary.
+/// Factors that vary. Along N the bound scales with |v|, and the result rounds once more; along K the
+/// scaled activations round once, and their largest magnitude is the one the bound speaks of.
 pub(super) const VECTOR: Rule = Rule {
     name: "hoist-vector",
-    equation: "x @ (dequant(W) * v[N]) -> (x @ dequant(W)) * v; x @ (dequant(W) * v[K]) -> (x * v) @ dequant(W); `/` alike",
+    equation: "x @ (dequant(W) * v) -> (x @ dequant(W)) * v along N, (x * v) @ dequant(W) along K; `/` alike",
     apply: hoist_vector,
 };
 
