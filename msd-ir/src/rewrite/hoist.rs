@@ -2,11 +2,11 @@
 //! products with the weights alone. Owns what counts as such an operand, and those rules; moving
 //! scalars and choosing the side are [`super::canonical`]'s.
 //!
-//! Why this ends: every rule peels the outermost op off the right operand, so the tree of what is
-//! offered next is strictly smaller there, and none peels a tree of more than [`MOST`] such ops, which
-//! bounds the recursion. The sides are exchanged at most once on the way: only an operand without a
-//! weight to bring out goes to the left, and there it is sliced and multiplied by vectors, which
-//! brings none in.
+//! Why this ends: count the ops in the trees of both operands of a product. Splitting a sum or a join
+//! leaves fewer of them to each part, moving a scalar or a vector along N takes one away, and moving a
+//! vector along K puts one from the right tree into the left. The sides are exchanged only when the
+//! right has no weight to bring out; then it has one, until a sum or a join is split again. No tree
+//! of more than [`MOST`] ops is taken apart, which bounds the recursion.
 
 use std::collections::HashSet;
 
