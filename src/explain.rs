@@ -141,7 +141,7 @@ impl Rewritten {
     /// ```
     pub fn explain(&self, options: &Options) -> Explanation {
         let mut sites = self.sites();
-        sites.extend(materialised(&self.kernel));
+        sites.extend(materialised(&self.kernel, &self.events));
         sites.sort_by_key(|s| s.span.start);
         let size = |name: &str| (name.to_owned(), self.sizes.get(name).copied());
         Explanation {
@@ -242,7 +242,7 @@ fn stopped(event: &Event) -> Option<StoppedRule> {
 
 /// The dequantized weights of a rewritten kernel that something other than the right side of a
 /// product reads: they exist as F32 tensors, and no rule is meant for them.
-fn materialised(kernel: &Kernel) -> Vec<SiteReport> {
+fn materialised(kernel: &Kernel, events: &[Event]) -> Vec<SiteReport> {
     let weights = kernel.nodes.iter().enumerate().filter(|(_, n)| n.op == Op::Dequant);
     let reports = weights.filter_map(|(node, dequant)| {
         let chosen_because = other_use(kernel, Value { node, result: 0 })?;
@@ -258,13 +258,18 @@ fn materialised(kernel: &Kernel) -> Vec<SiteReport> {
             lowering: Lowering::Dequant,
             certificate: None,
             chosen_because,
-            stopped: Vec::new(),
+            stopped: events.iter().filter(|e| is_about(e, dequant.span)).filter_map(stopped).collect(),
             before: None,
             after: None,
             alternatives: Vec::new(),
         })
     });
     reports.collect()
+}
+
+/// Whether a rule that brings weights out of other operands was held back around `weight`.
+fn is_about(event: &Event, weight: Span) -> bool {
+    event.span.start <= weight.start && weight.end <= event.span.end && !replaces_products(event.rule)
 }
 
 /// How `value`, or a transpose of it, is used other than on the right of a product.

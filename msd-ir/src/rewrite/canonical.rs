@@ -1,19 +1,30 @@
 //! The canonical rules: they bring every product with a dequantized weight into one form, that
-//! weight bare on the right, so that the lowering rules need to know a single pattern. Each has a
-//! filetest where it fires, one where its guard stops it, and one that runs it through evaluator
-//! and JIT.
+//! weight bare on the right, so that the lowering rules need to know a single pattern. None fires on
+//! a weight alone: they reshape products. Owns which side a weight stands on, scalars, transposes
+//! and literals; sums, joins and vectors are [`super::hoist`]'s, which also says why rules come to an
+//! end. Each has a filetest where it fires, one where its guard stops it, and one that runs it
+//! through evaluator and JIT.
 
-use super::pattern::{Factor, Weight};
+use super::hoist::{self, is_weight, transposed};
+use super::pattern::{Behind, Factor, Weight};
 use super::{Applied, Outcome, Rewriter, Rule};
+use crate::builder::Builder;
 use crate::diag::Diagnostic;
-use crate::graph::Value;
-use crate::ops::Op;
+use crate::dim::Sizes;
+use crate::dtype::DType;
+use crate::eval::evaluate;
+use crate::graph::{Attributes, Value};
+use crate::ops::{Class, Op};
 
 /// Brings products into one form: the dequantized operand on the right, bare.
 pub const RULES: &[Rule] = &[
     DOUBLE_TRANSPOSE,
+    Rule { name: "fold-constant", equation: "f(literals) -> literal", apply: fold_constant },
     Rule { name: "orient-left", equation: "dequant(W) @ x -> (x.T @ dequant(W).T).T", apply: orient_left },
     Rule { name: "hoist-scalar", equation: "x @ (c * dequant(W)) -> (x @ dequant(W)) * c", apply: hoist_scalar },
+    hoist::ADD,
+    hoist::CONCAT,
+    hoist::VECTOR,
 ];
 
 /// Two transposes are one. Lowering makes some of its own, so it has this rule as well.
@@ -47,10 +58,7 @@ pub(super) fn swap_last(r: &mut Rewriter<'_>, x: Value) -> Result<Value, Diagnos
 }
 
 fn orient_left(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
-    if *op != Op::MatMul || Weight::find(&*r.graph(), operands[0]).is_none() {
-        return Ok(Outcome::NoMatch);
-    }
-    if Weight::find(&*r.graph(), operands[1]).is_some() {
+    if *op != Op::MatMul || !is_weight(r.graph(), operands[0]) || is_weight(r.graph(), operands[1]) {
         return Ok(Outcome::NoMatch);
     }
     let left = swap_last(r, operands[1])?;
@@ -60,19 +68,19 @@ fn orient_left(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
 }
 
 fn hoist_scalar(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
-    if *op != Op::MatMul {
+    if *op != Op::MatMul || !is_weight(r.graph(), operands[1]) {
         return Ok(Outcome::NoMatch);
     }
     let mut bare = operands.to_vec();
     let mut factors = Vec::new();
-    let span = r.span();
-    for operand in &mut bare {
-        if let Some(weight) = Weight::find(&*r.graph(), *operand)
-            && !weight.factors.is_empty()
-        {
-            *operand = weight.dequantized(r.graph(), span)?;
+    for (side, operand) in bare.iter_mut().enumerate() {
+        let at = Behind::find(&*r.graph(), *operand);
+        // Activations keep their scalars, but for a weight that may be multiplied as stored as well.
+        let moves = side == 1 || Weight::find(&*r.graph(), *operand).is_some();
+        if moves && !at.factors.is_empty() {
+            *operand = transposed(r, at.value, &at.axes)?;
             // The innermost factor was applied first.
-            factors.extend(weight.factors.into_iter().rev());
+            factors.extend(at.factors.into_iter().rev());
         }
     }
     if factors.is_empty() {
@@ -81,10 +89,35 @@ fn hoist_scalar(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
     let mut product = r.apply(Op::MatMul, &bare)?;
     for factor in factors {
         product = match factor {
-            Factor::Neg => r.graph().neg(product, span)?,
-            Factor::Mul(c) => r.graph().mul(product, c, span)?,
-            Factor::Div(c) => r.graph().div(product, c, span)?,
+            Factor::Neg => r.apply(Op::Neg, &[product])?,
+            Factor::Mul(c) => r.apply(Op::Mul, &[product, c])?,
+            Factor::Div(c) => r.apply(Op::Div, &[product, c])?,
         };
     }
     Ok(Outcome::Fired(product))
+}
+
+/// The value is the evaluator's, so it has the same bits whenever it is computed.
+fn fold_constant(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
+    if op.class() != Class::Elementwise || operands.is_empty() {
+        return Ok(Outcome::NoMatch);
+    }
+    let span = r.span();
+    let mut b = Builder::new();
+    let mut literals = Vec::new();
+    for x in operands {
+        let Op::Const { bits } = r.graph().node(*x).op else { return Ok(Outcome::NoMatch) };
+        literals.push(b.constant(f32::from_bits(bits), span));
+    }
+    let result = b.push(op.clone(), &literals, span)?;
+    if !b.ty(result).tensor().is_some_and(|t| t.dtype == DType::F32 && t.shape.is_empty()) {
+        return Ok(Outcome::NoMatch);
+    }
+    let kernel = b.finish("folded", vec![result], Attributes::default(), span);
+    let results = evaluate(&kernel, &Sizes::new(), &[])?;
+    match results.first().map(|t| t.to_f32()).as_deref() {
+        // A literal has one NaN, what is computed may have others.
+        Some([value]) if !value.is_nan() => Ok(Outcome::Fired(r.graph().constant(*value, span))),
+        _ => Ok(Outcome::NoMatch),
+    }
 }

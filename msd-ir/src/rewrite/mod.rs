@@ -4,6 +4,7 @@
 
 pub mod canonical;
 pub mod form;
+mod hoist;
 pub mod lowering;
 pub mod pattern;
 pub mod plain;

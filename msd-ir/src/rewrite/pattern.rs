@@ -78,35 +78,29 @@ fn is_scalar(b: &impl Graph, value: Value) -> bool {
     matches!(b.ty(value), Type::Tensor(t) if t.shape.iter().all(Dim::is_one))
 }
 
-impl Weight {
-    /// Recognises `value`, following transposes, slices, negation and scalar factors down to a
-    /// `dequant`.
-    pub fn find(b: &impl Graph, value: Value) -> Option<Weight> {
+/// A value seen through transposes, negation and scalar factors.
+pub struct Behind {
+    /// What stands there, none of those itself.
+    pub value: Value,
+    /// Axis `i` of what is seen is axis `axes[i]` of `value`.
+    pub axes: Vec<usize>,
+    /// Scalar ops around it, outermost first.
+    pub factors: Vec<Factor>,
+}
+
+impl Behind {
+    /// Looks through `value`.
+    pub fn find(b: &impl Graph, value: Value) -> Behind {
         let mut axes: Vec<usize> = (0..b.ty(value).shape().len()).collect();
-        let mut windows: Vec<Window> = Vec::new();
         let mut factors = Vec::new();
         let mut at = value;
         loop {
             let node = b.node(at);
             let operands = &node.operands;
             match &node.op {
-                Op::Dequant => {
-                    let Type::Quant(ty) = b.ty(operands[0]) else { return None };
-                    return Some(Weight { param: operands[0], ty: ty.clone(), axes, windows, factors });
-                }
                 Op::Transpose { axes: inner } => {
-                    axes.iter_mut().for_each(|axis| *axis = inner[*axis]);
-                    windows.iter_mut().for_each(|w| w.axis = inner[w.axis]);
-                    at = operands[0];
-                }
-                Op::Slice { axis, start, stop } => {
-                    match windows.iter_mut().find(|w| w.axis == *axis) {
-                        // A window of a window counts from where the inner one starts.
-                        Some(outer) => {
-                            outer.start = outer.start.add(start)?;
-                            outer.stop = outer.stop.add(start)?;
-                        }
-                        None => windows.push(Window { axis: *axis, start: start.clone(), stop: stop.clone() }),
+                    for axis in &mut axes {
+                        *axis = inner[*axis];
                     }
                     at = operands[0];
                 }
@@ -124,8 +118,40 @@ impl Weight {
                     factors.push(Factor::Mul(operands[0]));
                     at = operands[1];
                 }
+                _ => return Behind { value: at, axes, factors },
+            }
+        }
+    }
+}
+
+impl Weight {
+    /// Recognises `value`, following transposes, negation and scalar factors, then transposes and
+    /// slices, down to a `dequant`.
+    pub fn find(b: &impl Graph, value: Value) -> Option<Weight> {
+        let Behind { value: mut at, mut axes, factors } = Behind::find(b, value);
+        let mut windows: Vec<Window> = Vec::new();
+        loop {
+            let node = b.node(at);
+            match &node.op {
+                Op::Dequant => {
+                    let Type::Quant(ty) = b.ty(node.operands[0]) else { return None };
+                    return Some(Weight { param: node.operands[0], ty: ty.clone(), axes, windows, factors });
+                }
+                Op::Transpose { axes: inner } => {
+                    axes.iter_mut().for_each(|axis| *axis = inner[*axis]);
+                    windows.iter_mut().for_each(|w| w.axis = inner[w.axis]);
+                }
+                Op::Slice { axis, start, stop } => match windows.iter_mut().find(|w| w.axis == *axis) {
+                    // A window of a window counts from where the inner one starts.
+                    Some(outer) => {
+                        outer.start = outer.start.add(start)?;
+                        outer.stop = outer.stop.add(start)?;
+                    }
+                    None => windows.push(Window { axis: *axis, start: start.clone(), stop: stop.clone() }),
+                },
                 _ => return None,
             }
+            at = node.operands[0];
         }
     }
 
