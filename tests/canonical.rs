@@ -55,6 +55,10 @@ fn a_second_run_changes_nothing() {
 fn the_value_stays() {
     let mut changed = 0;
     for kernel in kernels("tests/filetests/rewrite") {
+        if kernel.name.starts_with("overlap") {
+            // Groups of 48 divide no power of two; its rules are lowering's.
+            continue;
+        }
         let (after, _) = canonicalised(&kernel);
         changed += u32::from(!after.same_graph(&kernel));
         let sizes = sizes(&kernel);

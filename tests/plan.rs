@@ -45,14 +45,67 @@ fn an_unreachable_tolerance_names_the_best_bound() {
 
 #[test]
 fn a_tolerance_binds_dequantization_too() {
-    let grouped = "#[tolerance(1e-4)]
-        kernel f(W: u4[N, K] scale f16[N, K/128] zero u4[N, K/128], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }";
+    let single = "#[tolerance(1e-4)]
+        kernel f(W: i8[N, K] scale f16[N, K], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }";
     let options = Options::default();
-    let short = site(grouped, &sizes(&[("N", 64), ("K", 256), ("M", 4)]), &options).unwrap();
+    let short = site(single, &sizes(&[("N", 64), ("K", 256), ("M", 4)]), &options).unwrap();
     assert_eq!(short.choice.lowering, Lowering::Dequant);
     assert!(short.bound().unwrap() <= 1e-4);
-    let long = site(grouped, &sizes(&[("N", 64), ("K", 8192), ("M", 4)]), &options).unwrap_err();
+    let long = site(single, &sizes(&[("N", 64), ("K", 8192), ("M", 4)]), &options).unwrap_err();
     assert_eq!(long.0, Code::ToleranceUnmet);
+}
+
+#[test]
+fn groups_cost_a_rounding_each() {
+    let grouped = |attributes: &str, group: u64| {
+        format!(
+            "{attributes} kernel f(W: u4[N, K] scale f16[N, K/{group}] zero u4[N, K/{group}], X: bf16[M, K]) \
+             -> f32[M, N] {{ X @ dequant(W).T }}"
+        )
+    };
+    let known = sizes(&[("N", 4096), ("K", 4096), ("M", 4)]);
+    let options = Options::default();
+    let found = site(&grouped("#[tolerance(1e-4)]", 128), &known, &options).unwrap();
+    assert_eq!((found.choice.lowering, found.choice.scheme), (Lowering::Msd, Scheme::Int8x2Pow2));
+    let fine = site(&grouped("#[scheme(int8x3-pow2)]", 32), &known, &options).unwrap().bound().unwrap();
+    let coarse = site(&grouped("#[scheme(int8x3-pow2)]", 256), &known, &options).unwrap().bound().unwrap();
+    let rounding = 1.0 / (1u64 << 24) as f64;
+    assert!((fine - coarse - (128.0 - 16.0) * rounding).abs() < 1e-9, "{fine:e} and {coarse:e}");
+    // 128 groups of 32 add up to 7.6e-6: no number of digits makes up for that.
+    assert_eq!(site(&grouped("#[tolerance(1e-6)]", 32), &known, &options).unwrap_err().0, Code::ToleranceUnmet);
+    // The number of groups is open, and so is the bound.
+    assert_eq!(site(&grouped("", 128), &sizes(&[("M", 4)]), &options).unwrap().bound(), None);
+}
+
+#[test]
+fn unsigned_digits_are_for_what_is_never_negative() {
+    let known = sizes(&[("N", 64), ("K", 64), ("M", 4)]);
+    let attention = "kernel f(V: i8[K, N] scale f32[N], X: f32[M, K]) -> f32[M, N] { softmax(X) @ dequant(V) }";
+    assert_eq!(site(attention, &known, &Options::default()).unwrap().choice.scheme, Scheme::Uint8x2);
+    let signed = "#[scheme(uint8x2)]
+        kernel f(V: i8[K, N] scale f32[N], X: f32[M, K]) -> f32[M, N] { X @ dequant(V) }";
+    let found = site(signed, &known, &Options::default()).unwrap();
+    assert_eq!(found.choice.scheme, Scheme::Int8x2Radix);
+    assert!(found.choice.because.contains("never negative"), "{}", found.choice.because);
+    assert!(!found.alternatives.iter().any(|a| a.scheme == Some(Scheme::Uint8x2)));
+}
+
+#[test]
+fn blocks_are_taken_where_they_fit() {
+    let options = Options::new().block(64);
+    let block = |text: &str, k: u64| {
+        let found = site(text, &sizes(&[("N", 64), ("K", k), ("M", 4)]), &options).unwrap();
+        (found.choice.block, found.choice.because)
+    };
+    assert_eq!(block(&linear(""), 256).0, Some(64));
+    let (none, because) = block(&linear(""), 200);
+    assert_eq!(none, None);
+    assert!(because.contains("blocks of 64 do not fit"), "{because}");
+    let grouped = |group: u64| {
+        format!("kernel f(W: i8[N, K] scale f32[N, K/{group}], X: bf16[M, K]) -> f32[M, N] {{ X @ dequant(W).T }}")
+    };
+    assert_eq!(block(&grouped(128), 256).0, Some(64));
+    assert_eq!(block(&grouped(32), 256).0, None);
 }
 
 #[test]

@@ -31,8 +31,8 @@ fn text_without_places() {
         "  before   (dequant(A) @ dequant(B).T)",
         "  after    ((cast(msd.dot(msd.codes(A), msd.codes(B).T), f32) * reshape(msd.scale(A), [M, 1])) \
          * reshape(msd.scale(B), [N, 1]).T)",
-        "  bound    |y - y*| <= 1.788e-7 max|x| sum|w|: \
-         three roundings of 2^-24: the exact sum, and its product with each scale",
+        "  bound    |y - y*| <= 1.788e-7 max|x| sum|w|, the sum of",
+        "           1.788e-7  3 roundings of 2^-24: the exact sum, its product with each scale",
         "  alternative     bound    bytes    FLOPs  vector ops  predicted",
         "* msd          1.788e-7  7.680e4  5.243e5     6.144e3     9.5 us",
         "  dequant      1.532e-5  7.475e4  5.243e5     1.024e3    29.6 us",
@@ -98,16 +98,23 @@ fn schemes_that_differ_are_mixed() {
 
 #[test]
 fn a_weight_no_rule_multiplies_says_so() {
-    let text = "kernel f(W: u4[N, K] scale f16[N, K/128] zero u4[N, K/128], X: bf16[M, K]) -> f32[M, N] {
-        X @ dequant(W).T
-    }";
+    let text = "kernel f(W: u4[N, K] scale f16[N] zero f16[K], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }";
     let mut options = Options::new();
     options.request.lowering = Some(Lowering::Msd);
     let site = &rewritten(text, &[("K", 256)], &options).sites()[0];
     assert_eq!((site.lowering, site.scheme, site.rule), (Lowering::Dequant, None, None));
     assert!(site.chosen_because.starts_with("no rule multiplies this weight as stored"), "{}", site.chosen_because);
-    assert!(site.stopped.iter().any(|s| s.guard == "zero-point"));
+    assert!(site.stopped.iter().any(|s| s.guard == "zero-placement"));
     // The certified bound is that of what is done: dequantization along K = 256.
     assert_eq!(site.bound(), site.alternatives.last().and_then(|a| a.bound()));
     assert!(site.bound().is_some());
+}
+
+#[test]
+fn a_weight_that_nothing_brings_out_says_so() {
+    let text = "kernel f(W: i8[N, K] scale f32[N], b: f32[K], X: f32[M, K]) -> f32[M, N] { X @ (dequant(W) + b).T }";
+    let explanation = explanation(text, &[]);
+    let site = &explanation.sites[0];
+    assert_eq!(site.chosen_because, "materialised: used elementwise");
+    assert_eq!((site.stopped[0].rule, site.stopped[0].guard), ("hoist-add", "shape"));
 }
