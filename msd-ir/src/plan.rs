@@ -189,19 +189,13 @@ pub fn plan(kernel: &Kernel, sizes: &Sizes, request: &Request) -> Result<Plan, D
     Ok(Plan { sites })
 }
 
-/// The element type that the activations had before they were only moved, or multiplied by
-/// something smaller, such as a scale. The default scheme goes by it.
+/// The element type that the activations were declared with, if they were only moved since: the
+/// default scheme goes by it.
 fn declared(kernel: &Kernel, mut x: Value) -> DType {
-    loop {
-        let (ty, node) = (kernel.tensor_ty(x), kernel.node(x));
-        let scales = |v: &Value| kernel.tensor_ty(*v).shape != ty.shape;
-        x = match (&node.op, node.operands.as_slice()) {
-            (Op::Transpose { .. } | Op::Reshape { .. } | Op::Slice { .. } | Op::Broadcast { .. }, [inner]) => *inner,
-            (Op::Mul, [a, inner]) if scales(a) && !scales(inner) => *inner,
-            (Op::Mul | Op::Div, [inner, b]) if scales(b) && !scales(inner) => *inner,
-            _ => return ty.dtype,
-        };
+    while let Op::Transpose { .. } | Op::Reshape { .. } | Op::Slice { .. } | Op::Broadcast { .. } = kernel.node(x).op {
+        x = kernel.node(x).operands[0];
     }
+    kernel.tensor_ty(x).dtype
 }
 
 /// The product's sizes, if all are known.
