@@ -4,7 +4,6 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
-use msd_ir::dtype::DType;
 use msd_ir::quant::scheme::{Family, Scheme};
 
 use super::frame::{Emit, Frame};
@@ -26,8 +25,8 @@ struct RowScale {
 
 /// How an element becomes digits, with the row's constants in registers.
 enum Splitter {
-    /// `n = rne(x * f0 * f1 [* reciprocal])`, then balanced bytes.
-    Integer { factors: [Value; 2], reciprocal: Option<Value>, largest: i32 },
+    /// `n = rne(x * f0 * f1 [* reciprocal])` within the limits, then split exactly.
+    Integer { factors: [Value; 2], reciprocal: Option<Value>, limits: [i32; 2] },
     /// F64: each unit rounds what is left.
     Greedy { factor: Value, units: Vec<Value> },
 }
@@ -69,8 +68,9 @@ impl Frame<'_> {
                 let value = f.f32_of(lane);
                 for (digit, target) in f.split(&splitter, scheme, value).into_iter().zip(&targets) {
                     let digit = f.b.ins().band(digit, keep);
-                    let at = f.b.ins().iadd(*target, column);
-                    f.store_lane(Lane::I32(digit), DType::I8, at, access);
+                    let offset = f.b.ins().imul_imm_s(column, digits.dtype.host_bytes() as i64);
+                    let at = f.b.ins().iadd(*target, offset);
+                    f.store_lane(Lane::I32(digit), digits.dtype, at, access);
                 }
                 Ok(())
             })
@@ -98,7 +98,7 @@ impl Frame<'_> {
     }
 
     /// Address of a row's element and how four from there lie.
-    fn element(&mut self, x: &View, source: Value, column: Value, vector: bool) -> Emit<(Value, Access)> {
+    pub(crate) fn element(&mut self, x: &View, source: Value, column: Value, vector: bool) -> Emit<(Value, Access)> {
         let stride = x.stride_from_end(0);
         let elements = self.scaled(column, &stride)?;
         let bytes = self.b.ins().imul_imm_s(elements, x.dtype.host_bytes() as i64);
@@ -199,7 +199,7 @@ impl Frame<'_> {
                 let negative = self.b.ins().ineg(p);
                 let factors = self.power_f32_pair(negative);
                 let unit = self.power_f64(p);
-                (Splitter::Integer { factors, reciprocal: None, largest: largest as i32 }, unit)
+                (Splitter::Integer { factors, reciprocal: None, limits: [-(largest as i32), largest as i32] }, unit)
             }
             Family::Radix { largest } => {
                 let most = self.b.ins().f32const(largest as f32);
@@ -211,7 +211,10 @@ impl Frame<'_> {
                 let unit = self.b.ins().fpromote(types::F64, unit);
                 let power = self.power_f64(row.exponent);
                 let unit = self.b.ins().fmul(unit, power);
-                (Splitter::Integer { factors, reciprocal: Some(reciprocal), largest: largest as i32 }, unit)
+                // What is negative in spite of an unsigned scheme counts as 0.
+                let least = if scheme.is_unsigned() { 0 } else { -(largest as i32) };
+                let limits = [least, largest as i32];
+                (Splitter::Integer { factors, reciprocal: Some(reciprocal), limits }, unit)
             }
             Family::Greedy { largest_hundredths } => {
                 let mantissa = self.b.ins().fpromote(types::F64, row.mantissa);
@@ -239,7 +242,7 @@ impl Frame<'_> {
     /// The digits of four values, most significant first, as I32 lanes.
     fn split(&mut self, splitter: &Splitter, scheme: Scheme, value: Value) -> Vec<Value> {
         match splitter {
-            Splitter::Integer { factors, reciprocal, largest } => {
+            Splitter::Integer { factors, reciprocal, limits } => {
                 let mut scaled = self.b.ins().fmul(value, factors[0]);
                 scaled = self.b.ins().fmul(scaled, factors[1]);
                 if let Some(reciprocal) = reciprocal {
@@ -247,10 +250,10 @@ impl Frame<'_> {
                 }
                 let rounded = self.b.ins().nearest(scaled);
                 let mut n = self.b.ins().fcvt_to_sint_sat(types::I32X4, rounded);
-                let (low, high) = (self.splat_i32(-largest), self.splat_i32(*largest));
+                let [low, high] = limits.map(|limit| self.splat_i32(limit));
                 n = self.b.ins().smax(n, low);
                 n = self.b.ins().smin(n, high);
-                self.balanced_bytes(n, scheme.weights().len())
+                self.split_integer(n, scheme)
             }
             Splitter::Greedy { factor, units } => {
                 let mut rest = self.f64_of(Lane::F32(value)).map(|part| self.b.ins().fmul(part, *factor));
@@ -273,15 +276,21 @@ impl Frame<'_> {
         }
     }
 
-    /// `n` in base 256 with digits in [-128, 127]: the low digit is the low byte, signed.
-    fn balanced_bytes(&mut self, n: Value, count: usize) -> Vec<Value> {
+    /// `n` in the base of the scheme's digits: the low digit is the low bits, with their sign if
+    /// digits have one. A single digit is `n` itself.
+    fn split_integer(&mut self, n: Value, scheme: Scheme) -> Vec<Value> {
+        let bits = scheme.digit_dtype().bits() as i64;
         let mut digits = Vec::new();
         let mut rest = n;
-        for _ in 1..count {
-            let low = self.b.ins().ishl_imm_s(rest, 24);
-            let low = self.b.ins().sshr_imm_s(low, 24);
+        for _ in 1..scheme.weights().len() {
+            let low = self.b.ins().ishl_imm_s(rest, 32 - bits);
+            let low = if scheme.is_unsigned() {
+                self.b.ins().ushr_imm_s(low, 32 - bits)
+            } else {
+                self.b.ins().sshr_imm_s(low, 32 - bits)
+            };
             let above = self.b.ins().isub(rest, low);
-            rest = self.b.ins().sshr_imm_s(above, 8);
+            rest = self.b.ins().sshr_imm_s(above, bits);
             digits.push(low);
         }
         digits.push(rest);

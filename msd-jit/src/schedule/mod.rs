@@ -13,6 +13,7 @@ use msd_ir::types::{Shape, Type};
 use crate::isa::DotForm;
 use crate::tile::RowForm;
 
+mod digits;
 mod products;
 
 /// Nodes one elementwise loop may hold; bounds code size and compile time.
@@ -160,6 +161,46 @@ pub(crate) enum RowOp {
     Softmax,
 }
 
+/// Sums of digit rows as the products they belong to see them: `[.., M, N]`, those of the next digit
+/// `digit_stride` elements on.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RowSums {
+    pub(crate) view: View,
+    pub(crate) digit_stride: Dim,
+}
+
+/// What becomes of the exact products of a token's digits.
+#[derive(Clone, Debug)]
+pub(crate) struct Merge {
+    /// Of the digits.
+    pub(crate) weights: &'static [i64],
+    pub(crate) zero: Option<ZeroPoint>,
+    pub(crate) groups: Option<Groups>,
+    /// Whether an I32 holds every integer from the tile to the one rounding.
+    pub(crate) is_narrow: bool,
+}
+
+/// `S - zero * R`; both views have the shape of the merged products.
+#[derive(Clone, Debug)]
+pub(crate) struct ZeroPoint {
+    pub(crate) sums: RowSums,
+    pub(crate) zero: View,
+}
+
+/// Merged products of groups of K, `[.., G, M, N]`, added up times `scale * unit`. Both views have
+/// that shape.
+#[derive(Clone, Debug)]
+pub(crate) struct Groups {
+    pub(crate) scale: View,
+    pub(crate) unit: Option<View>,
+}
+
+impl Merge {
+    pub(crate) fn group_count(&self) -> Option<Dim> {
+        self.groups.as_ref().map(|g| g.scale.size_from_end(2))
+    }
+}
+
 /// Work between two barriers.
 #[derive(Clone, Debug)]
 pub(crate) enum Work {
@@ -169,10 +210,12 @@ pub(crate) enum Work {
     Row { op: RowOp, region: Region, out: View },
     /// `x [.., M, K]` split into digit rows `[.., D*M, K]`, and the scale `[.., M, 1]` of each token.
     Decompose { scheme: Scheme, x: View, digits: View, scale: View },
-    /// Integer products of rows `x [.., R, K]` and `w [.., N, K]`. With `weights`, the digit rows of
+    /// Integer products of rows `x [.., R, K]` and `w [.., N, K]`. With `merge`, the digit rows of
     /// each token are merged into F32 `out [.., M, N]`, else `out [.., R, N]` is I64.
     /// `sums` are the row sums of `x`, where products are taken with `w + 128`.
-    Dot { x: View, w: View, sums: Option<View>, form: RowForm, weights: Option<&'static [i64]>, out: View },
+    Dot { x: View, w: View, sums: Option<RowSums>, form: RowForm, merge: Option<Merge>, out: View },
+    /// `out [.., M, N] = sum_g p[g] * (s[g] * u[g])`, all `[.., G, M, N]`; `u` is 1 where missing.
+    Accumulate { p: View, s: View, u: Option<View>, out: View },
     /// `b [.., K, N]` rearranged into panels `out [.., ceil(N/24), K, 24]`.
     Panels { b: View, out: View },
     /// `out [.., M, N] = a [.., M, K] @ panels`, floats or integers.
@@ -216,6 +259,8 @@ pub(crate) fn schedule(kernel: &Kernel, fixed: &Sizes, dot: DotForm) -> Result<P
         shapes: shapes.ok_or_else(too_complex)?,
         views: vec![Vec::new(); kernel.nodes.len()],
         melts: Vec::new(),
+        uses: kernel.use_counts(),
+        row_sums: Vec::new(),
         memories: Vec::new(),
         stages: Vec::new(),
     };
@@ -252,6 +297,10 @@ struct Scheduler<'k> {
     views: Vec<Vec<Option<View>>>,
     /// Elementwise nodes computed inside their only user's loop.
     melts: Vec<bool>,
+    /// Of each node's results together, results of the kernel included.
+    uses: Vec<usize>,
+    /// Integer rows and their sums, computed once.
+    row_sums: Vec<(View, View)>,
     memories: Vec<Memory>,
     stages: Vec<Stage>,
 }
@@ -281,7 +330,7 @@ impl Scheduler<'_> {
     /// Nodes that need no memory of their own: elementwise, used once, by a loop over the same shape.
     fn find_melting(&self) -> Vec<bool> {
         let kernel = self.kernel;
-        let uses = kernel.use_counts();
+        let uses = &self.uses;
         let mut melts = vec![false; kernel.nodes.len()];
         let mut weight = vec![1usize; kernel.nodes.len()];
         for (user, node) in kernel.nodes.iter().enumerate() {
@@ -333,12 +382,15 @@ impl Scheduler<'_> {
             Op::Zero => self.place_part(value, PartName::Zero),
             Op::Dequant => self.place_dequant(value),
             Op::Sum | Op::Amax | Op::Softmax => self.place_row(value),
-            Op::Transpose { .. } | Op::Reshape { .. } | Op::Slice { .. } => self.place_movement(value),
+            Op::Transpose { .. } | Op::Reshape { .. } | Op::Slice { .. } | Op::Broadcast { .. } => {
+                self.place_movement(value)
+            }
             Op::Concat { axis } => self.place_concat(value, *axis),
             Op::MatMul => self.place_matmul(value),
             Op::Dot => self.place_dot(value),
             Op::Decompose { scheme } => self.place_decompose(value, *scheme),
-            Op::Combine { .. } => self.place_combine(value),
+            Op::Combine { scheme } | Op::CombineZero { scheme } => self.place_combine(value, *scheme),
+            Op::Accumulate => self.place_accumulate(value),
             _ => {
                 let out = self.buffer(kernel.tensor_ty(value).dtype, self.shape(value))?;
                 self.map_into(value, out.clone())?;
@@ -407,7 +459,8 @@ impl Scheduler<'_> {
     /// Adds a stage of `outer * ceil(inner / by)` units.
     fn push(&mut self, work: Work, outer: Dim, inner: Dim, by: u64, cost: Option<Dim>) -> Result<(), Diagnostic> {
         let written = match &work {
-            Work::Map { out, .. } | Work::Row { out, .. } | Work::Dot { out, .. } => out,
+            Work::Map { out, .. } | Work::Row { out, .. } => out,
+            Work::Dot { out, .. } | Work::Accumulate { out, .. } => out,
             Work::Panels { out, .. } | Work::MatMul { out, .. } => out,
             Work::Decompose { scale, .. } => scale,
         };
@@ -483,6 +536,11 @@ impl Scheduler<'_> {
             _ => RowOp::Softmax,
         };
         let region = self.region(node.operands[0])?;
+        if let (RowOp::Sum, Some(x)) = (op, exact_sum(&region, self.kernel.tensor_ty(value).dtype)) {
+            let out = self.row_sums(&x)?;
+            self.set(value, out);
+            return Ok(());
+        }
         let out = self.buffer(self.kernel.tensor_ty(value).dtype, self.shape(value))?;
         let rows = product(&region.shape[..region.shape.len() - 1])?;
         let cost = size(&region.shape);
@@ -505,6 +563,7 @@ impl Scheduler<'_> {
                 view.offset = view.offset.add(&step).ok_or_else(too_complex)?;
                 view.shape = self.shape(value);
             }
+            Op::Broadcast { .. } => view = view.stretched(&self.shape(value)),
             _ => {
                 if !view.is_dense() {
                     view = self.copy(&view, view.dtype)?;
@@ -541,6 +600,17 @@ impl Scheduler<'_> {
             self.memories.len() - 1
         })
     }
+}
+
+/// The integers in memory whose exact sum this is.
+fn exact_sum(region: &Region, dtype: DType) -> Option<View> {
+    let is_plain = match (region.steps.as_slice(), &region.root) {
+        ([], Source::Leaf(0)) => true,
+        ([Step { op: Op::Cast { .. }, operands, .. }], Source::Step(0)) => matches!(operands[..], [Source::Leaf(0)]),
+        _ => false,
+    };
+    let x = region.leaves.first().filter(|x| is_plain && dtype == DType::I64 && x.dtype.is_int())?;
+    Some(x.clone())
 }
 
 /// Product of sizes, unless it grows too complex.
