@@ -8,7 +8,7 @@ use msd_ir::quant::scheme::{Family, Scheme};
 
 use super::frame::{Emit, Frame};
 use super::lanes::{Access, Lane, WIDTH};
-use crate::schedule::View;
+use crate::schedule::{Blocks, View, too_complex};
 
 /// Bits of the smallest F32 that is not finite.
 const INFINITE: i64 = 0x7F80_0000;
@@ -34,7 +34,6 @@ enum Splitter {
 impl Frame<'_> {
     pub(crate) fn emit_decompose(&mut self, scheme: Scheme, x: &View, digits: &View, scale: &View) -> Emit<()> {
         let columns = self.dim(&x.size_from_end(0))?;
-        let tokens = x.size_from_end(1);
         let outer = &x.shape[..x.shape.len() - 1];
         let (begin, end) = (self.begin, self.end);
         self.for_range(begin, end, 1, |f, unit| {
@@ -43,37 +42,102 @@ impl Frame<'_> {
             let largest = f.largest_magnitude(x, source, columns)?;
             let row = f.row_scale(largest);
             let (splitter, unit) = f.splitter(scheme, &row);
+            f.store_unit(&row, unit, scale, &indices)?;
+            f.store_digits(scheme, &splitter, row.is_finite, x, source, columns, digits, &indices)
+        })
+    }
 
-            // Zero rows scale by 1, rows that are not finite poison their token.
-            let one = f.b.ins().f64const(1.0);
-            let nan = f.b.ins().f64const(f64::NAN);
-            let unit = f.b.ins().select(row.is_zero, one, unit);
-            let unit = f.b.ins().select(row.is_finite, unit, nan);
-            let target = f.locate(scale, &indices)?;
-            f.b.ins().store(Frame::flags(), unit, target, 0);
-
-            let keep = f.b.ins().uextend(types::I32, row.is_finite);
-            let keep = f.b.ins().ineg(keep);
-            let keep = f.b.ins().splat(types::I32X4, keep);
-            let mut targets = Vec::new();
-            let (token, batch) = (indices[indices.len() - 1], &indices[..indices.len() - 1]);
-            let token_count = f.dim(&tokens)?;
-            let mut digit_row = token;
-            for _ in scheme.weights() {
-                let at: Vec<Value> = batch.iter().copied().chain([digit_row]).collect();
-                targets.push(f.locate(digits, &at)?);
-                digit_row = f.b.ins().iadd(digit_row, token_count);
-            }
-            f.over_row(x, source, columns, |f, lane, column, access| {
-                let value = f.f32_of(lane);
-                for (digit, target) in f.split(&splitter, scheme, value).into_iter().zip(&targets) {
-                    let digit = f.b.ins().band(digit, keep);
-                    let offset = f.b.ins().imul_imm_s(column, digits.dtype.host_bytes() as i64);
-                    let at = f.b.ins().iadd(*target, offset);
-                    f.store_lane(Lane::I32(digit), digits.dtype, at, access);
-                }
-                Ok(())
+    /// As [`Frame::emit_decompose`], each block of a row by its own largest magnitude.
+    pub(crate) fn emit_decompose_blocks(
+        &mut self,
+        scheme: Scheme,
+        x: &View,
+        digits: &View,
+        scale: &View,
+        blocks: &Blocks,
+    ) -> Emit<()> {
+        let columns = self.dim(&x.size_from_end(0))?;
+        let (size, count) = (self.dim(&blocks.size)?, self.dim(&digits.size_from_end(2))?);
+        let outer = &x.shape[..x.shape.len() - 1];
+        let step = blocks.size.mul(&x.stride_from_end(0)).ok_or_else(too_complex)?;
+        let step = self.dim(&step)?;
+        let step = self.b.ins().imul_imm_s(step, x.dtype.host_bytes() as i64);
+        let (begin, end) = (self.begin, self.end);
+        self.for_range(begin, end, 1, |f, unit| {
+            let indices = f.unflatten(unit, outer)?;
+            let source = f.locate(x, &indices)?;
+            let largest = f.largest_magnitude(x, source, columns)?;
+            let row = f.row_scale(largest);
+            let (_, row_unit) = f.splitter(scheme, &row);
+            let row_unit = f.store_unit(&row, row_unit, scale, &indices)?;
+            let zero = f.int(0);
+            f.for_range(zero, count, 1, |f, index| {
+                let skip = f.b.ins().imul(index, step);
+                let source = f.b.ins().iadd(source, skip);
+                let largest = f.largest_magnitude(x, source, size)?;
+                let block = f.row_scale(largest);
+                let (splitter, unit) = f.splitter(scheme, &block);
+                let relative = f.b.ins().fdiv(unit, row_unit);
+                let relative = f.b.ins().fdemote(types::F32, relative);
+                // A block of zeros adds nothing; a row that is not finite has its NaN already.
+                let none = f.b.ins().f32const(0.0);
+                let relative = f.b.ins().select(block.is_zero, none, relative);
+                let relative = f.b.ins().select(row.is_finite, relative, none);
+                let (token, batch) = (indices[indices.len() - 1], &indices[..indices.len() - 1]);
+                let at: Vec<Value> = batch.iter().copied().chain([index, token]).collect();
+                let target = f.locate(&blocks.relative, &at)?;
+                f.b.ins().store(Frame::flags(), relative, target, 0);
+                f.store_digits(scheme, &splitter, row.is_finite, x, source, size, digits, &at)
             })
+        })
+    }
+
+    /// Stores the unit of a row: zero rows have 1, rows that are not finite poison their token.
+    fn store_unit(&mut self, row: &RowScale, unit: Value, scale: &View, indices: &[Value]) -> Emit<Value> {
+        let one = self.b.ins().f64const(1.0);
+        let nan = self.b.ins().f64const(f64::NAN);
+        let unit = self.b.ins().select(row.is_zero, one, unit);
+        let unit = self.b.ins().select(row.is_finite, unit, nan);
+        let target = self.locate(scale, indices)?;
+        self.b.ins().store(Frame::flags(), unit, target, 0);
+        Ok(unit)
+    }
+
+    /// The digits of the `columns` elements from `source`, of the token that is the last of
+    /// `indices`; all 0 unless `is_kept`.
+    #[allow(clippy::too_many_arguments, reason = "source, target and what lies between")]
+    fn store_digits(
+        &mut self,
+        scheme: Scheme,
+        splitter: &Splitter,
+        is_kept: Value,
+        x: &View,
+        source: Value,
+        columns: Value,
+        digits: &View,
+        indices: &[Value],
+    ) -> Emit<()> {
+        let keep = self.b.ins().uextend(types::I32, is_kept);
+        let keep = self.b.ins().ineg(keep);
+        let keep = self.b.ins().splat(types::I32X4, keep);
+        let tokens = self.dim(&x.size_from_end(1))?;
+        let mut targets = Vec::new();
+        let (token, outer) = (indices[indices.len() - 1], &indices[..indices.len() - 1]);
+        let mut digit_row = token;
+        for _ in scheme.weights() {
+            let at: Vec<Value> = outer.iter().copied().chain([digit_row]).collect();
+            targets.push(self.locate(digits, &at)?);
+            digit_row = self.b.ins().iadd(digit_row, tokens);
+        }
+        self.over_row(x, source, columns, |f, lane, column, access| {
+            let value = f.f32_of(lane);
+            for (digit, target) in f.split(splitter, scheme, value).into_iter().zip(&targets) {
+                let digit = f.b.ins().band(digit, keep);
+                let offset = f.b.ins().imul_imm_s(column, digits.dtype.host_bytes() as i64);
+                let at = f.b.ins().iadd(*target, offset);
+                f.store_lane(Lane::I32(digit), digits.dtype, at, access);
+            }
+            Ok(())
         })
     }
 

@@ -76,7 +76,10 @@ impl Lowering<'_> {
                 f.emit_map(region, out, is_result)?;
             }
             (Work::Row { op, region, out }, _) => f.emit_row(*op, region, out)?,
-            (Work::Decompose { scheme, x, digits, scale }, _) => f.emit_decompose(*scheme, x, digits, scale)?,
+            (Work::Decompose { scheme, x, digits, scale, blocks }, _) => match blocks {
+                Some(blocks) => f.emit_decompose_blocks(*scheme, x, digits, scale, blocks)?,
+                None => f.emit_decompose(*scheme, x, digits, scale)?,
+            },
             (Work::Panels { b, out }, _) => f.emit_panels(b, out)?,
             (Work::Dot { x, w, sums, form, merge, out }, Tiles::Rows(tiles)) => {
                 let args = DotArgs { x, w, sums: sums.as_ref(), form: *form, merge: merge.as_ref(), out };

@@ -11,27 +11,40 @@ use msd_ir::types::Shape;
 
 use super::products::transposed;
 use super::{
-    Groups, Layout, Merge, Region, RowOp, RowSums, Scheduler, Source, Step, View, Work, ZeroPoint, product, size,
-    too_complex,
+    Blocks, Groups, Layout, Merge, Region, RowOp, RowSums, Scheduler, Source, Step, View, Work, ZeroPoint, product,
+    size, too_complex,
 };
 use crate::isa::internal;
 use crate::tile::{CHANNELS, RowForm};
 
 impl Scheduler<'_> {
-    pub(super) fn place_decompose(&mut self, value: Value, scheme: Scheme) -> Result<(), Diagnostic> {
+    /// Digits of whole rows, or of their blocks of `size` columns.
+    pub(super) fn place_decompose(
+        &mut self,
+        value: Value,
+        scheme: Scheme,
+        size: Option<&Dim>,
+    ) -> Result<(), Diagnostic> {
         let mut x = self.view(self.kernel.node(value).operands[0])?;
         if !matches!(x.dtype, DType::F32 | DType::BF16 | DType::F16) {
             x = self.copy(&x, DType::F32)?;
         }
         let digits = self.buffer(scheme.digit_dtype(), self.shape(value))?;
-        let scale = self.buffer(DType::F64, self.shape(value.sibling(1)))?;
+        let blocks = match size {
+            Some(size) => {
+                let relative = self.buffer(DType::F32, self.shape(value.sibling(1)))?;
+                self.set(value.sibling(1), relative.clone());
+                Some(Blocks { size: size.with(self.fixed).ok_or_else(too_complex)?, relative })
+            }
+            None => None,
+        };
+        let row_unit = value.sibling(1 + usize::from(blocks.is_some()));
+        let scale = self.buffer(DType::F64, self.shape(row_unit))?;
+        self.set(row_unit, scale.clone());
+        self.set(value, digits.clone());
         let tokens = product(&x.shape[..x.shape.len() - 1])?;
-        let cost = size(&x.shape).and_then(|n| n.mul(&Dim::constant(4)));
-        let work = Work::Decompose { scheme, x, digits: digits.clone(), scale: scale.clone() };
-        self.push(work, tokens, Dim::constant(1), 1, cost)?;
-        self.set(value, digits);
-        self.set(value.sibling(1), scale);
-        Ok(())
+        let cost = super::size(&x.shape).and_then(|n| n.mul(&Dim::constant(4)));
+        self.push(Work::Decompose { scheme, x, digits, scale, blocks }, tokens, Dim::constant(1), 1, cost)
     }
 
     pub(super) fn place_dot(&mut self, value: Value) -> Result<(), Diagnostic> {

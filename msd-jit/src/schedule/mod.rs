@@ -169,6 +169,14 @@ pub(crate) struct RowSums {
     pub(crate) digit_stride: Dim,
 }
 
+/// Rows in blocks of K.
+#[derive(Clone, Debug)]
+pub(crate) struct Blocks {
+    pub(crate) size: Dim,
+    /// The scale of a block over that of its row, F32 `[.., G, M, 1]`.
+    pub(crate) relative: View,
+}
+
 /// What becomes of the exact products of a token's digits.
 #[derive(Clone, Debug)]
 pub(crate) struct Merge {
@@ -209,7 +217,8 @@ pub(crate) enum Work {
     /// A row operation over the region's last axis.
     Row { op: RowOp, region: Region, out: View },
     /// `x [.., M, K]` split into digit rows `[.., D*M, K]`, and the scale `[.., M, 1]` of each token.
-    Decompose { scheme: Scheme, x: View, digits: View, scale: View },
+    /// With `blocks`, each block of a row is split by its own scale: digits `[.., G, D*M, size]`.
+    Decompose { scheme: Scheme, x: View, digits: View, scale: View, blocks: Option<Blocks> },
     /// Integer products of rows `x [.., R, K]` and `w [.., N, K]`. With `merge`, the digit rows of
     /// each token are merged into F32 `out [.., M, N]`, else `out [.., R, N]` is I64.
     /// `sums` are the row sums of `x`, where products are taken with `w + 128`.
@@ -388,7 +397,8 @@ impl Scheduler<'_> {
             Op::Concat { axis } => self.place_concat(value, *axis),
             Op::MatMul => self.place_matmul(value),
             Op::Dot => self.place_dot(value),
-            Op::Decompose { scheme } => self.place_decompose(value, *scheme),
+            Op::Decompose { scheme } => self.place_decompose(value, *scheme, None),
+            Op::DecomposeBlocks { scheme, size } => self.place_decompose(value, *scheme, Some(size)),
             Op::Combine { scheme } | Op::CombineZero { scheme } => self.place_combine(value, *scheme),
             Op::Accumulate => self.place_accumulate(value),
             _ => {
