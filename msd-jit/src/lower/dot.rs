@@ -8,8 +8,8 @@ use msd_ir::dim::Dim;
 use super::frame::{Emit, Frame};
 use super::lanes::Lane;
 use super::merge::Sites;
-use crate::schedule::{Merge, RowSums, View};
-use crate::tile::{CHANNELS, RowForm};
+use crate::schedule::Dot;
+use crate::tile::CHANNELS;
 
 /// Row tiles a product calls: all channels or one, all rows of a set or one.
 pub(crate) struct RowTiles {
@@ -23,37 +23,14 @@ pub(crate) struct RowTiles {
     pub(crate) single: Option<[FuncRef; 2]>,
 }
 
-/// Operands of an integer product.
-pub(crate) struct DotArgs<'s> {
-    pub(crate) x: &'s View,
-    pub(crate) w: &'s View,
-    /// Sums of the rows of `x`, for offset weights.
-    pub(crate) sums: Option<&'s RowSums>,
-    pub(crate) form: RowForm,
-    pub(crate) merge: Option<&'s Merge>,
-    pub(crate) out: &'s View,
+/// Outer axes of the operands: those of the result, and the groups.
+fn outer_axes(dot: &Dot) -> Vec<Dim> {
+    let batch = &dot.out.shape[..dot.out.shape.len() - 2];
+    batch.iter().cloned().chain(dot.group_count()).collect()
 }
 
-impl DotArgs<'_> {
-    pub(crate) fn digits(&self) -> usize {
-        self.merge.map_or(1, |m| m.weights.len())
-    }
-
-    /// Whether tiles store I32 sums, rather than add to I64 ones.
-    pub(crate) fn is_narrow(&self) -> bool {
-        self.merge.is_some_and(|m| m.is_narrow)
-    }
-
-    fn product_bytes(&self) -> usize {
-        if self.is_narrow() { 4 } else { 8 }
-    }
-
-    /// Outer axes of the operands: those of the result, and the groups.
-    fn outer(&self) -> Vec<Dim> {
-        let batch = &self.out.shape[..self.out.shape.len() - 2];
-        let groups = self.merge.and_then(Merge::group_count);
-        batch.iter().cloned().chain(groups).collect()
-    }
+fn product_bytes(dot: &Dot) -> usize {
+    if dot.is_narrow() { 4 } else { 8 }
 }
 
 /// Where one unit of a product reads, and which channels it is about.
@@ -84,7 +61,7 @@ pub(crate) struct Set {
 /// One set of rows against one unit's channels.
 #[derive(Clone, Copy)]
 pub(crate) struct Nest<'s> {
-    pub(crate) args: &'s DotArgs<'s>,
+    pub(crate) dot: &'s Dot,
     pub(crate) sites: &'s Sites,
     pub(crate) at: Unit,
     pub(crate) set: Set,
@@ -103,15 +80,15 @@ impl Frame<'_> {
     /// A unit is a group of channels a quarter of the matrix apart, so that each of the four
     /// streams of weights runs on unbroken from unit to unit; within a group, the batches that
     /// share its weights.
-    pub(crate) fn emit_dot(&mut self, args: &DotArgs<'_>, tiles: &RowTiles) -> Emit<()> {
-        let batch_shape = &args.out.shape[..args.out.shape.len() - 2];
-        let channels = self.dim(&args.w.size_from_end(1))?;
-        let scratch = self.scratch(tiles.rows * tiles.calls * CHANNELS * args.product_bytes());
-        let outer = args.outer();
-        let (x, w) = (args.x.stretched_outer(&outer), args.w.stretched_outer(&outer));
+    pub(crate) fn emit_dot(&mut self, dot: &Dot, tiles: &RowTiles) -> Emit<()> {
+        let batch_shape = &dot.out.shape[..dot.out.shape.len() - 2];
+        let channels = self.dim(&dot.w.size_from_end(1))?;
+        let scratch = self.scratch(tiles.rows * tiles.calls * CHANNELS * product_bytes(dot));
+        let outer = outer_axes(dot);
+        let (x, w) = (dot.x.stretched_outer(&outer), dot.w.stretched_outer(&outer));
         let batches = batch_shape.iter().try_fold(Dim::constant(1), |n, d| n.mul(d));
         let batches = self.dim(&batches.unwrap_or(Dim::constant(1)))?;
-        let row_stride = self.dim(&args.w.stride_from_end(1))?;
+        let row_stride = self.dim(&dot.w.stride_from_end(1))?;
         let rounded = self.b.ins().iadd_imm_s(channels, CHANNELS as i64 - 1);
         let channel_stride = self.b.ins().udiv_imm_u(rounded, CHANNELS as i64);
         let w_stride = self.b.ins().imul(channel_stride, row_stride);
@@ -134,7 +111,7 @@ impl Frame<'_> {
             let is_full = f.b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, count, CHANNELS as i64);
             let is_full = f.b.ins().uextend(types::I64, is_full);
             let (zero, one) = (f.int(0), f.int(1));
-            f.for_range(zero, is_full, 1, |f, _| f.dot_rows(args, tiles, &at, &indices, scratch))?;
+            f.for_range(zero, is_full, 1, |f, _| f.dot_rows(dot, tiles, &at, &indices, scratch))?;
             let partial = f.b.ins().isub(one, is_full);
             let partial = f.b.ins().imul(partial, count);
             f.for_range(zero, partial, 1, |f, v| {
@@ -142,28 +119,21 @@ impl Frame<'_> {
                 let w = f.b.ins().iadd(at.w, skip);
                 let skip = f.b.ins().imul(v, channel_stride);
                 let channel = f.b.ins().iadd(at.channel, skip);
-                f.dot_rows(args, tiles, &Unit { w, channel, channels: 1, ..at }, &indices, scratch)
+                f.dot_rows(dot, tiles, &Unit { w, channel, channels: 1, ..at }, &indices, scratch)
             })
         })
     }
 
     /// All rows of `x` against one unit's channels.
-    fn dot_rows(
-        &mut self,
-        args: &DotArgs<'_>,
-        tiles: &RowTiles,
-        at: &Unit,
-        batch: &[Value],
-        scratch: Value,
-    ) -> Emit<()> {
-        let sites = self.merge_sites(args, at, batch)?;
-        let tokens = self.dim(&args.out.size_from_end(1))?;
-        let row_bytes = self.dim(&args.x.stride_from_end(1))?;
-        let row_bytes = self.b.ins().imul_imm_s(row_bytes, args.form.x_bytes());
+    fn dot_rows(&mut self, dot: &Dot, tiles: &RowTiles, at: &Unit, batch: &[Value], scratch: Value) -> Emit<()> {
+        let sites = self.merge_sites(dot, at, batch)?;
+        let tokens = self.dim(&dot.out.size_from_end(1))?;
+        let row_bytes = self.dim(&dot.x.stride_from_end(1))?;
+        let row_bytes = self.b.ins().imul_imm_s(row_bytes, dot.form.x_bytes());
         // Digit rows of a token lie a whole stack apart; plain rows are neighbours.
-        let set_stride = if args.digits() > 1 { self.b.ins().imul(row_bytes, tokens) } else { row_bytes };
+        let set_stride = if dot.digits() > 1 { self.b.ins().imul(row_bytes, tokens) } else { row_bytes };
         let pick = |pair: [FuncRef; 2]| if at.channels == 1 { pair[1] } else { pair[0] };
-        let per_set = tiles.rows * tiles.calls / args.digits();
+        let per_set = tiles.rows * tiles.calls / dot.digits();
         let main = self.round_down(tokens, per_set as i64);
         let full = Set {
             tile: pick([tiles.full, tiles.one_channel]),
@@ -181,8 +151,8 @@ impl Frame<'_> {
             self.for_range(from, to, set.tokens as i64, |f, token| {
                 let skip = f.b.ins().imul(token, row_bytes);
                 let x = f.b.ins().iadd(at.x, skip);
-                let nest = Nest { args, sites: &sites, at: Unit { x, ..*at }, set, set_stride };
-                let lanes = match args.merge.and_then(Merge::group_count) {
+                let nest = Nest { dot, sites: &sites, at: Unit { x, ..*at }, set, set_stride };
+                let lanes = match dot.group_count() {
                     Some(groups) => f.over_groups(&nest, token, &groups)?,
                     None => {
                         let place = Place { token, group: None };
@@ -192,7 +162,7 @@ impl Frame<'_> {
                 };
                 for (i, lane) in lanes.into_iter().enumerate() {
                     let target = f.site_address(&sites.out, Place { token, group: None }, i, 0);
-                    f.store_lane(lane, args.out.dtype, target, sites.out.access);
+                    f.store_lane(lane, dot.out.dtype, target, sites.out.access);
                 }
                 Ok(())
             })?;
@@ -202,10 +172,10 @@ impl Frame<'_> {
 
     /// The sum over groups of merged products times scales, groups ascending, for each token of a set.
     fn over_groups(&mut self, nest: &Nest<'_>, token: Value, groups: &Dim) -> Emit<Vec<Lane>> {
-        let args = nest.args;
-        let x_step = self.dim(&args.x.stretched_outer(&args.outer()).stride_from_end(2))?;
-        let x_step = self.b.ins().imul_imm_s(x_step, args.form.x_bytes());
-        let w_step = self.dim(&args.w.stretched_outer(&args.outer()).stride_from_end(2))?;
+        let dot = nest.dot;
+        let x_step = self.dim(&dot.x.stretched_outer(&outer_axes(dot)).stride_from_end(2))?;
+        let x_step = self.b.ins().imul_imm_s(x_step, dot.form.x_bytes());
+        let w_step = self.dim(&dot.w.stretched_outer(&outer_axes(dot)).stride_from_end(2))?;
         let (zero, count) = (self.int(0), self.dim(groups)?);
         let start = self.splat_f32(0.0);
         let sums = self.for_carry(zero, count, 1, &vec![start; nest.set.tokens], |f, group, sums| {
@@ -227,11 +197,11 @@ impl Frame<'_> {
 
     /// Products of a set of rows with the unit's channels, exact, into the set's scratch memory.
     fn products(&mut self, nest: &Nest<'_>, place: Place) -> Emit<()> {
-        let Nest { args, at, set, .. } = nest;
-        if !args.is_narrow() {
+        let Nest { dot, at, set, .. } = nest;
+        if !dot.is_narrow() {
             self.start_sums(nest, place);
         }
-        let call_rows = (set.rows * at.channels * args.product_bytes()) as i64;
+        let call_rows = (set.rows * at.channels * product_bytes(dot)) as i64;
         let skip = self.b.ins().imul_imm_s(nest.set_stride, set.rows as i64);
         let (mut x, mut c) = (at.x, set.scratch);
         for call in 0..set.calls {
@@ -246,8 +216,8 @@ impl Frame<'_> {
 
     /// What wide sums start from: nothing, or what products with `w + 128` are too large by.
     fn start_sums(&mut self, nest: &Nest<'_>, place: Place) {
-        let Nest { args, sites, at, set, .. } = nest;
-        let digits = args.digits();
+        let Nest { dot, sites, at, set, .. } = nest;
+        let digits = dot.digits();
         for row in 0..set.rows * set.calls {
             let start = match &sites.sums {
                 Some(site) => {
@@ -265,7 +235,7 @@ impl Frame<'_> {
 
     /// Calls a row tile once per block of `k` that its I32 lanes hold.
     fn call_over_k(&mut self, nest: &Nest<'_>, x: Value, c: Value) -> Emit<()> {
-        let (size, most) = (nest.args.x.size_from_end(0), nest.args.form.max_k());
+        let (size, most) = (nest.dot.x.size_from_end(0), nest.dot.form.max_k());
         let (tile, Unit { w, w_stride, .. }) = (nest.set.tile, nest.at);
         let k = self.dim(&size)?;
         if size.as_constant().is_some_and(|k| k <= most) {
@@ -277,7 +247,7 @@ impl Frame<'_> {
             let left = f.b.ins().isub(k, from);
             let most = f.int(most as i64);
             let block = f.b.ins().smin(left, most);
-            let skip = f.b.ins().imul_imm_s(from, nest.args.form.x_bytes());
+            let skip = f.b.ins().imul_imm_s(from, nest.dot.form.x_bytes());
             let (w, x) = (f.b.ins().iadd(w, from), f.b.ins().iadd(x, skip));
             f.b.ins().call(tile, &[w, w_stride, x, nest.set_stride, block, c]);
             Ok(())

@@ -7,10 +7,10 @@ use msd_ir::dim::Dim;
 use msd_ir::dtype::DType;
 use msd_ir::ops::Op;
 
-use super::dot::{DotArgs, Nest, Place, Unit};
+use super::dot::{Nest, Place, Unit};
 use super::frame::{Emit, Frame};
 use super::lanes::{Access, Lane};
-use crate::schedule::View;
+use crate::schedule::{Dot, View};
 use crate::tile::CHANNELS;
 
 /// Where the elements of a view lie that belong to a unit: distances in bytes from the first.
@@ -41,21 +41,21 @@ struct ZeroSites {
 }
 
 impl Frame<'_> {
-    pub(crate) fn merge_sites(&mut self, args: &DotArgs<'_>, at: &Unit, batch: &[Value]) -> Emit<Sites> {
+    pub(crate) fn merge_sites(&mut self, dot: &Dot, at: &Unit, batch: &[Value]) -> Emit<Sites> {
         let none = Dim::constant(0);
-        let sums = args.sums.map(|s| self.site(&s.view, &s.digit_stride, at, batch)).transpose()?;
-        let zero = match args.merge.and_then(|m| m.zero.as_ref()) {
+        let sums = dot.sums.as_ref().map(|s| self.site(&s.view, &s.digit_stride, at, batch)).transpose()?;
+        let zero = match dot.merge.as_ref().and_then(|m| m.zero.as_ref()) {
             Some(zero) => {
-                let known = args.is_narrow() && args.sums == Some(&zero.sums);
+                let known = dot.is_narrow() && dot.sums.as_ref() == Some(&zero.sums);
                 let sums = (!known).then(|| self.site(&zero.sums.view, &zero.sums.digit_stride, at, batch));
                 Some(ZeroSites { sums: sums.transpose()?, zero: self.site(&zero.zero, &none, at, batch)? })
             }
             None => None,
         };
-        let groups = args.merge.and_then(|m| m.groups.as_ref());
+        let groups = dot.merge.as_ref().and_then(|m| m.groups.as_ref());
         let scale = groups.map(|g| self.site(&g.scale, &none, at, batch)).transpose()?;
         let unit = groups.and_then(|g| g.unit.as_ref()).map(|u| self.site(u, &none, at, batch)).transpose()?;
-        Ok(Sites { sums, zero, scale, unit, out: self.site(args.out, &none, at, batch)? })
+        Ok(Sites { sums, zero, scale, unit, out: self.site(&dot.out, &none, at, batch)? })
     }
 
     /// `view` is `[batch.., M, N]`, or `[batch.., G, M, N]`.
@@ -103,17 +103,17 @@ impl Frame<'_> {
 
     /// What becomes of the products of the set's token `i`: themselves, or F32.
     pub(crate) fn merged(&mut self, nest: &Nest<'_>, place: Place, i: usize) -> Emit<Lane> {
-        let (args, channels) = (nest.args, nest.at.channels);
-        let is_narrow = args.is_narrow();
+        let (dot, channels) = (nest.dot, nest.at.channels);
+        let is_narrow = dot.is_narrow();
         let dtype = if is_narrow { DType::I32 } else { DType::I64 };
         let access = if channels == CHANNELS { Access::Vector } else { Access::One };
         let mut lanes = Vec::new();
-        for digit in 0..args.digits() {
-            let row = (i * args.digits() + digit) * channels * dtype.host_bytes();
+        for digit in 0..dot.digits() {
+            let row = (i * dot.digits() + digit) * channels * dtype.host_bytes();
             let address = self.b.ins().iadd_imm_s(nest.set.scratch, row as i64);
             lanes.push(self.load_lane(dtype, address, access));
         }
-        let Some(merge) = args.merge else { return Ok(lanes[0]) };
+        let Some(merge) = &dot.merge else { return Ok(lanes[0]) };
         let mut sum = self.weighted(&lanes, merge.weights);
         let mut x_sums = None;
         if let (true, Some(site)) = (is_narrow, &nest.sites.sums) {

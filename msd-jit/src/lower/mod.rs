@@ -23,7 +23,7 @@ use crate::micro::{emit_panel_tile, emit_row_tile};
 use crate::module::CodeBuilder;
 use crate::schedule::{MemoryKind, Program, View, Work};
 use crate::tile::{CHANNELS, Element, PanelTile, RowForm, RowTile, TILE_ARGUMENTS};
-use dot::{DotArgs, RowTiles};
+use dot::RowTiles;
 use frame::{Frame, STAGE_ARGUMENTS};
 
 /// Compiles the stages of a program.
@@ -81,13 +81,10 @@ impl Lowering<'_> {
                 None => f.emit_decompose(*scheme, x, digits, scale)?,
             },
             (Work::Panels { b, out }, _) => f.emit_panels(b, out)?,
-            (Work::Dot { x, w, sums, form, merge, out }, Tiles::Rows(tiles)) => {
-                let args = DotArgs { x, w, sums: sums.as_ref(), form: *form, merge: merge.as_ref(), out };
-                f.emit_dot(&args, &tiles)?;
-            }
+            (Work::Dot(dot), Tiles::Rows(tiles)) => f.emit_dot(dot, &tiles)?,
             (Work::Accumulate { p, s, u, out }, _) => f.emit_accumulate(p, s, u.as_ref(), out)?,
             (Work::MatMul { a, panels, out }, Tiles::Panels(tiles)) => f.emit_matmul(a, panels, out, tiles)?,
-            (Work::Dot { .. } | Work::MatMul { .. }, _) => return Err(crate::isa::internal("a product without tiles")),
+            (Work::Dot(_) | Work::MatMul { .. }, _) => return Err(crate::isa::internal("a product without tiles")),
         }
         f.close(self.isa.target.frontend_config());
         self.code.define(&name, id, body)?;
@@ -97,14 +94,12 @@ impl Lowering<'_> {
     /// Tiles a product calls, compiled once per kernel.
     fn tiles_of(&mut self, work: &Work, body: &mut Function) -> Result<Tiles, Diagnostic> {
         match work {
-            Work::Dot { form, merge, .. } => {
-                let digits = merge.as_ref().map_or(1, |m| m.weights.len());
-                let is_narrow = merge.as_ref().is_some_and(|m| m.is_narrow);
+            Work::Dot(dot) => {
+                let (digits, form, is_narrow) = (dot.digits(), dot.form, dot.is_narrow());
                 // Accumulators of four rows would leave no register for operands.
                 let (rows, calls) = if digits % 2 == 0 || digits == 1 { (2, digits.div_ceil(2)) } else { (digits, 1) };
-                let mut tile = |rows: usize, channels: usize| {
-                    self.row_tile(RowTile { rows, form: *form, is_narrow }, channels, body)
-                };
+                let mut tile =
+                    |rows: usize, channels: usize| self.row_tile(RowTile { rows, form, is_narrow }, channels, body);
                 let (full, one_channel) = (tile(rows, CHANNELS)?, tile(rows, 1)?);
                 let single = if digits > 1 { None } else { Some([tile(1, CHANNELS)?, tile(1, 1)?]) };
                 Ok(Tiles::Rows(RowTiles { full, one_channel, rows, calls, single }))
@@ -175,7 +170,7 @@ fn work_name(work: &Work) -> &'static str {
         Work::Map { .. } => "map",
         Work::Row { .. } => "row",
         Work::Decompose { .. } => "decompose",
-        Work::Dot { .. } => "dot",
+        Work::Dot(_) => "dot",
         Work::Panels { .. } => "panels",
         Work::MatMul { .. } => "matmul",
         Work::Accumulate { .. } => "accumulate",

@@ -11,8 +11,8 @@ use msd_ir::types::Shape;
 
 use super::products::transposed;
 use super::{
-    Blocks, Groups, Layout, Merge, Region, RowOp, RowSums, Scheduler, Source, Step, View, Work, ZeroPoint, product,
-    size, too_complex,
+    Blocks, Dot, Groups, Layout, Merge, Region, RowOp, RowSums, Scheduler, Source, Step, View, Work, ZeroPoint,
+    product, size, too_complex,
 };
 use crate::isa::internal;
 use crate::tile::{CHANNELS, RowForm};
@@ -141,7 +141,7 @@ impl Scheduler<'_> {
 
     fn push_dot(&mut self, dot: Value, merge: Option<Merge>, out: View) -> Result<(), Diagnostic> {
         let (a, b) = (self.kernel.node(dot).operands[0], self.kernel.node(dot).operands[1]);
-        let (a, b) = (self.view(a)?, self.view(b)?);
+        let (a, b, shape) = (self.view(a)?, self.view(b)?, self.shape(dot));
         let x = self.rows_of(a)?;
         let is_weight = self.is_weight(&b);
         let form = RowForm::choose(self.dot, x.dtype, b.dtype, is_weight);
@@ -152,21 +152,17 @@ impl Scheduler<'_> {
             self.rows_of(by_row)?
         };
         let merge = merge.map(|m| Merge { is_narrow: self.fits_i32(&m, &x, &w, form), ..m });
-        let digits = merge.as_ref().map_or(1, |m| m.weights.len());
-        let sums = if form.is_offset() {
-            let mut shape = self.shape(dot);
-            let rows = shape.len() - 2;
-            shape[rows] = shape[rows].div(&Dim::constant(digits as u64)).ok_or_else(too_complex)?;
-            Some(merged_rows(&self.row_sums(&x)?, digits, &shape)?)
-        } else {
-            None
-        };
-        let batch = product(&out.shape[..out.shape.len() - 2])?;
-        let channels = w.size_from_end(1);
-        let groups = merge.as_ref().and_then(Merge::group_count).unwrap_or(Dim::constant(1));
-        let work = [&batch, &groups, &channels, &x.size_from_end(1), &x.size_from_end(0)].map(Dim::clone);
-        let cost = size(&work);
-        self.push(Work::Dot { x, w, sums, form, merge, out }, batch, channels, CHANNELS as u64, cost)
+        let mut dot = Dot { x, w, sums: None, form, merge, out };
+        if form.is_offset() {
+            let rows = self.row_sums(&dot.x)?;
+            dot.sums = Some(merged_rows(&rows, dot.digits(), &unstacked(shape, dot.digits())?)?);
+        }
+        let batch = product(&dot.out.shape[..dot.out.shape.len() - 2])?;
+        let channels = dot.w.size_from_end(1);
+        let groups = dot.group_count().unwrap_or(Dim::constant(1));
+        let cost =
+            size(&[&batch, &groups, &channels, &dot.x.size_from_end(1), &dot.x.size_from_end(0)].map(Dim::clone));
+        self.push(Work::Dot(Box::new(dot)), batch, channels, CHANNELS as u64, cost)
     }
 
     /// Whether an I32 holds the merged products of these rows, their sums, and the difference of the
@@ -243,12 +239,17 @@ fn join_groups(rows: &View) -> Option<View> {
     Some(joined)
 }
 
+/// `[.., D * M, N]` as `[.., M, N]`.
+fn unstacked(mut shape: Shape, digits: usize) -> Result<Shape, Diagnostic> {
+    let rows = shape.len() - 2;
+    shape[rows] = shape[rows].div(&Dim::constant(digits as u64)).ok_or_else(too_complex)?;
+    Ok(shape)
+}
+
 /// Sums `[.., D * M, 1]` of stacked digit rows as products of this shape see them.
 fn merged_rows(sums: &View, digits: usize, shape: &Shape) -> Result<RowSums, Diagnostic> {
-    let mut view = sums.clone();
-    let rows = view.shape.len() - 2;
-    view.shape[rows] = view.shape[rows].div(&Dim::constant(digits as u64)).ok_or_else(too_complex)?;
-    let digit_stride = view.shape[rows].mul(&view.strides[rows]).ok_or_else(too_complex)?;
+    let view = View { shape: unstacked(sums.shape.clone(), digits)?, ..sums.clone() };
+    let digit_stride = view.size_from_end(1).mul(&view.stride_from_end(1)).ok_or_else(too_complex)?;
     Ok(RowSums { view: view.stretched(shape), digit_stride })
 }
 
