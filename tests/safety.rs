@@ -79,6 +79,25 @@ fn a_weight_serves_every_window_kernels_look_through() {
 }
 
 #[test]
+fn groups_of_k_read_the_packed_form_of_whole_rows() {
+    let text = "kernel f(X: f32[M, K], W: i8[N, K] scale f32[N, K/4]) -> (f32[M, N], f32[M, N]) {
+        let (d, g) = msd.decompose(X, \"int8x2-radix\");
+        let rows = transpose(reshape(d, [2*M, K/4, 4]), [1, 0, 2]);
+        let codes = transpose(reshape(msd.codes(W), [N, K/4, 4]), [1, 2, 0]);
+        let s = transpose(reshape(msd.scale(W), [N, K/4, 1]), [1, 2, 0]);
+        let p = msd.combine(msd.dot(rows, codes), \"int8x2-radix\");
+        (msd.combine(msd.dot(d, msd.codes(W).T), \"int8x2-radix\"), msd.accumulate(p, s, 1))
+    }";
+    let code = compile(&kernel(text), &sizes(&[("N", 5), ("K", 64)]), &host(), false).unwrap();
+    let quant = QuantTensor::new(Tensor::zeros(DType::I8, vec![5, 64]).unwrap(), tensor(&[5, 16], 1.0), None);
+    let (weight, x) = (Weight::from(quant.unwrap()), tensor(&[1, 64], 1.0));
+    let arguments = [Argument::from(&x), Argument::from(&weight)];
+    code.prepare(&code.bind(&arguments).unwrap(), &arguments).unwrap();
+    // One block of memory, rounded up to cache lines.
+    assert_eq!(weight.packed_bytes(), 5 * 64);
+}
+
+#[test]
 fn arguments_of_other_shapes_or_types_than_bound_are_refused() {
     let text = "kernel f(X: f32[M, K], W: i8[N, K] scale f32[N]) -> f32[M, N] { X @ dequant(W).T }";
     let code = compile(&kernel(text), &sizes(&[("N", 3), ("K", 2)]), &host(), false).unwrap();

@@ -79,7 +79,7 @@ impl CompiledKernel {
     /// channels a tile takes at once, and of what.
     pub fn tiles(&self) -> Vec<String> {
         let tile = |stage: &Stage| match &stage.work {
-            Work::Dot { form, .. } => Some(match form.dot {
+            Work::Dot(dot) => Some(match dot.form.dot {
                 DotForm::UnsignedBytes => format!("rows{CHANNELS}-u8s8"),
                 DotForm::SignedBytes => format!("rows{CHANNELS}-s8s8"),
                 DotForm::Pairs => format!("rows{CHANNELS}-s16"),

@@ -9,7 +9,7 @@ use msd_ir::dtype::DType;
 use crate::isa::DotForm;
 use crate::lower::frame::{Emit, Frame};
 use crate::lower::lanes::{Access, Lane};
-use crate::tile::{PANEL, PanelTile, RowTile};
+use crate::tile::{Element, PANEL, PanelTile, RowTile};
 
 /// Arguments of a row tile.
 struct RowArgs {
@@ -46,7 +46,11 @@ pub(crate) fn emit_row_tile(b: FunctionBuilder<'_>, tile: RowTile, channels: usi
     })?;
     for row in 0..tile.rows {
         let of_row: Vec<Value> = (0..channels).map(|v| sums[v * tile.rows + row]).collect();
-        add_sums(&mut f, &args, row, &of_row);
+        if tile.is_narrow {
+            store_sums(&mut f, &args, row, &of_row);
+        } else {
+            add_sums(&mut f, &args, row, &of_row);
+        }
     }
     row_tail(&mut f, tile, &args, main)?;
     f.close(config);
@@ -61,18 +65,20 @@ pub(crate) type Config = cranelift_codegen::isa::TargetFrontendConfig;
 /// and are gone, which is what lets twelve accumulators stay in sixteen registers.
 fn row_step(f: &mut Frame<'_>, tile: RowTile, args: &RowArgs, k: Value, sums: &[Value]) -> Vec<Value> {
     let flags = Frame::flags().with_readonly().with_can_move();
-    let load = |f: &mut Frame<'_>, base: Value, signed: bool| {
-        let at = f.b.ins().iadd(base, k);
-        match (tile.form.dot, signed) {
-            (DotForm::Pairs, true) => f.b.ins().sload8x8(flags, at, 0),
-            (DotForm::Pairs, false) => f.b.ins().uload8x8(flags, at, 0),
+    let load = |f: &mut Frame<'_>, base: Value, index: Value, element: Element| {
+        let at = f.b.ins().iadd(base, index);
+        match (tile.form.dot, element) {
+            (_, Element::Word) => f.b.ins().load(types::I16X8, flags, at, 0),
+            (DotForm::Pairs, Element::Signed) => f.b.ins().sload8x8(flags, at, 0),
+            (DotForm::Pairs, Element::Unsigned) => f.b.ins().uload8x8(flags, at, 0),
             _ => f.b.ins().load(types::I8X16, flags, at, 0),
         }
     };
-    let xs: Vec<Value> = args.x.iter().map(|x| load(f, *x, tile.form.x_signed)).collect();
+    let at = f.b.ins().imul_imm_s(k, tile.form.x_bytes());
+    let xs: Vec<Value> = args.x.iter().map(|x| load(f, *x, at, tile.form.x)).collect();
     let mut next = sums.to_vec();
     for (v, w) in args.w.iter().enumerate() {
-        let mut w = load(f, *w, tile.form.w_signed);
+        let mut w = load(f, *w, k, tile.form.w);
         if tile.form.is_offset() && !tile.form.stored_offset {
             // w + 128 as an unsigned byte is w with its sign bit flipped.
             let high = f.b.ins().iconst(types::I8, -128);
@@ -81,7 +87,9 @@ fn row_step(f: &mut Frame<'_>, tile: RowTile, args: &RowArgs, k: Value, sums: &[
         }
         for (row, x) in xs.iter().enumerate() {
             let sum = &mut next[v * tile.rows + row];
-            *sum = accumulate(f, tile.form.dot, *x, w, *sum);
+            // The unsigned operand of a mixed product comes second.
+            let [x, w] = if tile.form.x == Element::Unsigned { [w, *x] } else { [*x, w] };
+            *sum = accumulate(f, tile.form.dot, x, w, *sum);
         }
     }
     next
@@ -136,32 +144,53 @@ fn add_sums(f: &mut Frame<'_>, args: &RowArgs, row: usize, sums: &[Value]) {
     }
 }
 
+/// Stores the lanes of each channel's accumulator, added up in I32.
+fn store_sums(f: &mut Frame<'_>, args: &RowArgs, row: usize, sums: &[Value]) {
+    let at = |channel: usize| ((row * sums.len() + channel) * 4) as i32;
+    if let [a, b, c, d] = *sums {
+        let (low, high) = (f.b.ins().iadd_pairwise(a, b), f.b.ins().iadd_pairwise(c, d));
+        let totals = f.b.ins().iadd_pairwise(low, high);
+        f.b.ins().store(Frame::flags(), totals, args.c, at(0));
+        return;
+    }
+    for (channel, sum) in sums.iter().enumerate() {
+        let pairs = f.b.ins().iadd_pairwise(*sum, *sum);
+        let total = f.b.ins().iadd_pairwise(pairs, pairs);
+        let total = f.b.ins().extractlane(total, 0);
+        f.b.ins().store(Frame::flags(), total, args.c, at(channel));
+    }
+}
+
 fn add_to(f: &mut Frame<'_>, c: Value, offset: i32, value: Value) {
-    let old = f.b.ins().load(types::I64, Frame::flags(), c, offset);
+    let kind = f.b.func.dfg.value_type(value);
+    let old = f.b.ins().load(kind, Frame::flags(), c, offset);
     let new = f.b.ins().iadd(old, value);
     f.b.ins().store(Frame::flags(), new, c, offset);
 }
 
 /// The last few `k`, one at a time, so that no row is read beyond its end.
 fn row_tail(f: &mut Frame<'_>, tile: RowTile, args: &RowArgs, from: Value) -> Emit<()> {
-    let byte = |f: &mut Frame<'_>, base: Value, k: Value, signed: bool| {
-        let at = f.b.ins().iadd(base, k);
-        if signed {
-            f.b.ins().sload8(types::I64, Frame::flags(), at, 0)
-        } else {
-            f.b.ins().uload8(types::I64, Frame::flags(), at, 0)
+    let (sum, bytes) = if tile.is_narrow { (types::I32, 4) } else { (types::I64, 8) };
+    let one = |f: &mut Frame<'_>, base: Value, index: Value, element: Element| {
+        let (at, flags) = (f.b.ins().iadd(base, index), Frame::flags());
+        match element {
+            Element::Word => f.b.ins().sload16(sum, flags, at, 0),
+            Element::Signed => f.b.ins().sload8(sum, flags, at, 0),
+            Element::Unsigned => f.b.ins().uload8(sum, flags, at, 0),
         }
     };
+    let stored = if tile.form.stored_offset { Element::Unsigned } else { tile.form.w };
     f.for_range(from, args.k, 1, |f, k| {
-        let xs: Vec<Value> = args.x.iter().map(|x| byte(f, *x, k, tile.form.x_signed)).collect();
+        let at = f.b.ins().imul_imm_s(k, tile.form.x_bytes());
+        let xs: Vec<Value> = args.x.iter().map(|x| one(f, *x, at, tile.form.x)).collect();
         for (v, w) in args.w.iter().enumerate() {
-            let mut w = byte(f, *w, k, tile.form.w_signed && !tile.form.stored_offset);
+            let mut w = one(f, *w, k, stored);
             if tile.form.is_offset() && !tile.form.stored_offset {
                 w = f.b.ins().iadd_imm_s(w, 128);
             }
             for (row, x) in xs.iter().enumerate() {
                 let product = f.b.ins().imul(*x, w);
-                add_to(f, args.c, ((row * args.w.len() + v) * 8) as i32, product);
+                add_to(f, args.c, ((row * args.w.len() + v) * bytes) as i32, product);
             }
         }
         Ok(())

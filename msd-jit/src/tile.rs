@@ -4,8 +4,9 @@
 //!
 //! *Row tile* `(w, w_stride, x, x_stride, k, c)`: adds the exact integers
 //! `c[r][v] += sum_k x[r][k] * w[v][k]` for `r < rows`, `v < channels` (4, or 1 at the
-//! edge), to I64 `c`, row-major `[rows][channels]`.
-//! Rows of `x` and `w` are bytes, `stride` bytes apart. Nothing beyond `k` bytes of a row is read.
+//! edge), to I64 `c`, row-major `[rows][channels]`. A narrow one stores the sums, to I32 `c`.
+//! Rows of `w` are bytes, those of `x` bytes or words of 16 bits; strides count bytes. Nothing beyond
+//! `k` elements of a row is read.
 //!
 //! *Panel tile* `(panel, a, a_stride, k, c, c_stride)`: stores `c[r][j] = sum_k a[r][k] * panel[k][j]`
 //! for `r < rows`, `j < 24`: floats with one fused multiply-add per step, `k` ascending from 0, or
@@ -21,12 +22,31 @@ pub(crate) const CHANNELS: usize = 4;
 /// Output channels per panel: six vectors, so that two rows of accumulators fit 16 registers.
 pub(crate) const PANEL: usize = 24;
 
+/// How a row tile reads an element of 4 or 8 bits, which takes a byte, or of 16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Element {
+    Signed,
+    Unsigned,
+    /// 16 bits, signed; `x` alone.
+    Word,
+}
+
+impl Element {
+    fn of(dtype: DType) -> Element {
+        match dtype {
+            DType::I16 => Element::Word,
+            DType::I8 | DType::I4 => Element::Signed,
+            _ => Element::Unsigned,
+        }
+    }
+}
+
 /// How a row tile reads its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RowForm {
     pub(crate) dot: DotForm,
-    pub(crate) x_signed: bool,
-    pub(crate) w_signed: bool,
+    pub(crate) x: Element,
+    pub(crate) w: Element,
     /// Signed weights stored with 128 added (packed), ready for unsigned-times-signed products.
     pub(crate) stored_offset: bool,
 }
@@ -34,21 +54,41 @@ pub(crate) struct RowForm {
 impl RowForm {
     /// The form for rows of `x` and `w`; `packed` rows may be stored in whatever way suits.
     pub(crate) fn choose(host: DotForm, x: DType, w: DType, packed: bool) -> RowForm {
-        let signed = |d: DType| matches!(d, DType::I8 | DType::I4);
-        let (x_signed, w_signed) = (signed(x), signed(w));
-        let fits = match host {
-            DotForm::UnsignedBytes => x_signed,
-            DotForm::SignedBytes => x_signed && w_signed,
-            DotForm::Pairs => true,
-        };
-        let dot = if fits { host } else { DotForm::Pairs };
-        let stored_offset = packed && dot == DotForm::UnsignedBytes && w_signed;
-        RowForm { dot, x_signed, w_signed, stored_offset }
+        // An unsigned code of 4 bits is the same number as a signed byte.
+        let is_signed_byte = |d: DType| matches!(d, DType::I8 | DType::I4 | DType::U4);
+        let is_unsigned = |d: DType| matches!(d, DType::U8 | DType::U4);
+        let form = |dot, x, w| RowForm { dot, x, w, stored_offset: false };
+        match host {
+            DotForm::UnsignedBytes if is_signed_byte(x) && is_unsigned(w) => {
+                form(host, Element::Signed, Element::Unsigned)
+            }
+            DotForm::UnsignedBytes if is_signed_byte(x) => {
+                RowForm { stored_offset: packed, ..form(host, Element::Signed, Element::Signed) }
+            }
+            DotForm::UnsignedBytes if is_unsigned(x) && is_signed_byte(w) => {
+                form(host, Element::Unsigned, Element::Signed)
+            }
+            DotForm::SignedBytes if is_signed_byte(x) && is_signed_byte(w) => {
+                form(host, Element::Signed, Element::Signed)
+            }
+            _ => form(DotForm::Pairs, Element::of(x), Element::of(w)),
+        }
     }
 
     /// Whether products are taken with `w + 128`, which the digit sum of the row puts right.
     pub(crate) fn is_offset(&self) -> bool {
-        self.dot == DotForm::UnsignedBytes && self.w_signed
+        self.dot == DotForm::UnsignedBytes && self.x == Element::Signed && self.w == Element::Signed
+    }
+
+    /// Most products per call that an I32 is sure to hold, all lanes together: of bytes 255 * 255 each,
+    /// of words 2^15 * 255.
+    pub(crate) fn max_k(&self) -> u64 {
+        if self.x == Element::Word { 1 << 8 } else { 1 << 15 }
+    }
+
+    /// Bytes of an element of `x`.
+    pub(crate) fn x_bytes(&self) -> i64 {
+        if self.x == Element::Word { 2 } else { 1 }
     }
 }
 
@@ -57,6 +97,7 @@ impl RowForm {
 pub(crate) struct RowTile {
     pub(crate) rows: usize,
     pub(crate) form: RowForm,
+    pub(crate) is_narrow: bool,
 }
 
 /// A panel tile to be emitted.
@@ -71,6 +112,3 @@ pub(crate) struct PanelTile {
 
 /// Arguments of either tile function.
 pub(crate) const TILE_ARGUMENTS: usize = 6;
-
-/// Most products per call that an I32 lane is sure to hold: 255 * 128 * 4 per step of 16 bytes.
-pub(crate) const MAX_K: u64 = 1 << 15;

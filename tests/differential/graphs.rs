@@ -113,7 +113,7 @@ fn graph(draw: &mut Draw, sizes: &Sizes) -> Kernel {
         if draw.below(12) == 0 {
             values.push(b.constant(*draw.pick(&[0.0, 1.0, -2.5, 1e-3, 3e38, f32::INFINITY]), AT));
         }
-        if draw.below(60) == 0 {
+        if draw.below(40) == 0 {
             applied.extend(digit_product(&mut b, draw, &values, sizes));
         }
         let info = *draw.pick(OPS);
@@ -141,18 +141,96 @@ fn digit_product(b: &mut Builder, draw: &mut Draw, values: &[Value], sizes: &Siz
     let x = values[draw.below(values.len())];
     let elements = b.ty(x).shape().iter().try_fold(1u64, |n, d| Some(n * d.eval(sizes).ok()?))?;
     Some(()).filter(|()| elements <= MAX_ELEMENTS / 8)?;
+    if draw.below(2) == 0 {
+        // A size that divides the columns, where one of these does.
+        let columns = b.ty(x).shape().last()?.eval(sizes).ok()?;
+        let fitting: Vec<u64> = [1, 2, 3, 5, 7, 16, 128].into_iter().filter(|size| columns % size == 0).collect();
+        let size = Dim::constant(*draw.pick(&fitting));
+        return grouped_product(b, draw, values, x, scheme, &size);
+    }
     let digits = b.decompose(x, scheme, AT).ok()?;
     let codes: Vec<Value> = values.iter().copied().filter(|v| b.ty(*v).shape().len() >= 2).collect();
     for _ in 0..30 {
         let w = *draw.pick(&codes);
         let w = if draw.below(2) == 0 { b.t(w, AT).ok() } else { Some(w) };
         let Some(products) = w.and_then(|w| b.dot(digits, w, AT).ok()) else { continue };
-        let sum = b.combine(products, scheme, AT).ok()?;
+        let sum = merged(b, draw, values, scheme, digits, products)?;
         let scaled = b.mul(sum, digits.sibling(1), AT).ok()?;
         // Used again, the products must come to memory unmerged.
         return if draw.below(4) == 0 { b.sum(products, AT).ok() } else { Some(scaled) };
     }
     None
+}
+
+/// Digits merged, in half of the cases less a zero point, with the digits' row sums or what else fits.
+fn merged(
+    b: &mut Builder,
+    draw: &mut Draw,
+    values: &[Value],
+    scheme: Scheme,
+    digits: Value,
+    products: Value,
+) -> Option<Value> {
+    if draw.below(2) == 0 {
+        return b.combine(products, scheme, AT).ok();
+    }
+    let exact = b.cast(digits, DType::I64, AT).ok()?;
+    let rows = if draw.below(4) == 0 { products } else { b.sum(exact, AT).ok()? };
+    for _ in 0..30 {
+        let zero = *draw.pick(values);
+        if let Ok(sum) = b.combine_zero(products, rows, zero, scheme, AT) {
+            return Some(sum);
+        }
+    }
+    None
+}
+
+/// A product by groups of the last axis, with scales of any shape that stretches to the groups.
+fn grouped_product(
+    b: &mut Builder,
+    draw: &mut Draw,
+    values: &[Value],
+    x: Value,
+    scheme: Scheme,
+    size: &Dim,
+) -> Option<Value> {
+    let outer = b.ty(x).shape().len().checked_sub(2)?;
+    let (digits, unit) = if draw.below(2) == 0 {
+        let blocks = b.decompose_blocks(x, scheme, size.clone(), AT).ok()?;
+        (blocks, blocks.sibling(1))
+    } else {
+        let whole = b.decompose(x, scheme, AT).ok()?;
+        (groups_of(b, whole, size, outer)?, b.constant(*draw.pick(&[1.0, 0.5]), AT))
+    };
+    let columns = b.ty(x).shape().last().cloned();
+    let is_fit = |t: &Type| t.shape().len() == outer + 2 && t.shape().last() == columns.as_ref();
+    let codes: Vec<Value> = values.iter().copied().filter(|v| is_fit(b.ty(*v))).collect();
+    for _ in 0..30.min(codes.len() * 30) {
+        let w = *draw.pick(&codes);
+        let Some(rows) = groups_of(b, w, size, outer) else { continue };
+        let products = b.t(rows, AT).and_then(|w| b.dot(digits, w, AT));
+        let Ok(products) = products else { continue };
+        let sum = merged(b, draw, values, scheme, digits, products)?;
+        let scales: Vec<Value> = values.iter().copied().filter(|v| b.ty(*v).shape().len() < outer + 3).collect();
+        let added = (0..30).find_map(|_| {
+            let scale = *draw.pick(&scales);
+            b.accumulate(sum, scale, unit, AT).ok()
+        })?;
+        return if draw.below(4) == 0 { b.add(added, sum, AT).ok() } else { Some(added) };
+    }
+    None
+}
+
+/// `[.., R, K]` as `[.., K/size, R, size]`.
+fn groups_of(b: &mut Builder, x: Value, size: &Dim, outer: usize) -> Option<Value> {
+    let shape = b.ty(x).tensor()?.shape.clone();
+    let (k, count) = (shape.last()?, shape.last()?.div(size)?);
+    Some(()).filter(|()| count.mul(size).as_ref() == Some(k))?;
+    let split: Vec<Dim> = shape[..outer + 1].iter().cloned().chain([count, size.clone()]).collect();
+    let split = b.reshape(x, split, AT).ok()?;
+    let mut axes: Vec<usize> = (0..outer + 3).collect();
+    axes.swap(outer, outer + 1);
+    b.transpose(split, axes, AT).ok()
 }
 
 /// Applies the op to values drawn for it, if their types fit and the result binds. Recent values

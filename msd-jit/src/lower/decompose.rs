@@ -4,12 +4,11 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
-use msd_ir::dtype::DType;
 use msd_ir::quant::scheme::{Family, Scheme};
 
 use super::frame::{Emit, Frame};
 use super::lanes::{Access, Lane, WIDTH};
-use crate::schedule::View;
+use crate::schedule::{Blocks, View, too_complex};
 
 /// Bits of the smallest F32 that is not finite.
 const INFINITE: i64 = 0x7F80_0000;
@@ -26,8 +25,8 @@ struct RowScale {
 
 /// How an element becomes digits, with the row's constants in registers.
 enum Splitter {
-    /// `n = rne(x * f0 * f1 [* reciprocal])`, then balanced bytes.
-    Integer { factors: [Value; 2], reciprocal: Option<Value>, largest: i32 },
+    /// `n = rne(x * f0 * f1 [* reciprocal])` within the limits, then split exactly.
+    Integer { factors: [Value; 2], reciprocal: Option<Value>, limits: [i32; 2] },
     /// F64: each unit rounds what is left.
     Greedy { factor: Value, units: Vec<Value> },
 }
@@ -35,7 +34,6 @@ enum Splitter {
 impl Frame<'_> {
     pub(crate) fn emit_decompose(&mut self, scheme: Scheme, x: &View, digits: &View, scale: &View) -> Emit<()> {
         let columns = self.dim(&x.size_from_end(0))?;
-        let tokens = x.size_from_end(1);
         let outer = &x.shape[..x.shape.len() - 1];
         let (begin, end) = (self.begin, self.end);
         self.for_range(begin, end, 1, |f, unit| {
@@ -44,36 +42,102 @@ impl Frame<'_> {
             let largest = f.largest_magnitude(x, source, columns)?;
             let row = f.row_scale(largest);
             let (splitter, unit) = f.splitter(scheme, &row);
+            f.store_unit(&row, unit, scale, &indices)?;
+            f.store_digits(scheme, &splitter, row.is_finite, x, source, columns, digits, &indices)
+        })
+    }
 
-            // Zero rows scale by 1, rows that are not finite poison their token.
-            let one = f.b.ins().f64const(1.0);
-            let nan = f.b.ins().f64const(f64::NAN);
-            let unit = f.b.ins().select(row.is_zero, one, unit);
-            let unit = f.b.ins().select(row.is_finite, unit, nan);
-            let target = f.locate(scale, &indices)?;
-            f.b.ins().store(Frame::flags(), unit, target, 0);
-
-            let keep = f.b.ins().uextend(types::I32, row.is_finite);
-            let keep = f.b.ins().ineg(keep);
-            let keep = f.b.ins().splat(types::I32X4, keep);
-            let mut targets = Vec::new();
-            let (token, batch) = (indices[indices.len() - 1], &indices[..indices.len() - 1]);
-            let token_count = f.dim(&tokens)?;
-            let mut digit_row = token;
-            for _ in scheme.weights() {
-                let at: Vec<Value> = batch.iter().copied().chain([digit_row]).collect();
-                targets.push(f.locate(digits, &at)?);
-                digit_row = f.b.ins().iadd(digit_row, token_count);
-            }
-            f.over_row(x, source, columns, |f, lane, column, access| {
-                let value = f.f32_of(lane);
-                for (digit, target) in f.split(&splitter, scheme, value).into_iter().zip(&targets) {
-                    let digit = f.b.ins().band(digit, keep);
-                    let at = f.b.ins().iadd(*target, column);
-                    f.store_lane(Lane::I32(digit), DType::I8, at, access);
-                }
-                Ok(())
+    /// As [`Frame::emit_decompose`], each block of a row by its own largest magnitude.
+    pub(crate) fn emit_decompose_blocks(
+        &mut self,
+        scheme: Scheme,
+        x: &View,
+        digits: &View,
+        scale: &View,
+        blocks: &Blocks,
+    ) -> Emit<()> {
+        let columns = self.dim(&x.size_from_end(0))?;
+        let (size, count) = (self.dim(&blocks.size)?, self.dim(&digits.size_from_end(2))?);
+        let outer = &x.shape[..x.shape.len() - 1];
+        let step = blocks.size.mul(&x.stride_from_end(0)).ok_or_else(too_complex)?;
+        let step = self.dim(&step)?;
+        let step = self.b.ins().imul_imm_s(step, x.dtype.host_bytes() as i64);
+        let (begin, end) = (self.begin, self.end);
+        self.for_range(begin, end, 1, |f, unit| {
+            let indices = f.unflatten(unit, outer)?;
+            let source = f.locate(x, &indices)?;
+            let largest = f.largest_magnitude(x, source, columns)?;
+            let row = f.row_scale(largest);
+            let (_, row_unit) = f.splitter(scheme, &row);
+            let row_unit = f.store_unit(&row, row_unit, scale, &indices)?;
+            let zero = f.int(0);
+            f.for_range(zero, count, 1, |f, index| {
+                let skip = f.b.ins().imul(index, step);
+                let source = f.b.ins().iadd(source, skip);
+                let largest = f.largest_magnitude(x, source, size)?;
+                let block = f.row_scale(largest);
+                let (splitter, unit) = f.splitter(scheme, &block);
+                let relative = f.b.ins().fdiv(unit, row_unit);
+                let relative = f.b.ins().fdemote(types::F32, relative);
+                // A block of zeros adds nothing; a row that is not finite has its NaN already.
+                let none = f.b.ins().f32const(0.0);
+                let relative = f.b.ins().select(block.is_zero, none, relative);
+                let relative = f.b.ins().select(row.is_finite, relative, none);
+                let (token, batch) = (indices[indices.len() - 1], &indices[..indices.len() - 1]);
+                let at: Vec<Value> = batch.iter().copied().chain([index, token]).collect();
+                let target = f.locate(&blocks.relative, &at)?;
+                f.b.ins().store(Frame::flags(), relative, target, 0);
+                f.store_digits(scheme, &splitter, row.is_finite, x, source, size, digits, &at)
             })
+        })
+    }
+
+    /// Stores the unit of a row: zero rows have 1, rows that are not finite poison their token.
+    fn store_unit(&mut self, row: &RowScale, unit: Value, scale: &View, indices: &[Value]) -> Emit<Value> {
+        let one = self.b.ins().f64const(1.0);
+        let nan = self.b.ins().f64const(f64::NAN);
+        let unit = self.b.ins().select(row.is_zero, one, unit);
+        let unit = self.b.ins().select(row.is_finite, unit, nan);
+        let target = self.locate(scale, indices)?;
+        self.b.ins().store(Frame::flags(), unit, target, 0);
+        Ok(unit)
+    }
+
+    /// The digits of the `columns` elements from `source`, of the token that is the last of
+    /// `indices`; all 0 unless `is_kept`.
+    #[allow(clippy::too_many_arguments, reason = "source, target and what lies between")]
+    fn store_digits(
+        &mut self,
+        scheme: Scheme,
+        splitter: &Splitter,
+        is_kept: Value,
+        x: &View,
+        source: Value,
+        columns: Value,
+        digits: &View,
+        indices: &[Value],
+    ) -> Emit<()> {
+        let keep = self.b.ins().uextend(types::I32, is_kept);
+        let keep = self.b.ins().ineg(keep);
+        let keep = self.b.ins().splat(types::I32X4, keep);
+        let tokens = self.dim(&x.size_from_end(1))?;
+        let mut targets = Vec::new();
+        let (token, outer) = (indices[indices.len() - 1], &indices[..indices.len() - 1]);
+        let mut digit_row = token;
+        for _ in scheme.weights() {
+            let at: Vec<Value> = outer.iter().copied().chain([digit_row]).collect();
+            targets.push(self.locate(digits, &at)?);
+            digit_row = self.b.ins().iadd(digit_row, tokens);
+        }
+        self.over_row(x, source, columns, |f, lane, column, access| {
+            let value = f.f32_of(lane);
+            for (digit, target) in f.split(splitter, scheme, value).into_iter().zip(&targets) {
+                let digit = f.b.ins().band(digit, keep);
+                let offset = f.b.ins().imul_imm_s(column, digits.dtype.host_bytes() as i64);
+                let at = f.b.ins().iadd(*target, offset);
+                f.store_lane(Lane::I32(digit), digits.dtype, at, access);
+            }
+            Ok(())
         })
     }
 
@@ -98,7 +162,7 @@ impl Frame<'_> {
     }
 
     /// Address of a row's element and how four from there lie.
-    fn element(&mut self, x: &View, source: Value, column: Value, vector: bool) -> Emit<(Value, Access)> {
+    pub(crate) fn element(&mut self, x: &View, source: Value, column: Value, vector: bool) -> Emit<(Value, Access)> {
         let stride = x.stride_from_end(0);
         let elements = self.scaled(column, &stride)?;
         let bytes = self.b.ins().imul_imm_s(elements, x.dtype.host_bytes() as i64);
@@ -199,7 +263,7 @@ impl Frame<'_> {
                 let negative = self.b.ins().ineg(p);
                 let factors = self.power_f32_pair(negative);
                 let unit = self.power_f64(p);
-                (Splitter::Integer { factors, reciprocal: None, largest: largest as i32 }, unit)
+                (Splitter::Integer { factors, reciprocal: None, limits: [-(largest as i32), largest as i32] }, unit)
             }
             Family::Radix { largest } => {
                 let most = self.b.ins().f32const(largest as f32);
@@ -211,7 +275,10 @@ impl Frame<'_> {
                 let unit = self.b.ins().fpromote(types::F64, unit);
                 let power = self.power_f64(row.exponent);
                 let unit = self.b.ins().fmul(unit, power);
-                (Splitter::Integer { factors, reciprocal: Some(reciprocal), largest: largest as i32 }, unit)
+                // What is negative in spite of an unsigned scheme counts as 0.
+                let least = if scheme.is_unsigned() { 0 } else { -(largest as i32) };
+                let limits = [least, largest as i32];
+                (Splitter::Integer { factors, reciprocal: Some(reciprocal), limits }, unit)
             }
             Family::Greedy { largest_hundredths } => {
                 let mantissa = self.b.ins().fpromote(types::F64, row.mantissa);
@@ -239,7 +306,7 @@ impl Frame<'_> {
     /// The digits of four values, most significant first, as I32 lanes.
     fn split(&mut self, splitter: &Splitter, scheme: Scheme, value: Value) -> Vec<Value> {
         match splitter {
-            Splitter::Integer { factors, reciprocal, largest } => {
+            Splitter::Integer { factors, reciprocal, limits } => {
                 let mut scaled = self.b.ins().fmul(value, factors[0]);
                 scaled = self.b.ins().fmul(scaled, factors[1]);
                 if let Some(reciprocal) = reciprocal {
@@ -247,10 +314,10 @@ impl Frame<'_> {
                 }
                 let rounded = self.b.ins().nearest(scaled);
                 let mut n = self.b.ins().fcvt_to_sint_sat(types::I32X4, rounded);
-                let (low, high) = (self.splat_i32(-largest), self.splat_i32(*largest));
+                let [low, high] = limits.map(|limit| self.splat_i32(limit));
                 n = self.b.ins().smax(n, low);
                 n = self.b.ins().smin(n, high);
-                self.balanced_bytes(n, scheme.weights().len())
+                self.split_integer(n, scheme)
             }
             Splitter::Greedy { factor, units } => {
                 let mut rest = self.f64_of(Lane::F32(value)).map(|part| self.b.ins().fmul(part, *factor));
@@ -273,15 +340,21 @@ impl Frame<'_> {
         }
     }
 
-    /// `n` in base 256 with digits in [-128, 127]: the low digit is the low byte, signed.
-    fn balanced_bytes(&mut self, n: Value, count: usize) -> Vec<Value> {
+    /// `n` in the base of the scheme's digits: the low digit is the low bits, with their sign if
+    /// digits have one. A single digit is `n` itself.
+    fn split_integer(&mut self, n: Value, scheme: Scheme) -> Vec<Value> {
+        let bits = scheme.digit_dtype().bits() as i64;
         let mut digits = Vec::new();
         let mut rest = n;
-        for _ in 1..count {
-            let low = self.b.ins().ishl_imm_s(rest, 24);
-            let low = self.b.ins().sshr_imm_s(low, 24);
+        for _ in 1..scheme.weights().len() {
+            let low = self.b.ins().ishl_imm_s(rest, 32 - bits);
+            let low = if scheme.is_unsigned() {
+                self.b.ins().ushr_imm_s(low, 32 - bits)
+            } else {
+                self.b.ins().sshr_imm_s(low, 32 - bits)
+            };
             let above = self.b.ins().isub(rest, low);
-            rest = self.b.ins().sshr_imm_s(above, 8);
+            rest = self.b.ins().sshr_imm_s(above, bits);
             digits.push(low);
         }
         digits.push(rest);

@@ -1,14 +1,15 @@
-//! The loop nests around tiles: integer products of rows with their digits merged, and float
-//! products against panels.
+//! Integer products of rows: the loop nest around row tiles, along K in one go or group by group.
+//! What becomes of the exact sums is the business of `merge.rs`.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{FuncRef, InstBuilder, StackSlotData, StackSlotKind, Value, types};
 use msd_ir::dim::Dim;
 
 use super::frame::{Emit, Frame};
-use super::lanes::Access;
-use crate::schedule::View;
-use crate::tile::{CHANNELS, MAX_K, PANEL};
+use super::lanes::Lane;
+use super::merge::Sites;
+use crate::schedule::Dot;
+use crate::tile::CHANNELS;
 
 /// Row tiles a product calls: all channels or one, all rows of a set or one.
 pub(crate) struct RowTiles {
@@ -16,47 +17,78 @@ pub(crate) struct RowTiles {
     pub(crate) one_channel: FuncRef,
     /// Rows the tiles above take.
     pub(crate) rows: usize,
+    /// Calls that do the digits of a token.
+    pub(crate) calls: usize,
     /// Tiles of a single row, where sets of rows may leave one over.
     pub(crate) single: Option<[FuncRef; 2]>,
 }
 
-/// Where one unit of a product reads and writes.
+/// Outer axes of the operands: those of the result, and the groups.
+fn outer_axes(dot: &Dot) -> Vec<Dim> {
+    let batch = &dot.out.shape[..dot.out.shape.len() - 2];
+    batch.iter().cloned().chain(dot.group_count()).collect()
+}
+
+fn product_bytes(dot: &Dot) -> usize {
+    if dot.is_narrow() { 4 } else { 8 }
+}
+
+/// Where one unit of a product reads, and which channels it is about.
 #[derive(Clone, Copy)]
-struct Unit {
-    x: Value,
+pub(crate) struct Unit {
+    pub(crate) x: Value,
     /// First weight row, and the distance in bytes to the next one of the unit.
     w: Value,
     w_stride: Value,
-    /// First channel of the output, and the distance in elements to the next one of the unit.
-    out: Value,
-    channel: Value,
-    channel_stride: Value,
+    /// First channel, and the distance to the next one of the unit.
+    pub(crate) channel: Value,
+    pub(crate) channel_stride: Value,
+    pub(crate) channels: usize,
 }
 
-/// Operands of an integer product.
-pub(crate) struct DotArgs<'s> {
-    pub(crate) x: &'s View,
-    pub(crate) w: &'s View,
-    /// Sums of the rows of `x`, I64 `[.., R, 1]`, for offset weights.
-    pub(crate) sums: Option<&'s View>,
-    pub(crate) weights: Option<&'static [i64]>,
-    pub(crate) out: &'s View,
+/// Rows of `x` that are multiplied together: the digits of a token, or one or two rows as they are.
+#[derive(Clone, Copy)]
+pub(crate) struct Set {
+    tile: FuncRef,
+    rows: usize,
+    calls: usize,
+    /// Tokens it makes.
+    tokens: usize,
+    /// Where its sums come to lie, `[rows * calls][channels]`.
+    pub(crate) scratch: Value,
+}
+
+/// One set of rows against one unit's channels.
+#[derive(Clone, Copy)]
+pub(crate) struct Nest<'s> {
+    pub(crate) dot: &'s Dot,
+    pub(crate) sites: &'s Sites,
+    pub(crate) at: Unit,
+    pub(crate) set: Set,
+    /// Bytes from one row of the set to the next.
+    set_stride: Value,
+}
+
+/// What the loops are at.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) token: Value,
+    pub(crate) group: Option<Value>,
 }
 
 impl Frame<'_> {
     /// A unit is a group of channels a quarter of the matrix apart, so that each of the four
     /// streams of weights runs on unbroken from unit to unit; within a group, the batches that
     /// share its weights.
-    pub(crate) fn emit_dot(&mut self, args: &DotArgs<'_>, tiles: &RowTiles) -> Emit<()> {
-        let batch_shape = &args.out.shape[..args.out.shape.len() - 2];
-        let channels = self.dim(&args.w.size_from_end(1))?;
-        let tokens = self.dim(&args.out.size_from_end(1))?;
-        let scratch = self.scratch(tiles.rows * CHANNELS * 8);
-        let (x, w) = (args.x.stretched_outer(batch_shape), args.w.stretched_outer(batch_shape));
-        let sums = args.sums.map(|s| s.stretched_outer(batch_shape));
+    pub(crate) fn emit_dot(&mut self, dot: &Dot, tiles: &RowTiles) -> Emit<()> {
+        let batch_shape = &dot.out.shape[..dot.out.shape.len() - 2];
+        let channels = self.dim(&dot.w.size_from_end(1))?;
+        let scratch = self.scratch(tiles.rows * tiles.calls * CHANNELS * product_bytes(dot));
+        let outer = outer_axes(dot);
+        let (x, w) = (dot.x.stretched_outer(&outer), dot.w.stretched_outer(&outer));
         let batches = batch_shape.iter().try_fold(Dim::constant(1), |n, d| n.mul(d));
         let batches = self.dim(&batches.unwrap_or(Dim::constant(1)))?;
-        let row_stride = self.dim(&args.w.stride_from_end(1))?;
+        let row_stride = self.dim(&dot.w.stride_from_end(1))?;
         let rounded = self.b.ins().iadd_imm_s(channels, CHANNELS as i64 - 1);
         let channel_stride = self.b.ins().udiv_imm_u(rounded, CHANNELS as i64);
         let w_stride = self.b.ins().imul(channel_stride, row_stride);
@@ -66,11 +98,10 @@ impl Frame<'_> {
             let batch = f.b.ins().urem(unit, batches);
             let indices = f.unflatten(batch, batch_shape)?;
             let skip = f.b.ins().imul(channel, row_stride);
-            let w = f.locate(&w, &indices)?;
-            let w = f.b.ins().iadd(w, skip);
-            let (x, out) = (f.locate(&x, &indices)?, f.locate(args.out, &indices)?);
-            let at = Unit { x, w, w_stride, out, channel, channel_stride };
-            let sums = sums.as_ref().map(|s| f.locate(s, &indices)).transpose()?;
+            let w_start = f.locate(&w, &indices)?;
+            let w_start = f.b.ins().iadd(w_start, skip);
+            let x_start = f.locate(&x, &indices)?;
+            let at = Unit { x: x_start, w: w_start, w_stride, channel, channel_stride, channels: CHANNELS };
 
             // Channels of this unit that exist: all four but in the last units.
             let left = f.b.ins().isub(channels, channel);
@@ -80,7 +111,7 @@ impl Frame<'_> {
             let is_full = f.b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, count, CHANNELS as i64);
             let is_full = f.b.ins().uextend(types::I64, is_full);
             let (zero, one) = (f.int(0), f.int(1));
-            f.for_range(zero, is_full, 1, |f, _| f.dot_rows(args, tiles, &at, sums, tokens, scratch, CHANNELS))?;
+            f.for_range(zero, is_full, 1, |f, _| f.dot_rows(dot, tiles, &at, &indices, scratch))?;
             let partial = f.b.ins().isub(one, is_full);
             let partial = f.b.ins().imul(partial, count);
             f.for_range(zero, partial, 1, |f, v| {
@@ -88,266 +119,145 @@ impl Frame<'_> {
                 let w = f.b.ins().iadd(at.w, skip);
                 let skip = f.b.ins().imul(v, channel_stride);
                 let channel = f.b.ins().iadd(at.channel, skip);
-                f.dot_rows(args, tiles, &Unit { w, channel, ..at }, sums, tokens, scratch, 1)
+                f.dot_rows(dot, tiles, &Unit { w, channel, channels: 1, ..at }, &indices, scratch)
             })
         })
     }
 
-    /// All rows of `x` against one group of channels.
-    #[allow(clippy::too_many_arguments, reason = "the loop nest's state; a struct would only rename it")]
-    fn dot_rows(
-        &mut self,
-        args: &DotArgs<'_>,
-        tiles: &RowTiles,
-        at: &Unit,
-        sums: Option<Value>,
-        tokens: Value,
-        scratch: Value,
-        channels: usize,
-    ) -> Emit<()> {
-        let digits = args.weights.map_or(1, <[i64]>::len) as i64;
-        let row_stride = self.dim(&args.x.stride_from_end(1))?;
+    /// All rows of `x` against one unit's channels.
+    fn dot_rows(&mut self, dot: &Dot, tiles: &RowTiles, at: &Unit, batch: &[Value], scratch: Value) -> Emit<()> {
+        let sites = self.merge_sites(dot, at, batch)?;
+        let tokens = self.dim(&dot.out.size_from_end(1))?;
+        let row_bytes = self.dim(&dot.x.stride_from_end(1))?;
+        let row_bytes = self.b.ins().imul_imm_s(row_bytes, dot.form.x_bytes());
         // Digit rows of a token lie a whole stack apart; plain rows are neighbours.
-        let set_stride = if digits > 1 { self.b.ins().imul(row_stride, tokens) } else { row_stride };
-        let sum_stride = if digits > 1 { tokens } else { self.int(1) };
-        let tokens_per_set = if digits > 1 { 1 } else { tiles.rows as i64 };
-        let pick = |pair: [FuncRef; 2]| if channels == 1 { pair[1] } else { pair[0] };
-        let main = self.round_down(tokens, tokens_per_set);
+        let set_stride = if dot.digits() > 1 { self.b.ins().imul(row_bytes, tokens) } else { row_bytes };
+        let pick = |pair: [FuncRef; 2]| if at.channels == 1 { pair[1] } else { pair[0] };
+        let per_set = tiles.rows * tiles.calls / dot.digits();
+        let main = self.round_down(tokens, per_set as i64);
+        let full = Set {
+            tile: pick([tiles.full, tiles.one_channel]),
+            rows: tiles.rows,
+            calls: tiles.calls,
+            tokens: per_set,
+            scratch,
+        };
         let zero = self.int(0);
-        let mut passes = vec![(zero, main, tokens_per_set, tiles.rows, pick([tiles.full, tiles.one_channel]))];
+        let mut passes = vec![(zero, main, full)];
         if let Some(single) = tiles.single {
-            passes.push((main, tokens, 1, 1, pick(single)));
+            passes.push((main, tokens, Set { tile: pick(single), rows: 1, calls: 1, tokens: 1, scratch }));
         }
-        for (from, to, step, rows, tile) in passes {
-            self.for_range(from, to, step, |f, token| {
-                for row in 0..rows {
-                    let start = match sums {
-                        Some(sums) => {
-                            let index = f.b.ins().imul_imm_s(sum_stride, row as i64);
-                            let index = f.b.ins().iadd(index, token);
-                            let offset = f.b.ins().imul_imm_s(index, 8);
-                            let address = f.b.ins().iadd(sums, offset);
-                            let sum = f.b.ins().load(types::I64, Frame::flags(), address, 0);
-                            f.b.ins().imul_imm_s(sum, -128)
-                        }
-                        None => f.int(0),
-                    };
-                    for v in 0..channels {
-                        f.b.ins().store(Frame::flags(), start, scratch, ((row * channels + v) * 8) as i32);
-                    }
-                }
-                let skip = f.b.ins().imul(token, row_stride);
+        for (from, to, set) in passes {
+            self.for_range(from, to, set.tokens as i64, |f, token| {
+                let skip = f.b.ins().imul(token, row_bytes);
                 let x = f.b.ins().iadd(at.x, skip);
-                f.call_over_k(args, tile, at, x, set_stride, scratch)?;
-                f.store_products(args, at, token, rows, channels, scratch)
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Calls a row tile once per block of `k` that its I32 lanes hold.
-    fn call_over_k(
-        &mut self,
-        args: &DotArgs<'_>,
-        tile: FuncRef,
-        at: &Unit,
-        x: Value,
-        x_stride: Value,
-        c: Value,
-    ) -> Emit<()> {
-        let k = self.dim(&args.x.size_from_end(0))?;
-        let (w, w_stride) = (at.w, at.w_stride);
-        if args.x.size_from_end(0).as_constant().is_some_and(|k| k <= MAX_K) {
-            self.b.ins().call(tile, &[w, w_stride, x, x_stride, k, c]);
-            return Ok(());
-        }
-        let zero = self.int(0);
-        self.for_range(zero, k, MAX_K as i64, |f, from| {
-            let left = f.b.ins().isub(k, from);
-            let most = f.int(MAX_K as i64);
-            let block = f.b.ins().smin(left, most);
-            let (w, x) = (f.b.ins().iadd(w, from), f.b.ins().iadd(x, from));
-            f.b.ins().call(tile, &[w, w_stride, x, x_stride, block, c]);
-            Ok(())
-        })
-    }
-
-    /// Merges the digits of each token and rounds once, or stores exact products.
-    fn store_products(
-        &mut self,
-        args: &DotArgs<'_>,
-        at: &Unit,
-        token: Value,
-        rows: usize,
-        channels: usize,
-        c: Value,
-    ) -> Emit<()> {
-        let digits = args.weights.map_or(1, <[i64]>::len);
-        let row_stride = self.dim(&args.out.stride_from_end(1))?;
-        let bytes = args.out.dtype.host_bytes() as i64;
-        for set in 0..rows / digits {
-            let row = self.b.ins().iadd_imm_s(token, set as i64);
-            let elements = self.b.ins().imul(row, row_stride);
-            let elements = self.b.ins().iadd(elements, at.channel);
-            let offset = self.b.ins().imul_imm_s(elements, bytes);
-            let mut target = self.b.ins().iadd(at.out, offset);
-            let step = self.b.ins().imul_imm_s(at.channel_stride, bytes);
-            for v in 0..channels {
-                if v > 0 {
-                    target = self.b.ins().iadd(target, step);
-                }
-                let load = |f: &mut Self, digit: usize| {
-                    let offset = ((set * digits + digit) * channels + v) * 8;
-                    f.b.ins().load(types::I64, Frame::flags(), c, offset as i32)
-                };
-                match args.weights {
-                    Some(weights) => {
-                        let mut sum = self.int(0);
-                        for (digit, weight) in weights.iter().enumerate() {
-                            let product = load(self, digit);
-                            let term = self.b.ins().imul_imm_s(product, *weight);
-                            sum = self.b.ins().iadd(sum, term);
-                        }
-                        let rounded = self.b.ins().fcvt_from_sint(types::F32, sum);
-                        self.b.ins().store(Frame::flags(), rounded, target, 0);
-                    }
+                let nest = Nest { dot, sites: &sites, at: Unit { x, ..*at }, set, set_stride };
+                let lanes = match dot.group_count() {
+                    Some(groups) => f.over_groups(&nest, token, &groups)?,
                     None => {
-                        let product = load(self, 0);
-                        self.b.ins().store(Frame::flags(), product, target, 0);
+                        let place = Place { token, group: None };
+                        f.products(&nest, place)?;
+                        (0..set.tokens).map(|i| f.merged(&nest, place, i)).collect::<Emit<_>>()?
                     }
+                };
+                for (i, lane) in lanes.into_iter().enumerate() {
+                    let target = f.site_address(&sites.out, Place { token, group: None }, i, 0);
+                    f.store_lane(lane, dot.out.dtype, target, sites.out.access);
                 }
-            }
-        }
-        Ok(())
-    }
-
-    /// Stack memory of this function.
-    fn scratch(&mut self, bytes: usize) -> Value {
-        let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes as u32, 4);
-        let slot = self.b.create_sized_stack_slot(slot);
-        self.b.ins().stack_addr(types::I64, slot, 0)
-    }
-
-    /// Units are panels, and within a panel the batches that share it. `tiles` take two rows and one.
-    pub(crate) fn emit_matmul(&mut self, a: &View, panels: &View, out: &View, tiles: [FuncRef; 2]) -> Emit<()> {
-        let batch_shape = &out.shape[..out.shape.len() - 2];
-        let (a_outer, panels_outer) = (a.stretched_outer(batch_shape), panels.stretched_panels(batch_shape));
-        let batches = batch_shape.iter().try_fold(Dim::constant(1), |n, d| n.mul(d));
-        let batches = self.dim(&batches.unwrap_or(Dim::constant(1)))?;
-        let rows = self.dim(&out.size_from_end(1))?;
-        let columns = self.dim(&out.size_from_end(0))?;
-        let k = self.dim(&a.size_from_end(0))?;
-        let a_stride = self.dim(&a.stride_from_end(1))?;
-        let bytes = out.dtype.host_bytes() as i64;
-        let a_stride = self.b.ins().imul_imm_s(a_stride, bytes);
-        let panel_step = self.dim(&panels.stride_from_end(2))?;
-        let panel_step = self.b.ins().imul_imm_s(panel_step, panels.dtype.host_bytes() as i64);
-        let scratch = self.scratch(2 * PANEL * bytes as usize);
-        let (begin, end) = (self.begin, self.end);
-        self.for_range(begin, end, 1, |f, unit| {
-            let panel = f.b.ins().udiv(unit, batches);
-            let batch = f.b.ins().urem(unit, batches);
-            let indices = f.unflatten(batch, batch_shape)?;
-            let (a, out_base) = (f.locate(&a_outer, &indices)?, f.locate(out, &indices)?);
-            let w = f.locate(&panels_outer, &indices)?;
-            let skip = f.b.ins().imul(panel, panel_step);
-            let w = f.b.ins().iadd(w, skip);
-            let first = f.b.ins().imul_imm_s(panel, PANEL as i64);
-            let left = f.b.ins().isub(columns, first);
-            let full = f.int(PANEL as i64);
-            let width = f.b.ins().smin(left, full);
-            let main = f.round_down(rows, 2);
-            let zero = f.int(0);
-            for (from, to, step, tile) in [(zero, main, 2, tiles[0]), (main, rows, 1, tiles[1])] {
-                f.for_range(from, to, step, |f, row| {
-                    let skip = f.b.ins().imul(row, a_stride);
-                    let a = f.b.ins().iadd(a, skip);
-                    let c_stride = f.int(PANEL as i64 * bytes);
-                    f.b.ins().call(tile, &[w, a, a_stride, k, scratch, c_stride]);
-                    for r in 0..step {
-                        let row = f.b.ins().iadd_imm_s(row, r);
-                        let elements = f.b.ins().imul(row, columns);
-                        let elements = f.b.ins().iadd(elements, first);
-                        let offset = f.b.ins().imul_imm_s(elements, bytes);
-                        let target = f.b.ins().iadd(out_base, offset);
-                        let source = f.b.ins().iadd_imm_s(scratch, r * PANEL as i64 * bytes);
-                        let words = f.b.ins().imul_imm_s(width, bytes / 4);
-                        f.copy_words(source, target, words)?;
-                    }
-                    Ok(())
-                })?;
-            }
-            Ok(())
-        })
-    }
-
-    /// Copies `count` 4-byte elements.
-    fn copy_words(&mut self, source: Value, target: Value, count: Value) -> Emit<()> {
-        let zero = self.int(0);
-        let main = self.round_down(count, 4);
-        for (from, to, step, kind) in [(zero, main, 4, types::I32X4), (main, count, 1, types::I32)] {
-            self.for_range(from, to, step, |f, i| {
-                let offset = f.b.ins().imul_imm_s(i, 4);
-                let (from, to) = (f.b.ins().iadd(source, offset), f.b.ins().iadd(target, offset));
-                let value = f.b.ins().load(kind, Frame::flags(), from, 0);
-                f.b.ins().store(Frame::flags(), value, to, 0);
                 Ok(())
             })?;
         }
         Ok(())
     }
 
-    /// Rearranges `b [.., K, N]` into panels, zeros past the last column. Units are panels.
-    pub(crate) fn emit_panels(&mut self, b: &View, out: &View) -> Emit<()> {
-        let batch_shape = &b.shape[..b.shape.len() - 2];
-        let panels = self.dim(&out.size_from_end(2))?;
-        let columns = self.dim(&b.size_from_end(0))?;
-        let depth = self.dim(&b.size_from_end(1))?;
-        let bytes = b.dtype.host_bytes() as i64;
-        let k_step = self.dim(&b.stride_from_end(1))?;
-        let n_step = self.dim(&b.stride_from_end(0))?;
-        let panel_step = self.dim(&out.stride_from_end(2))?;
-        let (begin, end) = (self.begin, self.end);
-        self.for_range(begin, end, 1, |f, unit| {
-            let batch = f.b.ins().udiv(unit, panels);
-            let panel = f.b.ins().urem(unit, panels);
-            let indices = f.unflatten(batch, batch_shape)?;
-            let source = f.locate(b, &indices)?;
-            let target = f.locate(out, &indices)?;
-            let skip = f.b.ins().imul(panel, panel_step);
-            let skip = f.b.ins().imul_imm_s(skip, bytes);
-            let target = f.b.ins().iadd(target, skip);
-            let first = f.b.ins().imul_imm_s(panel, PANEL as i64);
-            let left = f.b.ins().isub(columns, first);
-            let zero = f.int(0);
-            f.for_range(zero, depth, 1, |f, k| {
-                let row = f.b.ins().imul(k, k_step);
-                let out_row = f.b.ins().imul_imm_s(k, PANEL as i64);
-                let full = f.int(PANEL as i64);
-                let width = f.b.ins().smin(left, full);
-                let place = |f: &mut Self, j: Value| {
-                    let element = f.b.ins().iadd(out_row, j);
-                    let offset = f.b.ins().imul_imm_s(element, bytes);
-                    f.b.ins().iadd(target, offset)
-                };
-                f.for_range(zero, width, 1, |f, j| {
-                    let column = f.b.ins().iadd(first, j);
-                    let element = f.b.ins().imul(column, n_step);
-                    let element = f.b.ins().iadd(element, row);
-                    let offset = f.b.ins().imul_imm_s(element, bytes);
-                    let at = f.b.ins().iadd(source, offset);
-                    let lane = f.load_lane(b.dtype, at, Access::One);
-                    let to = place(f, j);
-                    f.store_lane(lane, b.dtype, to, Access::One);
-                    Ok(())
-                })?;
-                f.for_range(width, full, 1, |f, j| {
-                    let zero = f.zero_lane(b.dtype);
-                    let to = place(f, j);
-                    f.store_lane(zero, b.dtype, to, Access::One);
-                    Ok(())
-                })
-            })
+    /// The sum over groups of merged products times scales, groups ascending, for each token of a set.
+    fn over_groups(&mut self, nest: &Nest<'_>, token: Value, groups: &Dim) -> Emit<Vec<Lane>> {
+        let dot = nest.dot;
+        let x_step = self.dim(&dot.x.stretched_outer(&outer_axes(dot)).stride_from_end(2))?;
+        let x_step = self.b.ins().imul_imm_s(x_step, dot.form.x_bytes());
+        let w_step = self.dim(&dot.w.stretched_outer(&outer_axes(dot)).stride_from_end(2))?;
+        let (zero, count) = (self.int(0), self.dim(groups)?);
+        let start = self.splat_f32(0.0);
+        let sums = self.for_carry(zero, count, 1, &vec![start; nest.set.tokens], |f, group, sums| {
+            let (x_skip, w_skip) = (f.b.ins().imul(group, x_step), f.b.ins().imul(group, w_step));
+            let (x, w) = (f.b.ins().iadd(nest.at.x, x_skip), f.b.ins().iadd(nest.at.w, w_skip));
+            let here = Nest { at: Unit { x, w, ..nest.at }, ..*nest };
+            let place = Place { token, group: Some(group) };
+            f.products(&here, place)?;
+            let mut next = Vec::new();
+            for (i, sum) in sums.iter().enumerate() {
+                let product = f.merged(&here, place, i)?;
+                let (product, scale) = (f.f32_of(product), f.group_scale(&here, place, i)?);
+                next.push(f.b.ins().fma(product, scale, *sum));
+            }
+            Ok(next)
+        })?;
+        Ok(sums.into_iter().map(Lane::F32).collect())
+    }
+
+    /// Products of a set of rows with the unit's channels, exact, into the set's scratch memory.
+    fn products(&mut self, nest: &Nest<'_>, place: Place) -> Emit<()> {
+        let Nest { dot, at, set, .. } = nest;
+        if !dot.is_narrow() {
+            self.start_sums(nest, place);
+        }
+        let call_rows = (set.rows * at.channels * product_bytes(dot)) as i64;
+        let skip = self.b.ins().imul_imm_s(nest.set_stride, set.rows as i64);
+        let (mut x, mut c) = (at.x, set.scratch);
+        for call in 0..set.calls {
+            if call > 0 {
+                x = self.b.ins().iadd(x, skip);
+                c = self.b.ins().iadd_imm_s(c, call_rows);
+            }
+            self.call_over_k(nest, x, c)?;
+        }
+        Ok(())
+    }
+
+    /// What wide sums start from: nothing, or what products with `w + 128` are too large by.
+    fn start_sums(&mut self, nest: &Nest<'_>, place: Place) {
+        let Nest { dot, sites, at, set, .. } = nest;
+        let digits = dot.digits();
+        for row in 0..set.rows * set.calls {
+            let start = match &sites.sums {
+                Some(site) => {
+                    let address = self.site_address(site, place, row / digits, row % digits);
+                    let sum = self.b.ins().load(types::I64, Frame::flags(), address, 0);
+                    self.b.ins().imul_imm_s(sum, -128)
+                }
+                None => self.int(0),
+            };
+            for v in 0..at.channels {
+                self.b.ins().store(Frame::flags(), start, set.scratch, ((row * at.channels + v) * 8) as i32);
+            }
+        }
+    }
+
+    /// Calls a row tile once per block of `k` that its I32 lanes hold.
+    fn call_over_k(&mut self, nest: &Nest<'_>, x: Value, c: Value) -> Emit<()> {
+        let (size, most) = (nest.dot.x.size_from_end(0), nest.dot.form.max_k());
+        let (tile, Unit { w, w_stride, .. }) = (nest.set.tile, nest.at);
+        let k = self.dim(&size)?;
+        if size.as_constant().is_some_and(|k| k <= most) {
+            self.b.ins().call(tile, &[w, w_stride, x, nest.set_stride, k, c]);
+            return Ok(());
+        }
+        let zero = self.int(0);
+        self.for_range(zero, k, most as i64, |f, from| {
+            let left = f.b.ins().isub(k, from);
+            let most = f.int(most as i64);
+            let block = f.b.ins().smin(left, most);
+            let skip = f.b.ins().imul_imm_s(from, nest.dot.form.x_bytes());
+            let (w, x) = (f.b.ins().iadd(w, from), f.b.ins().iadd(x, skip));
+            f.b.ins().call(tile, &[w, w_stride, x, nest.set_stride, block, c]);
+            Ok(())
         })
+    }
+
+    /// Stack memory of this function.
+    pub(crate) fn scratch(&mut self, bytes: usize) -> Value {
+        let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes as u32, 4);
+        let slot = self.b.create_sized_stack_slot(slot);
+        self.b.ins().stack_addr(types::I64, slot, 0)
     }
 }

@@ -332,20 +332,29 @@ impl Frame<'_> {
                 out
             }
             Lane::I32(v) => {
-                let (low, high) = (self.b.ins().swiden_low(v), self.b.ins().swiden_high(v));
-                self.f64_of(Lane::I64([low, high]))
+                // In the form that is one conversion of two lanes.
+                [v, self.swap_halves(v)].map(|v| {
+                    let low = self.b.ins().swiden_low(v);
+                    self.b.ins().fcvt_from_sint(types::F64X2, low)
+                })
             }
             Lane::F32(_) | Lane::Mask(_) => {
                 let v = self.f32_of(lane);
                 let low = self.b.ins().fvpromote_low(v);
-                let bits = self.cast_bits(types::I8X16, v);
-                let picked: Vec<u8> = (8..16u8).chain(8..16).collect();
-                let mask = self.b.func.dfg.immediates.push(picked.into());
-                let swapped = self.b.ins().shuffle(bits, bits, mask);
-                let swapped = self.cast_bits(types::F32X4, swapped);
+                let swapped = self.swap_halves(v);
                 [low, self.b.ins().fvpromote_low(swapped)]
             }
         }
+    }
+
+    /// The high half of a vector in place of its low one.
+    fn swap_halves(&mut self, value: Value) -> Value {
+        let kind = self.b.func.dfg.value_type(value);
+        let bits = self.cast_bits(types::I8X16, value);
+        let picked: Vec<u8> = (8..16u8).chain(8..16).collect();
+        let mask = self.b.func.dfg.immediates.push(picked.into());
+        let swapped = self.b.ins().shuffle(bits, bits, mask);
+        self.cast_bits(kind, swapped)
     }
 
     /// As I64; floats must be integer values already clamped to a 32-bit range.

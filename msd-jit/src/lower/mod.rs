@@ -4,6 +4,8 @@ pub(crate) mod decompose;
 pub(crate) mod dot;
 pub(crate) mod frame;
 pub(crate) mod lanes;
+pub(crate) mod matmul;
+pub(crate) mod merge;
 pub(crate) mod narrow;
 pub(crate) mod region;
 pub(crate) mod row;
@@ -20,8 +22,8 @@ use crate::isa::Isa;
 use crate::micro::{emit_panel_tile, emit_row_tile};
 use crate::module::CodeBuilder;
 use crate::schedule::{MemoryKind, Program, View, Work};
-use crate::tile::{CHANNELS, PanelTile, RowForm, RowTile, TILE_ARGUMENTS};
-use dot::{DotArgs, RowTiles};
+use crate::tile::{CHANNELS, Element, PanelTile, RowForm, RowTile, TILE_ARGUMENTS};
+use dot::RowTiles;
 use frame::{Frame, STAGE_ARGUMENTS};
 
 /// Compiles the stages of a program.
@@ -74,14 +76,15 @@ impl Lowering<'_> {
                 f.emit_map(region, out, is_result)?;
             }
             (Work::Row { op, region, out }, _) => f.emit_row(*op, region, out)?,
-            (Work::Decompose { scheme, x, digits, scale }, _) => f.emit_decompose(*scheme, x, digits, scale)?,
+            (Work::Decompose { scheme, x, digits, scale, blocks }, _) => match blocks {
+                Some(blocks) => f.emit_decompose_blocks(*scheme, x, digits, scale, blocks)?,
+                None => f.emit_decompose(*scheme, x, digits, scale)?,
+            },
             (Work::Panels { b, out }, _) => f.emit_panels(b, out)?,
-            (Work::Dot { x, w, sums, weights, out, .. }, Tiles::Rows(tiles)) => {
-                let args = DotArgs { x, w, sums: sums.as_ref(), weights: *weights, out };
-                f.emit_dot(&args, &tiles)?;
-            }
+            (Work::Dot(dot), Tiles::Rows(tiles)) => f.emit_dot(dot, &tiles)?,
+            (Work::Accumulate { p, s, u, out }, _) => f.emit_accumulate(p, s, u.as_ref(), out)?,
             (Work::MatMul { a, panels, out }, Tiles::Panels(tiles)) => f.emit_matmul(a, panels, out, tiles)?,
-            (Work::Dot { .. } | Work::MatMul { .. }, _) => return Err(crate::isa::internal("a product without tiles")),
+            (Work::Dot(_) | Work::MatMul { .. }, _) => return Err(crate::isa::internal("a product without tiles")),
         }
         f.close(self.isa.target.frontend_config());
         self.code.define(&name, id, body)?;
@@ -91,20 +94,25 @@ impl Lowering<'_> {
     /// Tiles a product calls, compiled once per kernel.
     fn tiles_of(&mut self, work: &Work, body: &mut Function) -> Result<Tiles, Diagnostic> {
         match work {
-            Work::Dot { form, weights, .. } => {
-                let digits = weights.map_or(1, <[i64]>::len);
-                let rows = if digits > 1 { digits } else { 2 };
+            Work::Dot(dot) => {
+                let (digits, form, is_narrow) = (dot.digits(), dot.form, dot.is_narrow());
+                // Accumulators of four rows would leave no register for operands.
+                let (rows, calls) = if digits % 2 == 0 || digits == 1 { (2, digits.div_ceil(2)) } else { (digits, 1) };
                 let mut tile =
-                    |rows: usize, channels: usize| self.row_tile(RowTile { rows, form: *form }, channels, body);
+                    |rows: usize, channels: usize| self.row_tile(RowTile { rows, form, is_narrow }, channels, body);
                 let (full, one_channel) = (tile(rows, CHANNELS)?, tile(rows, 1)?);
                 let single = if digits > 1 { None } else { Some([tile(1, CHANNELS)?, tile(1, 1)?]) };
-                Ok(Tiles::Rows(RowTiles { full, one_channel, rows, single }))
+                Ok(Tiles::Rows(RowTiles { full, one_channel, rows, calls, single }))
             }
             Work::MatMul { panels, out, .. } => {
                 let mut tile = |rows| self.panel_tile(panels, out, rows, body);
                 Ok(Tiles::Panels([tile(2)?, tile(1)?]))
             }
-            Work::Map { .. } | Work::Row { .. } | Work::Decompose { .. } | Work::Panels { .. } => Ok(Tiles::None),
+            Work::Map { .. }
+            | Work::Row { .. }
+            | Work::Decompose { .. }
+            | Work::Panels { .. }
+            | Work::Accumulate { .. } => Ok(Tiles::None),
         }
     }
 
@@ -112,7 +120,8 @@ impl Lowering<'_> {
         let id = match self.row_tiles.get(&(tile, channels)) {
             Some(id) => *id,
             None => {
-                let name = format!("tile_rows{}x{channels}_{}", tile.rows, form_name(tile.form));
+                let sums = if tile.is_narrow { "_i32" } else { "" };
+                let name = format!("tile_rows{}x{channels}_{}{sums}", tile.rows, form_name(tile.form));
                 let id = self.code.declare(&name, TILE_ARGUMENTS)?;
                 let mut body = self.code.body(id, TILE_ARGUMENTS);
                 let b = FunctionBuilder::new(&mut body, &mut self.context);
@@ -161,20 +170,19 @@ fn work_name(work: &Work) -> &'static str {
         Work::Map { .. } => "map",
         Work::Row { .. } => "row",
         Work::Decompose { .. } => "decompose",
-        Work::Dot { .. } => "dot",
+        Work::Dot(_) => "dot",
         Work::Panels { .. } => "panels",
         Work::MatMul { .. } => "matmul",
+        Work::Accumulate { .. } => "accumulate",
     }
 }
 
 fn form_name(form: RowForm) -> String {
-    let sign = |signed| if signed { "s" } else { "u" };
-    format!(
-        "{:?}_x{}w{}{}",
-        form.dot,
-        sign(form.x_signed),
-        sign(form.w_signed),
-        if form.stored_offset { "_offset" } else { "" }
-    )
-    .to_lowercase()
+    let letter = |element| match element {
+        Element::Signed => "s",
+        Element::Unsigned => "u",
+        Element::Word => "w",
+    };
+    format!("{:?}_x{}w{}{}", form.dot, letter(form.x), letter(form.w), if form.stored_offset { "_offset" } else { "" })
+        .to_lowercase()
 }

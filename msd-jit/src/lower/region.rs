@@ -187,6 +187,8 @@ impl Frame<'_> {
                 self.pick(mask, a, b)
             }
             Op::Cast { dtype } => self.cast_lane(operands[0], *dtype),
+            // Of sums that are merged already.
+            Op::CombineZero { .. } => self.less_zero(operands[0], operands[1], operands[2]),
             other => Err(internal(format!("{other:?} is not elementwise"))),
         }
     }

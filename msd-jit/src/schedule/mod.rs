@@ -7,200 +7,21 @@ use msd_ir::dim::{Dim, Sizes};
 use msd_ir::dtype::DType;
 use msd_ir::graph::{Kernel, Value};
 use msd_ir::ops::{Class, Op};
-use msd_ir::quant::scheme::Scheme;
 use msd_ir::types::{Shape, Type};
 
 use crate::isa::DotForm;
-use crate::tile::RowForm;
 
+mod digits;
 mod products;
+mod program;
+
+pub(crate) use program::{
+    Blocks, Dot, Groups, Layout, Memory, MemoryKind, Merge, PartName, Program, Region, RowOp, RowSums, Source, Stage,
+    Step, View, Work, ZeroPoint,
+};
 
 /// Nodes one elementwise loop may hold; bounds code size and compile time.
 const MAX_REGION: usize = 48;
-
-/// Which tensor of a parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum PartName {
-    Codes,
-    Scale,
-    Zero,
-}
-
-impl PartName {
-    /// In the order of a declaration.
-    pub(crate) const ALL: [PartName; 3] = [PartName::Codes, PartName::Scale, PartName::Zero];
-}
-
-/// What an address of the memory table points to.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum MemoryKind {
-    /// A caller's tensor.
-    Input { param: usize, part: PartName },
-    /// Weights in the layout a tile wants; see [`crate::pack`].
-    Packed { param: usize, layout: Layout },
-    /// Scratch, owned by the call.
-    Buffer { bytes: Dim },
-    /// A result.
-    Output { index: usize },
-}
-
-/// How a matrix operand `b[batch, k, n]` is laid out for its tile.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Layout {
-    /// One row of `k` codes per `n`, 128 added where the dot product wants unsigned bytes.
-    Rows { offset: bool },
-    /// `[ceil(n / 24)][k][24]`, elements as they are, zeros at the end.
-    Panels,
-}
-
-/// A slot of the memory table.
-#[derive(Clone, Debug)]
-pub(crate) struct Memory {
-    pub(crate) kind: MemoryKind,
-    /// For packed weights: the codes it is made from.
-    pub(crate) source: Option<View>,
-}
-
-/// A strided window into a memory. Strides and offset count elements.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct View {
-    pub(crate) memory: usize,
-    pub(crate) dtype: DType,
-    pub(crate) shape: Shape,
-    pub(crate) strides: Vec<Dim>,
-    pub(crate) offset: Dim,
-}
-
-impl View {
-    /// A dense row-major view of a whole memory.
-    pub(crate) fn dense(memory: usize, dtype: DType, shape: Shape) -> Option<View> {
-        let mut strides = vec![Dim::constant(1); shape.len()];
-        for axis in (1..shape.len()).rev() {
-            strides[axis - 1] = strides[axis].mul(&shape[axis])?;
-        }
-        Some(View { memory, dtype, shape, strides, offset: Dim::constant(0) })
-    }
-
-    /// The view stretched to `shape` by NumPy's rule.
-    pub(crate) fn stretched(&self, shape: &[Dim]) -> View {
-        let missing = shape.len().saturating_sub(self.shape.len());
-        let strides = (0..shape.len()).map(|axis| match axis.checked_sub(missing) {
-            Some(own) if self.shape[own] == shape[axis] => self.strides[own].clone(),
-            _ => Dim::constant(0),
-        });
-        View { strides: strides.collect(), shape: shape.to_vec(), ..self.clone() }
-    }
-
-    /// The leading axes stretched to `batch`; the last two stay.
-    pub(crate) fn stretched_outer(&self, batch: &[Dim]) -> View {
-        self.stretched_keeping(batch, 2)
-    }
-
-    /// The leading axes stretched to `batch`; the panel, depth and column axes stay.
-    pub(crate) fn stretched_panels(&self, batch: &[Dim]) -> View {
-        self.stretched_keeping(batch, 3)
-    }
-
-    fn stretched_keeping(&self, batch: &[Dim], kept: usize) -> View {
-        let own = self.shape.len().saturating_sub(kept);
-        let shape: Shape = batch.iter().chain(&self.shape[own..]).cloned().collect();
-        self.stretched(&shape)
-    }
-
-    pub(crate) fn is_dense(&self) -> bool {
-        View::dense(self.memory, self.dtype, self.shape.clone()).is_some_and(|d| d.strides == self.strides)
-    }
-
-    /// Stride along the axis counted from the last.
-    pub(crate) fn stride_from_end(&self, axis: usize) -> Dim {
-        self.strides.len().checked_sub(axis + 1).map_or(Dim::constant(0), |i| self.strides[i].clone())
-    }
-
-    /// Size along the axis counted from the last.
-    pub(crate) fn size_from_end(&self, axis: usize) -> Dim {
-        self.shape.len().checked_sub(axis + 1).map_or(Dim::constant(1), |i| self.shape[i].clone())
-    }
-}
-
-/// An operand inside an elementwise region.
-#[derive(Clone, Debug)]
-pub(crate) enum Source {
-    /// Elements of a memory, stretched to the region's shape.
-    Leaf(usize),
-    /// The result of an earlier step.
-    Step(usize),
-    /// The same value everywhere.
-    Const(u32),
-    /// A dimension's size.
-    Size(Dim),
-}
-
-/// One op of a region.
-#[derive(Clone, Debug)]
-pub(crate) struct Step {
-    pub(crate) op: Op,
-    pub(crate) operands: Vec<Source>,
-    pub(crate) dtype: DType,
-}
-
-/// Elementwise work over one shape.
-#[derive(Clone, Debug)]
-pub(crate) struct Region {
-    pub(crate) shape: Shape,
-    pub(crate) leaves: Vec<View>,
-    pub(crate) steps: Vec<Step>,
-    pub(crate) root: Source,
-}
-
-/// What a reduction does with a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RowOp {
-    Sum,
-    Amax,
-    Softmax,
-}
-
-/// Work between two barriers.
-#[derive(Clone, Debug)]
-pub(crate) enum Work {
-    /// `out[...] = region`
-    Map { region: Region, out: View },
-    /// A row operation over the region's last axis.
-    Row { op: RowOp, region: Region, out: View },
-    /// `x [.., M, K]` split into digit rows `[.., D*M, K]`, and the scale `[.., M, 1]` of each token.
-    Decompose { scheme: Scheme, x: View, digits: View, scale: View },
-    /// Integer products of rows `x [.., R, K]` and `w [.., N, K]`. With `weights`, the digit rows of
-    /// each token are merged into F32 `out [.., M, N]`, else `out [.., R, N]` is I64.
-    /// `sums` are the row sums of `x`, where products are taken with `w + 128`.
-    Dot { x: View, w: View, sums: Option<View>, form: RowForm, weights: Option<&'static [i64]>, out: View },
-    /// `b [.., K, N]` rearranged into panels `out [.., ceil(N/24), K, 24]`.
-    Panels { b: View, out: View },
-    /// `out [.., M, N] = a [.., M, K] @ panels`, floats or integers.
-    MatMul { a: View, panels: View, out: View },
-}
-
-/// A piece of work and how many units it splits into.
-#[derive(Clone, Debug)]
-pub(crate) struct Stage {
-    pub(crate) work: Work,
-    /// Independent units: `outer * ceil(inner / by)`.
-    pub(crate) outer: Dim,
-    pub(crate) inner: Dim,
-    pub(crate) by: u64,
-    /// Elements or multiply-accumulates in all, to decide whether threads are worth waking; `None`
-    /// where the number is beyond every bound.
-    pub(crate) cost: Option<Dim>,
-    /// Elements it writes; none means nothing to do, however many units there are.
-    pub(crate) writes: Dim,
-}
-
-/// A scheduled kernel.
-pub(crate) struct Program {
-    pub(crate) memories: Vec<Memory>,
-    pub(crate) stages: Vec<Stage>,
-    /// Type and shape of each result.
-    pub(crate) outputs: Vec<(DType, Shape)>,
-}
 
 /// Schedules `kernel` with the sizes in `fixed` known; other dimensions stay symbolic.
 pub(crate) fn schedule(kernel: &Kernel, fixed: &Sizes, dot: DotForm) -> Result<Program, Diagnostic> {
@@ -216,6 +37,8 @@ pub(crate) fn schedule(kernel: &Kernel, fixed: &Sizes, dot: DotForm) -> Result<P
         shapes: shapes.ok_or_else(too_complex)?,
         views: vec![Vec::new(); kernel.nodes.len()],
         melts: Vec::new(),
+        uses: kernel.use_counts(),
+        row_sums: Vec::new(),
         memories: Vec::new(),
         stages: Vec::new(),
     };
@@ -252,6 +75,10 @@ struct Scheduler<'k> {
     views: Vec<Vec<Option<View>>>,
     /// Elementwise nodes computed inside their only user's loop.
     melts: Vec<bool>,
+    /// Of each node's results together, results of the kernel included.
+    uses: Vec<usize>,
+    /// Integer rows and their sums, computed once.
+    row_sums: Vec<(View, View)>,
     memories: Vec<Memory>,
     stages: Vec<Stage>,
 }
@@ -281,7 +108,7 @@ impl Scheduler<'_> {
     /// Nodes that need no memory of their own: elementwise, used once, by a loop over the same shape.
     fn find_melting(&self) -> Vec<bool> {
         let kernel = self.kernel;
-        let uses = kernel.use_counts();
+        let uses = &self.uses;
         let mut melts = vec![false; kernel.nodes.len()];
         let mut weight = vec![1usize; kernel.nodes.len()];
         for (user, node) in kernel.nodes.iter().enumerate() {
@@ -333,12 +160,16 @@ impl Scheduler<'_> {
             Op::Zero => self.place_part(value, PartName::Zero),
             Op::Dequant => self.place_dequant(value),
             Op::Sum | Op::Amax | Op::Softmax => self.place_row(value),
-            Op::Transpose { .. } | Op::Reshape { .. } | Op::Slice { .. } => self.place_movement(value),
+            Op::Transpose { .. } | Op::Reshape { .. } | Op::Slice { .. } | Op::Broadcast { .. } => {
+                self.place_movement(value)
+            }
             Op::Concat { axis } => self.place_concat(value, *axis),
             Op::MatMul => self.place_matmul(value),
             Op::Dot => self.place_dot(value),
-            Op::Decompose { scheme } => self.place_decompose(value, *scheme),
-            Op::Combine { .. } => self.place_combine(value),
+            Op::Decompose { scheme } => self.place_decompose(value, *scheme, None),
+            Op::DecomposeBlocks { scheme, size } => self.place_decompose(value, *scheme, Some(size)),
+            Op::Combine { scheme } | Op::CombineZero { scheme } => self.place_combine(value, *scheme),
+            Op::Accumulate => self.place_accumulate(value),
             _ => {
                 let out = self.buffer(kernel.tensor_ty(value).dtype, self.shape(value))?;
                 self.map_into(value, out.clone())?;
@@ -407,7 +238,8 @@ impl Scheduler<'_> {
     /// Adds a stage of `outer * ceil(inner / by)` units.
     fn push(&mut self, work: Work, outer: Dim, inner: Dim, by: u64, cost: Option<Dim>) -> Result<(), Diagnostic> {
         let written = match &work {
-            Work::Map { out, .. } | Work::Row { out, .. } | Work::Dot { out, .. } => out,
+            Work::Map { out, .. } | Work::Row { out, .. } | Work::Accumulate { out, .. } => out,
+            Work::Dot(dot) => &dot.out,
             Work::Panels { out, .. } | Work::MatMul { out, .. } => out,
             Work::Decompose { scale, .. } => scale,
         };
@@ -483,6 +315,11 @@ impl Scheduler<'_> {
             _ => RowOp::Softmax,
         };
         let region = self.region(node.operands[0])?;
+        if let (RowOp::Sum, Some(x)) = (op, exact_sum(&region, self.kernel.tensor_ty(value).dtype)) {
+            let out = self.row_sums(&x)?;
+            self.set(value, out);
+            return Ok(());
+        }
         let out = self.buffer(self.kernel.tensor_ty(value).dtype, self.shape(value))?;
         let rows = product(&region.shape[..region.shape.len() - 1])?;
         let cost = size(&region.shape);
@@ -505,6 +342,7 @@ impl Scheduler<'_> {
                 view.offset = view.offset.add(&step).ok_or_else(too_complex)?;
                 view.shape = self.shape(value);
             }
+            Op::Broadcast { .. } => view = view.stretched(&self.shape(value)),
             _ => {
                 if !view.is_dense() {
                     view = self.copy(&view, view.dtype)?;
@@ -541,6 +379,17 @@ impl Scheduler<'_> {
             self.memories.len() - 1
         })
     }
+}
+
+/// The integers in memory whose exact sum this is.
+fn exact_sum(region: &Region, dtype: DType) -> Option<View> {
+    let is_plain = match (region.steps.as_slice(), &region.root) {
+        ([], Source::Leaf(0)) => true,
+        ([Step { op: Op::Cast { .. }, operands, .. }], Source::Step(0)) => matches!(operands[..], [Source::Leaf(0)]),
+        _ => false,
+    };
+    let x = region.leaves.first().filter(|x| is_plain && dtype == DType::I64 && x.dtype.is_int())?;
+    Some(x.clone())
 }
 
 /// Product of sizes, unless it grows too complex.

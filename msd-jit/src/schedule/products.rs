@@ -1,19 +1,16 @@
-//! Placing dequantization, digits and matrix products: which operands are read where they lie,
-//! which are packed, and which products merge their digits on the way out.
+//! Placing dequantization and matrix products: which operands are read where they lie, and which are
+//! packed. Products of digits are `digits.rs`'s.
 
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::dim::Dim;
 use msd_ir::dtype::DType;
 use msd_ir::graph::Value;
 use msd_ir::ops::Op;
-use msd_ir::quant::scheme::Scheme;
 use msd_ir::types::{Part, Shape, Type};
 
-use super::{
-    Layout, MemoryKind, PartName, Region, RowOp, Scheduler, Source, Step, View, Work, product, size, too_complex,
-};
+use super::{Layout, MemoryKind, PartName, Region, Scheduler, Source, Step, View, Work, product, size, too_complex};
 use crate::isa::internal;
-use crate::tile::{CHANNELS, PANEL, RowForm};
+use crate::tile::PANEL;
 
 impl Scheduler<'_> {
     /// `dequant(w)` as a float tensor: an elementwise loop whose axes are split by group, so that a
@@ -64,128 +61,19 @@ impl Scheduler<'_> {
         Ok(())
     }
 
-    pub(super) fn place_decompose(&mut self, value: Value, scheme: Scheme) -> Result<(), Diagnostic> {
-        let mut x = self.view(self.kernel.node(value).operands[0])?;
-        if !matches!(x.dtype, DType::F32 | DType::BF16 | DType::F16) {
-            x = self.copy(&x, DType::F32)?;
-        }
-        let digits = self.buffer(scheme.digit_dtype(), self.shape(value))?;
-        let scale = self.buffer(DType::F64, self.shape(value.sibling(1)))?;
-        let tokens = product(&x.shape[..x.shape.len() - 1])?;
-        let cost = size(&x.shape).and_then(|n| n.mul(&Dim::constant(4)));
-        let work = Work::Decompose { scheme, x, digits: digits.clone(), scale: scale.clone() };
-        self.push(work, tokens, Dim::constant(1), 1, cost)?;
-        self.set(value, digits);
-        self.set(value.sibling(1), scale);
-        Ok(())
-    }
-
-    pub(super) fn place_dot(&mut self, value: Value) -> Result<(), Diagnostic> {
-        if self.merges_in_dot(value) {
-            return Ok(());
-        }
-        let out = self.buffer(DType::I64, self.shape(value))?;
-        self.push_dot(value, None, out.clone())?;
-        self.set(value, out);
-        Ok(())
-    }
-
-    /// Whether the only user of an integer product is the merging of its digits.
-    fn merges_in_dot(&self, dot: Value) -> bool {
-        let users: Vec<&Op> = self.users(dot).collect();
-        matches!(users.as_slice(), [Op::Combine { .. }]) && !self.kernel.results.iter().any(|r| r.node == dot.node)
-    }
-
-    fn users(&self, value: Value) -> impl Iterator<Item = &Op> {
-        let nodes = self.kernel.nodes[value.node..].iter();
-        nodes.filter(move |n| n.operands.iter().any(|v| v.node == value.node)).map(|n| &n.op)
-    }
-
-    pub(super) fn place_combine(&mut self, value: Value) -> Result<(), Diagnostic> {
-        let node = self.kernel.node(value);
-        let (Op::Combine { scheme }, operand) = (&node.op, node.operands[0]) else {
-            return Err(internal("combine expected"));
-        };
-        let weights = scheme.weights();
-        let out = self.buffer(DType::F32, self.shape(value))?;
-        self.set(value, out.clone());
-        if self.views[operand.node][operand.result].is_none() {
-            return self.push_dot(operand, Some(weights), out);
-        }
-        let products = self.view(operand)?;
-        let rows = out.size_from_end(1);
-        let mut region =
-            Region { shape: out.shape.clone(), leaves: Vec::new(), steps: Vec::new(), root: Source::Const(0) };
-        let mut sum = None;
-        for (digit, weight) in weights.iter().enumerate() {
-            let at = Dim::constant(digit as u64).mul(&rows).and_then(|r| r.mul(&products.stride_from_end(1)));
-            let offset = at.and_then(|o| products.offset.add(&o)).ok_or_else(too_complex)?;
-            region.leaves.push(View { shape: out.shape.clone(), offset, ..products.clone() });
-            let mut step = |op, operands, dtype| {
-                region.steps.push(Step { op, operands, dtype });
-                Source::Step(region.steps.len() - 1)
-            };
-            let factor = Source::Const((*weight as f32).to_bits());
-            let factor = step(Op::Cast { dtype: DType::I64 }, vec![factor], DType::I64);
-            let term = step(Op::Mul, vec![Source::Leaf(digit), factor], DType::I64);
-            sum = Some(match sum {
-                Some(sum) => step(Op::Add, vec![sum, term], DType::I64),
-                None => term,
-            });
-        }
-        let sum = sum.ok_or_else(|| internal("a scheme without digits"))?;
-        region.steps.push(Step { op: Op::Cast { dtype: DType::F32 }, operands: vec![sum], dtype: DType::F32 });
-        region.root = Source::Step(region.steps.len() - 1);
-        self.push_map(region, out)
-    }
-
-    fn push_dot(&mut self, dot: Value, weights: Option<&'static [i64]>, out: View) -> Result<(), Diagnostic> {
-        let (a, b) = (self.kernel.node(dot).operands[0], self.kernel.node(dot).operands[1]);
-        let (a, b) = (self.view(a)?, self.view(b)?);
-        let x = self.rows_of(a)?;
-        let packed = self.is_weight(&b);
-        let form = RowForm::choose(self.dot, x.dtype, b.dtype, packed);
-        let by_row = transposed(&b);
-        let w = if packed {
-            self.packed(by_row, Layout::Rows { offset: form.stored_offset })?
-        } else {
-            self.rows_of(by_row)?
-        };
-        let sums = if form.is_offset() { Some(self.row_sums(&x)?) } else { None };
-        let batch = product(&out.shape[..out.shape.len() - 2])?;
-        let work: Shape = x.shape[x.shape.len() - 2..].iter().chain([&batch, &w.size_from_end(1)]).cloned().collect();
-        let cost = size(&work);
-        let channels = w.size_from_end(1);
-        self.push(Work::Dot { x, w, sums, form, weights, out }, batch, channels, CHANNELS as u64, cost)
-    }
-
-    /// `[.., R, 1]` sums of integer rows, in I64: 127 * K leaves I32 beyond 16 million.
-    fn row_sums(&mut self, x: &View) -> Result<View, Diagnostic> {
-        let region =
-            Region { shape: x.shape.clone(), leaves: vec![x.clone()], steps: Vec::new(), root: Source::Leaf(0) };
-        let (outer, cost) = (product(&x.shape[..x.shape.len() - 1])?, size(&x.shape));
-        let mut shape = x.shape.clone();
-        if let Some(last) = shape.last_mut() {
-            *last = Dim::constant(1);
-        }
-        let out = self.buffer(DType::I64, shape)?;
-        self.push(Work::Row { op: RowOp::Sum, region, out: out.clone() }, outer, Dim::constant(1), 1, cost)?;
-        Ok(out)
-    }
-
     /// The view with neighbouring elements along its last axis, copied if they are not.
-    fn rows_of(&mut self, view: View) -> Result<View, Diagnostic> {
+    pub(super) fn rows_of(&mut self, view: View) -> Result<View, Diagnostic> {
         if view.stride_from_end(0).is_one() { Ok(view) } else { self.copy(&view, view.dtype) }
     }
 
     /// Whether the view lies in a parameter's own tensor, which is what packing reads; scales and
     /// zero points are not packed.
-    fn is_weight(&self, view: &View) -> bool {
+    pub(super) fn is_weight(&self, view: &View) -> bool {
         matches!(self.memories[view.memory].kind, MemoryKind::Input { part: PartName::Codes, .. })
     }
 
     /// The packed form of a parameter seen through `source`; shape and strides are the packed ones.
-    fn packed(&mut self, source: View, layout: Layout) -> Result<View, Diagnostic> {
+    pub(super) fn packed(&mut self, source: View, layout: Layout) -> Result<View, Diagnostic> {
         let MemoryKind::Input { param, .. } = self.memories[source.memory].kind else {
             return Err(internal("only parameters are packed"));
         };
@@ -230,7 +118,7 @@ fn wide(steps: &mut Vec<Step>, leaf: usize, dtype: DType) -> Source {
 }
 
 /// `[.., a, b]` seen as `[.., b, a]`.
-fn transposed(view: &View) -> View {
+pub(super) fn transposed(view: &View) -> View {
     let mut view = view.clone();
     let rank = view.shape.len();
     view.shape.swap(rank - 2, rank - 1);

@@ -1,0 +1,12 @@
+// The same on the least x86-64 the project supports.
+// test: asm
+// target: x86_64 has_sse3 has_ssse3 has_sse41
+// lowering: msd
+// scheme: int16-pow2
+// sizes: N=64, K=64
+// function: tile_rows2x4
+// has: pmaddwd
+// has: movdqu
+// lacks: pmovsxwd
+// lacks: pmulld
+kernel linear(W: i8[N, K] scale f32[N], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }
