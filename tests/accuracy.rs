@@ -14,10 +14,13 @@ use msd::{Kernel, Lowering, Options, Rewritten, Source, Tensor};
 /// `|y - y*| / |y*|` of the compiled kernel `text`, whose first parameter is the weight.
 fn error(text: &str, m: usize, n: usize, k: usize, options: &Options) -> f64 {
     let mut draw = Draw::new((m * 7 + n) as u64);
-    let mut floats = |rows: usize, columns: usize| {
-        draw.tensor(DType::F32, vec![rows, columns], Values::Ordinary).to_f32()
-    };
-    let (w, x) = (floats(n, k), floats(m, k));
+    let mut floats =
+        |rows: usize, columns: usize| draw.tensor(DType::F32, vec![rows, columns], Values::Ordinary).to_f32();
+    let (mut w, x) = (floats(n, k), floats(m, k));
+    if text.contains("(W: u") && !text.contains(" zero ") {
+        // Unsigned codes without a zero point hold nothing negative.
+        w.iter_mut().for_each(|w| *w = w.abs());
+    }
     let kernel = Kernel::new(text, options).unwrap();
     let weight = kernel.quantize("W", &w, &[n, k]).unwrap();
     let x = Tensor::from_f32(DType::BF16, vec![m, k], &x).unwrap();
@@ -50,7 +53,16 @@ fn asymmetric_groups_of_4_bits() {
 #[test]
 fn two_digits_of_every_integer_format() {
     let placements = [
-        "[1]", "[N]", "[K]", "[N, K/32]", "[N, K/64]", "[N, K/128]", "[N, K/256]", "[N/64, K/128]", "[N/16]", "[K/32]",
+        "[1]",
+        "[N]",
+        "[K]",
+        "[N, K/32]",
+        "[N, K/64]",
+        "[N, K/128]",
+        "[N, K/256]",
+        "[N/64, K/128]",
+        "[N/16]",
+        "[K/32]",
     ];
     for codes in ["i8", "u8", "i4", "u4"] {
         for placement in placements {

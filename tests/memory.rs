@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use msd::{Argument, DType, Kernel, Options, Tensor, Weight};
@@ -12,6 +13,9 @@ fn address_space() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     statm.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 4096
 }
+
+/// Each test measures the whole process, in which nothing else may happen meanwhile.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// What the allocator may keep for itself. One leaked kernel is 8 MB of reserved address space.
 const SLACK: usize = 64 << 20;
@@ -52,6 +56,7 @@ impl Case {
 
 #[test]
 fn three_hundred_kernels_leave_no_memory_behind() {
+    let _alone = ALONE.lock();
     let mut levels = Vec::new();
     for round in 0..300 {
         let kernel = Kernel::new(TEXT, &Options::new()).unwrap();
@@ -70,6 +75,7 @@ fn three_hundred_kernels_leave_no_memory_behind() {
 fn a_thousand_calls_from_eight_threads_while_kernels_come_and_go() {
     const THREADS: usize = 8;
     const CALLS: usize = 1000;
+    let _alone = ALONE.lock();
     let shared = Kernel::new(TEXT, &Options::new().threads(2)).unwrap();
     let case = Case::new(&shared, 200, 96);
     let round = || {

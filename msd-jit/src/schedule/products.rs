@@ -24,7 +24,9 @@ impl Scheduler<'_> {
         let index = *index;
         let shape = self.shape(value);
         let parts: Vec<&Part> = std::iter::once(&q.scale).chain(&q.zero).collect();
-        let units = block_sizes(shape.len(), &parts)?;
+        // Where groups overlap, those of the scale decide, and zero points are copied to each code.
+        let common = block_sizes(shape.len(), &parts);
+        let units = common.clone().or_else(|| block_sizes(shape.len(), &parts[..1])).ok_or_else(too_complex)?;
         let split = split_shape(&shape, &units)?;
 
         let mut leaves = Vec::new();
@@ -34,7 +36,13 @@ impl Scheduler<'_> {
             let memory = self.memory(MemoryKind::Input { param: index, part: name });
             let own: Option<Shape> = part.ty.shape.iter().map(|d| d.with(self.fixed)).collect();
             let dense = View::dense(memory, part.ty.dtype, own.ok_or_else(too_complex)?).ok_or_else(too_complex)?;
-            leaves.push(split_part(&dense, part, &split, &units)?);
+            leaves.push(if common.is_some() || name == PartName::Scale {
+                split_part(&dense, part, &split, &units)?
+            } else {
+                let own = block_sizes(shape.len(), &[*part]).ok_or_else(too_complex)?;
+                let each = self.copy(&split_part(&dense, part, &split_shape(&shape, &own)?, &own)?, part.ty.dtype)?;
+                View::dense(each.memory, each.dtype, split.clone()).ok_or_else(too_complex)?
+            });
         }
 
         let wide_zero = q.zero.as_ref().is_some_and(|z| z.ty.dtype.is_float() || z.ty.dtype.bits() > 8);
@@ -140,8 +148,8 @@ fn panel_shape(b: &View) -> Result<Shape, Diagnostic> {
 }
 
 /// For each axis of the codes: block sizes, largest first and ending with 1, such that every
-/// part's groups are whole blocks.
-fn block_sizes(rank: usize, parts: &[&Part]) -> Result<Vec<Vec<u64>>, Diagnostic> {
+/// part's groups are whole blocks; nothing if groups overlap.
+fn block_sizes(rank: usize, parts: &[&Part]) -> Option<Vec<Vec<u64>>> {
     let mut units = vec![vec![1]; rank];
     for part in parts {
         for (axis, along) in part.along.iter().enumerate() {
@@ -152,12 +160,8 @@ fn block_sizes(rank: usize, parts: &[&Part]) -> Result<Vec<Vec<u64>>, Diagnostic
     }
     for sizes in &mut units {
         sizes.sort_unstable_by(|a, b| b.cmp(a));
-        if let Some(pair) = sizes.windows(2).find(|p| p[0] % p[1] != 0) {
-            let message = format!("scale and zero point have groups of {} and {}", pair[0], pair[1]);
-            return Err(Diagnostic::new(Code::ScaleDimension, message).help("one group size must divide the other"));
-        }
     }
-    Ok(units)
+    units.iter().all(|sizes| sizes.windows(2).all(|pair| pair[0] % pair[1] == 0)).then_some(units)
 }
 
 /// Splits every axis into its blocks: `n/u0, u0/u1, ..., u_last` with `u_last` = 1.
