@@ -11,16 +11,26 @@ use super::merge::Sites;
 use crate::schedule::Dot;
 use crate::tile::CHANNELS;
 
-/// Row tiles a product calls: all channels or one, all rows of a set or one.
+/// Row tiles a product calls.
 pub(crate) struct RowTiles {
-    pub(crate) full: FuncRef,
-    pub(crate) one_channel: FuncRef,
-    /// Rows the tiles above take.
+    /// Rows a call takes.
     pub(crate) rows: usize,
     /// Calls that do the digits of a token.
     pub(crate) calls: usize,
-    /// Tiles of a single row, where sets of rows may leave one over.
-    pub(crate) single: Option<[FuncRef; 2]>,
+    /// For all channels of a unit.
+    pub(crate) full: ChannelTiles,
+    /// For one channel, where units may lack some.
+    pub(crate) one_channel: Option<ChannelTiles>,
+}
+
+/// Row tiles of so many channels.
+#[derive(Clone, Copy)]
+pub(crate) struct ChannelTiles {
+    /// For a set of rows.
+    pub(crate) set: FuncRef,
+    /// For a single row, where sets may leave one over.
+    pub(crate) single: Option<FuncRef>,
+    pub(crate) channels: usize,
 }
 
 /// Outer axes of the operands: those of the result, and the groups.
@@ -43,7 +53,7 @@ pub(crate) struct Unit {
     /// First channel, and the distance to the next one of the unit.
     pub(crate) channel: Value,
     pub(crate) channel_stride: Value,
-    pub(crate) channels: usize,
+    pub(crate) tiles: ChannelTiles,
 }
 
 /// Rows of `x` that are multiplied together: the digits of a token, or one or two rows as they are.
@@ -101,8 +111,11 @@ impl Frame<'_> {
             let w_start = f.locate(&w, &indices)?;
             let w_start = f.b.ins().iadd(w_start, skip);
             let x_start = f.locate(&x, &indices)?;
-            let at = Unit { x: x_start, w: w_start, w_stride, channel, channel_stride, channels: CHANNELS };
+            let at = Unit { x: x_start, w: w_start, w_stride, channel, channel_stride, tiles: tiles.full };
 
+            let Some(one_channel) = tiles.one_channel else {
+                return f.dot_rows(dot, tiles, &at, &indices, scratch);
+            };
             // Channels of this unit that exist: all four but in the last units.
             let left = f.b.ins().isub(channels, channel);
             let left = f.b.ins().iadd(left, channel_stride);
@@ -119,7 +132,7 @@ impl Frame<'_> {
                 let w = f.b.ins().iadd(at.w, skip);
                 let skip = f.b.ins().imul(v, channel_stride);
                 let channel = f.b.ins().iadd(at.channel, skip);
-                f.dot_rows(dot, tiles, &Unit { w, channel, channels: 1, ..at }, &indices, scratch)
+                f.dot_rows(dot, tiles, &Unit { w, channel, tiles: one_channel, ..at }, &indices, scratch)
             })
         })
     }
@@ -132,20 +145,13 @@ impl Frame<'_> {
         let row_bytes = self.b.ins().imul_imm_s(row_bytes, dot.form.x_bytes());
         // Digit rows of a token lie a whole stack apart; plain rows are neighbours.
         let set_stride = if dot.digits() > 1 { self.b.ins().imul(row_bytes, tokens) } else { row_bytes };
-        let pick = |pair: [FuncRef; 2]| if at.channels == 1 { pair[1] } else { pair[0] };
         let per_set = tiles.rows * tiles.calls / dot.digits();
         let main = self.round_down(tokens, per_set as i64);
-        let full = Set {
-            tile: pick([tiles.full, tiles.one_channel]),
-            rows: tiles.rows,
-            calls: tiles.calls,
-            tokens: per_set,
-            scratch,
-        };
+        let full = Set { tile: at.tiles.set, rows: tiles.rows, calls: tiles.calls, tokens: per_set, scratch };
         let zero = self.int(0);
         let mut passes = vec![(zero, main, full)];
-        if let Some(single) = tiles.single {
-            passes.push((main, tokens, Set { tile: pick(single), rows: 1, calls: 1, tokens: 1, scratch }));
+        if let Some(tile) = at.tiles.single {
+            passes.push((main, tokens, Set { tile, rows: 1, calls: 1, tokens: 1, scratch }));
         }
         for (from, to, set) in passes {
             self.for_range(from, to, set.tokens as i64, |f, token| {
@@ -201,7 +207,7 @@ impl Frame<'_> {
         if !dot.is_narrow() {
             self.start_sums(nest, place);
         }
-        let call_rows = (set.rows * at.channels * product_bytes(dot)) as i64;
+        let call_rows = (set.rows * at.tiles.channels * product_bytes(dot)) as i64;
         let skip = self.b.ins().imul_imm_s(nest.set_stride, set.rows as i64);
         let (mut x, mut c) = (at.x, set.scratch);
         for call in 0..set.calls {
@@ -227,8 +233,8 @@ impl Frame<'_> {
                 }
                 None => self.int(0),
             };
-            for v in 0..at.channels {
-                self.b.ins().store(Frame::flags(), start, set.scratch, ((row * at.channels + v) * 8) as i32);
+            for v in 0..at.tiles.channels {
+                self.b.ins().store(Frame::flags(), start, set.scratch, ((row * at.tiles.channels + v) * 8) as i32);
             }
         }
     }

@@ -66,7 +66,7 @@ impl Frame<'_> {
         let skip = self.scaled(at.channel, &channel)?;
         let skip = self.b.ins().imul_imm_s(skip, bytes);
         let start = self.b.ins().iadd(start, skip);
-        let access = if at.channels == 1 || channel.as_constant() == Some(0) {
+        let access = if at.tiles.channels == 1 || channel.as_constant() == Some(0) {
             Access::One
         } else {
             let step = self.scaled(at.channel_stride, &channel)?;
@@ -103,7 +103,7 @@ impl Frame<'_> {
 
     /// What becomes of the products of the set's token `i`: themselves, or F32.
     pub(crate) fn merged(&mut self, nest: &Nest<'_>, place: Place, i: usize) -> Emit<Lane> {
-        let (dot, channels) = (nest.dot, nest.at.channels);
+        let (dot, channels) = (nest.dot, nest.at.tiles.channels);
         let is_narrow = dot.is_narrow();
         let dtype = if is_narrow { DType::I32 } else { DType::I64 };
         let access = if channels == CHANNELS { Access::Vector } else { Access::One };

@@ -23,7 +23,7 @@ use crate::micro::{emit_panel_tile, emit_row_tile};
 use crate::module::CodeBuilder;
 use crate::schedule::{MemoryKind, Program, View, Work};
 use crate::tile::{CHANNELS, Element, PanelTile, RowForm, RowTile, TILE_ARGUMENTS};
-use dot::RowTiles;
+use dot::{ChannelTiles, RowTiles};
 use frame::{Frame, STAGE_ARGUMENTS};
 
 /// Compiles the stages of a program.
@@ -98,11 +98,16 @@ impl Lowering<'_> {
                 let (digits, form, is_narrow) = (dot.digits(), dot.form, dot.is_narrow());
                 // Accumulators of four rows would leave no register for operands.
                 let (rows, calls) = if digits % 2 == 0 || digits == 1 { (2, digits.div_ceil(2)) } else { (digits, 1) };
-                let mut tile =
-                    |rows: usize, channels: usize| self.row_tile(RowTile { rows, form, is_narrow }, channels, body);
-                let (full, one_channel) = (tile(rows, CHANNELS)?, tile(rows, 1)?);
-                let single = if digits > 1 { None } else { Some([tile(1, CHANNELS)?, tile(1, 1)?]) };
-                Ok(Tiles::Rows(RowTiles { full, one_channel, rows, calls, single }))
+                let mut tiles = |channels: usize| {
+                    let mut tile = |rows| self.row_tile(RowTile { rows, form, is_narrow }, channels, body);
+                    let set = tile(rows)?;
+                    let single = if digits > 1 { None } else { Some(tile(1)?) };
+                    Ok::<_, Diagnostic>(ChannelTiles { set, single, channels })
+                };
+                let full = tiles(CHANNELS)?;
+                let is_even = dot.w.size_from_end(1).as_constant().is_some_and(|n| n % CHANNELS as u64 == 0);
+                let one_channel = if is_even { None } else { Some(tiles(1)?) };
+                Ok(Tiles::Rows(RowTiles { rows, calls, full, one_channel }))
             }
             Work::MatMul { panels, out, .. } => {
                 let mut tile = |rows| self.panel_tile(panels, out, rows, body);
