@@ -8,6 +8,7 @@ mod text;
 mod tests;
 
 use msd_ir::certificate::Certificate;
+use msd_ir::certificate::compose::{Bound, Ended};
 use msd_ir::graph::{Kernel, Lowering, Value};
 use msd_ir::ops::{Class, Op};
 use msd_ir::pass::PASSES;
@@ -51,6 +52,9 @@ pub struct Explanation {
     pub sizes: Vec<(String, Option<u64>)>,
     /// The uses of dequantized weights, in the order of their places.
     pub sites: Vec<SiteReport>,
+    /// For each result how far it can be from the exact one, or why nothing is certified of it. As
+    /// of [`Rewritten::certificate`].
+    pub results: Vec<Result<Bound, Ended>>,
 }
 
 /// One use of a dequantized weight: a product, or where the weight comes to exist as F32.
@@ -151,6 +155,7 @@ impl Rewritten {
             profile: options.request.machine.name.clone(),
             sizes: self.source.dimensions().iter().map(|name| size(name)).collect(),
             sites,
+            results: self.certificate().map(|c| c.results).unwrap_or_default(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use msd_ir::certificate::compose::Composed;
 use msd_ir::class::fixed_sizes;
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::dim::{MAX_SIZE, Sizes};
@@ -227,6 +228,28 @@ impl Kernel {
     /// ```
     pub fn explain(&self, sizes: &[(&str, u64)]) -> Result<Explanation> {
         Ok(self.rewrite(sizes)?.explain(&self.inner.options))
+    }
+
+    /// How far each result can be from the exact one: what is certified of every product, composed
+    /// through the linear ops that follow it.
+    ///
+    /// # Errors
+    /// As [`Kernel::plan`].
+    ///
+    /// ```
+    /// use msd::{Kernel, Options};
+    ///
+    /// let text = "kernel f(w: i8[N, K] scale f32[N], x: bf16[M, K]) -> (f32[M, N], f32[M, N]) {
+    ///     let y = x @ dequant(w).T;
+    ///     (-2 * y, exp(y))
+    /// }";
+    /// let certificate = Kernel::new(text, &Options::new())?.certificate(&[("K", 4096)])?;
+    /// assert_eq!(certificate.results[0].as_ref().unwrap().expression, "3.088e-5 max|x| sum|w| * 2");
+    /// assert_eq!(certificate.results[1].as_ref().unwrap_err().reason, "ends at `exp`");
+    /// # Ok::<(), msd::Error>(())
+    /// ```
+    pub fn certificate(&self, sizes: &[(&str, u64)]) -> Result<Composed> {
+        Ok(self.rewrite(sizes)?.certificate()?)
     }
 
     /// The shape classes compiled so far.

@@ -38,6 +38,19 @@ pub use half::{bf16, f16};
 pub use msd_grammar as grammar;
 pub use msd_io as io;
 pub use msd_ir as ir;
+/// ```
+/// use msd::{Composed, Kernel, Options};
+///
+/// let text = "kernel f(w: i8[N, K] scale f32[N], x: bf16[M, K]) -> f32[M, 1] { sum(x @ dequant(w).T) }";
+/// let f = Kernel::new(text, &Options::new())?;
+/// // How often a sum rounds depends on its size.
+/// let open: Composed = f.certificate(&[])?;
+/// assert_eq!(open.results[0].as_ref().unwrap_err().reason, "ends at `sum` over a size that is open");
+/// assert!(f.certificate(&[("N", 64)])?.kernel.is_some());
+/// # Ok::<(), msd::Error>(())
+/// ```
+#[doc(inline)]
+pub use msd_ir::certificate::compose::Composed;
 pub use msd_ir::dtype::DType;
 /// ```
 /// use msd::{Lowering, Options};

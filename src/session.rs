@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use msd_ir::certificate::compose::{Composed, compose};
 use msd_ir::class::fixed_sizes;
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::dim::Sizes;
@@ -240,6 +241,28 @@ impl Rewritten {
     /// If the inputs do not fit the kernel.
     pub fn evaluate_f64(&self, inputs: &[Input]) -> Result<Vec<Vec<f64>>, Vec<Diagnostic>> {
         evaluate_f64(&self.source, &self.sizes, inputs).map_err(|d| vec![d])
+    }
+
+    /// How far each result can be from the exact one, as a kernel over the same parameters.
+    ///
+    /// # Errors
+    /// Only through a fault of ours.
+    ///
+    /// ```
+    /// use msd::{Options, Source};
+    ///
+    /// let text = "kernel f(W: i8[N, K] scale f32[N], X: bf16[M, K], b: f32[N]) -> bf16[M, N] { X @ dequant(W).T + b }";
+    /// let checked = Source::new("f.msd", text).check()?;
+    /// let rewritten = checked.rewrite(checked.kernel(None)?, &Default::default(), &Options::new())?;
+    /// let certificate = rewritten.certificate()?;
+    /// let bound = certificate.results[0].as_ref().unwrap();
+    /// assert_eq!(bound.expression, "3.088e-5 max|X| sum|W| + 5.960e-8 |b|");
+    /// // Run it on the inputs of the kernel, and it gives the bound of each output.
+    /// assert_eq!(&*certificate.kernel.unwrap().name, "f_bound");
+    /// # Ok::<(), Vec<msd::ir::diag::Diagnostic>>(())
+    /// ```
+    pub fn certificate(&self) -> Result<Composed, Vec<Diagnostic>> {
+        compose(&self.canonical, &self.plan, &self.sizes).map_err(|d| vec![d])
     }
 
     /// What became of the whole kernel: `msd` or `dequant` if all sites agree, `mixed` if they do

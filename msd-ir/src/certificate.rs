@@ -2,7 +2,9 @@
 //! weight, before the final cast, and why (docs/numerics.md, "The certificate"). Owns the sums
 //! that make up a bound; what the numbers of a scheme are is [`crate::quant::scheme`]'s to say.
 
-use crate::quant::scheme::Scheme;
+pub mod compose;
+
+use crate::quant::scheme::{Family, Scheme};
 use crate::rewrite::form::Form;
 
 /// What a bound is relative to, `w` being a column of the dequantized weight.
@@ -77,8 +79,14 @@ impl Certificate {
                 let groups = k?.div_ceil(unit);
                 causes.push(format!("{groups} multiply-adds of groups"));
                 count += groups;
-                if blocks {
-                    causes.push("the product of each group's scales".to_string());
+                // The unit of a block is kept over that of its row, in F32.
+                let is_power = matches!(scheme.family(), Family::Pow2 { .. });
+                if blocks && !is_power {
+                    causes.push("the relative unit of each block".to_string());
+                    count += 1;
+                }
+                if blocks && !form.absorbs {
+                    causes.push("its product with the weight's scale".to_string());
                     count += 1;
                 }
             }

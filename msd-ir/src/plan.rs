@@ -181,8 +181,11 @@ pub fn plan(kernel: &Kernel, sizes: &Sizes, request: &Request) -> Result<Plan, D
             let message = format!("product with `{weight}`: {}", d.message);
             Diagnostic { message, ..d }.at(n.span)
         })?;
-        let done =
-            alternatives.iter().find(|a| a.lowering == choice.lowering && a.scheme.is_none_or(|s| s == choice.scheme));
+        // Where no rule multiplies the weight as stored it is dequantized, whatever was asked for.
+        let done = alternatives
+            .iter()
+            .find(|a| a.lowering == choice.lowering && a.scheme.is_none_or(|s| s == choice.scheme))
+            .or(alternatives.last());
         let certificate = done.and_then(|a| a.certificate.clone());
         sites.push(Site { node, span: n.span, weight, choice, certificate, alternatives });
     }
@@ -239,7 +242,7 @@ fn alternatives(product: &Option<Product>, facts: &Facts, block: Option<u64>, ma
     list.push(Alternative {
         lowering: Lowering::Dequant,
         scheme: None,
-        certificate: facts.k.map(Certificate::dequant).map(|c| if facts.is_native { c } else { rounded(c) }),
+        certificate: facts.k.map(Certificate::dequant).map(rounded),
         cost: product.map(|p| p.dequant(facts.form.is_none_or(|f| !f.is_plain()), machine)),
     });
     list

@@ -43,6 +43,16 @@ impl Explanation {
             write!(f, "\n{}", place(site.span))?;
             site.write(f)?;
         }
+        if self.sites.is_empty() {
+            return Ok(());
+        }
+        writeln!(f)?;
+        for (index, result) in self.results.iter().enumerate() {
+            match result {
+                Ok(bound) => writeln!(f, "result {index}: |y - y*| <= {}", bound.expression)?,
+                Err(ended) => writeln!(f, "result {index}: not certified: {}", ended.reason)?,
+            }
+        }
         Ok(())
     }
 }

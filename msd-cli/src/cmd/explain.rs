@@ -23,7 +23,8 @@ fn explain(args: &ExplainArgs) -> Result<Outcome, Vec<Fault>> {
     let rewritten = Rewritten::new(&subject.kernel, &dims, &options).map_err(|d| subject.faults(vec![d]))?;
     let explanation = rewritten.explain(&options);
     let text = explanation.with_places(|span| subject.source.locate(span)).to_string();
-    let Explanation { kernel, lowering, scheme, profile, sites, .. } = explanation;
+    let Explanation { kernel, lowering, scheme, profile, sites, results, .. } = explanation;
     let sites = site::json(sites, &subject.source);
-    Ok(Outcome::done(text, Body::Explain { kernel, lowering, scheme, profile, sites }))
+    let results = results.into_iter().map(site::result).collect();
+    Ok(Outcome::done(text, Body::Explain { kernel, lowering, scheme, profile, sites, results }))
 }

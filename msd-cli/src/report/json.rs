@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::site::JsonSite;
+use super::site::{JsonResult, JsonSite};
 use super::{Fault, Origin};
 
 /// What all objects share, around what the command answers.
@@ -72,6 +72,8 @@ pub(crate) enum Body {
         profile: String,
         /// The uses of dequantized weights, in the order of their places.
         sites: Vec<JsonSite>,
+        /// What is certified of each result.
+        results: Vec<JsonResult>,
     },
     /// `msd opt`
     Opt {

@@ -4,6 +4,7 @@
 
 use msd::SiteReport;
 use msd::ir::certificate::Term;
+use msd::ir::certificate::compose::{Bound, Ended};
 use msd::ir::plan::Alternative;
 use serde::Serialize;
 
@@ -65,6 +66,26 @@ struct JsonAlternative {
     flops: Option<f64>,
     vector_ops: Option<f64>,
     seconds: Option<f64>,
+}
+
+/// What is certified of a result.
+#[derive(Debug, Serialize)]
+pub(crate) struct JsonResult {
+    certified: bool,
+    /// Bounds |y - y*| before the final cast; null if nothing is certified.
+    expression: Option<String>,
+    /// The op that certificates are not composed through, if that is why not.
+    ends_at: Option<String>,
+    /// Why nothing is certified.
+    reason: Option<String>,
+}
+
+/// A result for programs.
+pub(crate) fn result(result: Result<Bound, Ended>) -> JsonResult {
+    match result {
+        Ok(bound) => JsonResult { certified: true, expression: Some(bound.expression), ends_at: None, reason: None },
+        Err(ended) => JsonResult { certified: false, expression: None, ends_at: ended.at, reason: Some(ended.reason) },
+    }
 }
 
 /// The sites for programs.

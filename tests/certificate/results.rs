@@ -1,0 +1,294 @@
+//! Bounds of results: composed ones hold, are kernels like any other, and end where they say.
+
+use std::collections::BTreeMap;
+
+use msd::ir::builder::Builder;
+use msd::ir::dim::{Dim, Sizes};
+use msd::ir::dtype::DType;
+use msd::ir::eval::{evaluate, evaluate_f64};
+use msd::ir::graph::{Attributes, Kernel, Lowering, Node, Value};
+use msd::ir::input::Input;
+use msd::ir::ops::Op;
+use msd::ir::plan::Request;
+use msd::ir::quant::scheme::Scheme;
+use msd::ir::tensor::Tensor;
+use msd::ir::types::Type;
+use msd::ir::verify::verify;
+use msd::{Argument, Composed, Options, Rewritten};
+
+use super::claims::{PLACEMENTS, requests};
+use super::draw::{Draw, Values};
+use super::{files, kernels, named, rewritten, sizes};
+
+/// What a value of the source is to the exact one.
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    /// A stored weight, however it lies: exact.
+    Weight,
+    /// Neither a weight nor dependent on a product with one: as computed in F32.
+    Plain,
+    /// The rest: exact in what it is computed from.
+    Exact,
+}
+
+fn roles(kernel: &Kernel) -> Vec<Role> {
+    let mut roles: Vec<Role> = Vec::new();
+    for node in &kernel.nodes {
+        let operands: Vec<Role> = node.operands.iter().map(|v| roles[v.node]).collect();
+        let is_scalar = |v: &Value| kernel.tensor_ty(*v).shape.iter().all(Dim::is_one);
+        let role = match (&node.op, operands.as_slice()) {
+            (Op::Dequant, _) => Role::Weight,
+            (Op::Transpose { .. } | Op::Slice { .. } | Op::Neg, [Role::Weight]) => Role::Weight,
+            (Op::Mul | Op::Div, [Role::Weight, Role::Plain]) if is_scalar(&node.operands[1]) => Role::Weight,
+            (Op::Mul, [Role::Plain, Role::Weight]) if is_scalar(&node.operands[0]) => Role::Weight,
+            (Op::MatMul, operands) if operands.contains(&Role::Weight) => Role::Exact,
+            (_, operands) if operands.contains(&Role::Exact) => Role::Exact,
+            _ => Role::Plain,
+        };
+        roles.push(role);
+    }
+    roles
+}
+
+/// The results before their final cast, exact but for plain values, which are taken as computed in
+/// F32: what a certificate calls `y*`.
+fn exact(kernel: &Kernel, sizes: &Sizes, inputs: &[Input]) -> Vec<Vec<f64>> {
+    let (roles, mut b) = (roles(kernel), Builder::new());
+    let mut inputs = inputs.to_vec();
+    let mut plain: BTreeMap<Value, Value> = BTreeMap::new();
+    let params: Vec<Value> = kernel.params.iter().map(|p| b.param(&p.name, p.ty.clone(), p.span)).collect();
+    // A value that is read as computed becomes a parameter.
+    for (index, node) in kernel.nodes.iter().enumerate() {
+        let mut users = kernel.nodes.iter().enumerate().filter(|(user, _)| roles[*user] != Role::Plain);
+        let reads = |n: &Node| n.operands.iter().any(|v| v.node == index) && is_read_as_computed(n, roles[index]);
+        if matches!(node.op, Op::Param { .. }) || !users.any(|(_, n)| reads(n)) {
+            continue;
+        }
+        let value = Value { node: index, result: 0 };
+        let ty = kernel.tensor_ty(value);
+        let computed = computed(kernel, value, sizes, &inputs[..kernel.params.len()]);
+        plain.insert(value, b.param(&format!("plain_{index}"), Type::Tensor(ty.clone()), node.span));
+        inputs.push(computed.into());
+    }
+    let mut renamed: Vec<Option<Value>> = Vec::new();
+    for (index, node) in kernel.nodes.iter().enumerate() {
+        let own = |v: &Value| {
+            let read = plain.get(v).filter(|_| is_read_as_computed(node, roles[v.node]));
+            read.copied().or(renamed[v.node])
+        };
+        let operands: Option<Vec<Value>> = node.operands.iter().map(own).collect();
+        renamed.push(match (&node.op, operands) {
+            (Op::Param { index }, _) => Some(params[*index]),
+            (Op::Const { bits }, _) => Some(b.constant(f32::from_bits(*bits), node.span)),
+            (op, Some(operands)) if roles[index] != Role::Plain => {
+                Some(b.push(op.clone(), &operands, node.span).unwrap())
+            }
+            _ => None,
+        });
+    }
+    let result = |v: &Value| renamed[before_cast(kernel, *v).node];
+    let results: Vec<Value> = kernel.results.iter().filter_map(result).collect();
+    let mut lifted = b.finish("exact", results, Attributes::default(), kernel.span);
+    lifted.quotients = kernel.quotients.clone();
+    evaluate_f64(&lifted, sizes, &inputs).unwrap_or_else(|d| panic!("{kernel}\n{lifted}\n{d:?}"))
+}
+
+/// Whether a node that is exact reads an operand of that role as computed.
+fn is_read_as_computed(node: &Node, role: Role) -> bool {
+    let looks_at_weights =
+        matches!(node.op, Op::MatMul | Op::Transpose { .. } | Op::Slice { .. } | Op::Neg | Op::Mul | Op::Div);
+    role == Role::Plain || (role == Role::Weight && !looks_at_weights)
+}
+
+fn computed(kernel: &Kernel, value: Value, sizes: &Sizes, inputs: &[Input]) -> Tensor {
+    let mut prefix = kernel.clone();
+    prefix.nodes.truncate(value.node + 1);
+    prefix.results = vec![value];
+    // Parameters stand first, and all stay.
+    let known = sizes.clone();
+    evaluate(&prefix, &known, inputs).unwrap_or_else(|d| panic!("{prefix}\n{d:?}")).remove(0)
+}
+
+fn before_cast(kernel: &Kernel, value: Value) -> Value {
+    let node = kernel.node(value);
+    if let Op::Cast { dtype } = node.op
+        && dtype.is_float()
+    {
+        return node.operands[0];
+    }
+    value
+}
+
+/// The results of the rewritten kernel before their final cast.
+fn found(rewritten: &Rewritten, inputs: &[Input]) -> Vec<Vec<f64>> {
+    let mut kernel = rewritten.kernel.clone();
+    for value in &mut kernel.results {
+        // Only from F32: the cast of an F64 product is no final one.
+        let inner = before_cast(&kernel_of(rewritten), *value);
+        if kernel_of(rewritten).tensor_ty(inner).dtype == DType::F32 {
+            *value = inner;
+        }
+    }
+    let results = evaluate(&kernel, &rewritten.sizes, inputs).unwrap_or_else(|d| panic!("{kernel}\n{d:?}"));
+    results.iter().map(|t| (0..t.len()).map(|i| t.value(i)).collect()).collect()
+}
+
+fn kernel_of(rewritten: &Rewritten) -> Kernel {
+    rewritten.kernel.clone()
+}
+
+/// Compares errors with composed bounds; how many results were certified, and the largest part of
+/// a bound that was needed.
+fn check(rewritten: &Rewritten, composed: &Composed, inputs: &[Input]) -> Result<(usize, f64), String> {
+    let Some(kernel) = &composed.kernel else { return Ok((0, 0.0)) };
+    verify(kernel).map_err(|d| format!("{kernel}\n{d:?}"))?;
+    let bounds = evaluate(kernel, &rewritten.sizes, inputs).map_err(|d| format!("{kernel}\n{d:?}"))?;
+    let yardstick = evaluate_f64(kernel, &rewritten.sizes, inputs).map_err(|d| format!("{kernel}\n{d:?}"))?;
+    let (y, exact) = (found(rewritten, inputs), exact(&rewritten.source, &rewritten.sizes, inputs));
+    let certified: Vec<usize> = (0..y.len()).filter(|i| composed.results[*i].is_ok()).collect();
+    let mut worst: f64 = 0.0;
+    for ((result, bound), wide) in certified.iter().zip(&bounds).zip(&yardstick) {
+        for (i, (y, exact)) in y[*result].iter().zip(&exact[*result]).enumerate() {
+            let (error, limit) = ((y - exact).abs(), bound.value(i));
+            // A comparison with NaN, of which there is none, is an error too.
+            if !(error <= limit) || (limit / wide[i] - 1.0).abs() > 1e-3 && limit > 1e-30 {
+                let words = &composed.results[*result].as_ref().unwrap().expression;
+                return Err(format!(
+                    "result {result}[{i}] is {y:e}, not {exact:e}, within {limit:e} ({words})\n{kernel}"
+                ));
+            }
+            worst = worst.max(if limit > 0.0 { error / limit } else { 0.0 });
+        }
+    }
+    Ok((certified.len(), worst))
+}
+
+fn checked(kernel: &Kernel, sizes: &Sizes, request: &Request, draw: &mut Draw) -> usize {
+    let Some(rewritten) = rewritten(kernel, sizes, request) else { return 0 };
+    let composed = rewritten.certificate().unwrap();
+    let inputs = draw.inputs(kernel, sizes, Values::Ordinary);
+    let (count, worst) = check(&rewritten, &composed, &inputs).unwrap_or_else(|e| panic!("{e}\n{kernel}\n{request:?}"));
+    assert!(count == 0 || worst > 1e-6, "nothing but {worst} of the bound is needed\n{kernel}\n{request:?}");
+    count
+}
+
+#[test]
+fn of_every_file() {
+    let mut draw = Draw::new(6);
+    let mut count = 0;
+    for (_, kernel) in files() {
+        for request in [Lowering::Msd, Lowering::Dequant].map(|l| Request { lowering: Some(l), ..Request::default() }) {
+            count += checked(&kernel, &sizes(&kernel), &request, &mut draw);
+        }
+    }
+    assert!(count > 20, "{count} results were certified");
+}
+
+const EPILOGUES: &[&str] = &[
+    "Y + b",
+    "r - Y * 0.25",
+    "-(Y / b) + r",
+    "sum(Y + r)",
+    "(Y * 3).T + r.T",
+    "where(r > 0, Y, r)",
+    "concat(slice(Y, 1, 0, 3), r, 1) * 2",
+    "reshape(Y - r, [M*N]) * 1.5",
+    "Y + Y * exp(r)",
+    "cast(Y + r * b, f32)",
+];
+
+#[test]
+fn of_every_placement_and_epilogue() {
+    let mut draw = Draw::new(7);
+    let types = ["[M, N]", "[M, N]", "[M, N]", "[M, 1]", "[N, M]", "[M, N]", "[M, N + 3]", "[M*N]", "[M, N]", "[M, N]"];
+    for (i, request) in requests().enumerate() {
+        for j in 0..PLACEMENTS.len() {
+            // Each request meets each placement and, over the placements, each epilogue.
+            let (placement, which) = (PLACEMENTS[j], (i * 7 + j) % EPILOGUES.len());
+            let (body, ty) = (EPILOGUES[which], types[which]);
+            let declared = *draw.pick(&["f32", "bf16", "f16"]);
+            let text = format!(
+                "kernel f(W: {placement}, X: f32[M, K], b: f32[N], r: bf16[M, N]) -> {declared}{ty} {{
+                    let Y = X @ dequant(W).T;
+                    {body}
+                }}"
+            );
+            let kernel = kernels(&text).remove(0);
+            let n = if placement.contains("N/128") { 128 } else { 8 };
+            let sizes = named(&[("M", 3), ("N", n), ("K", 256)]);
+            assert_eq!(checked(&kernel, &sizes, &request, &mut draw), 1, "{kernel}");
+        }
+    }
+}
+
+fn composed(text: &str, sizes: &[(&str, usize)]) -> Composed {
+    let request = Request { lowering: Some(Lowering::Msd), scheme: Some(Scheme::Int8x2Pow2), ..Request::default() };
+    rewritten(&kernels(text)[0], &named(sizes), &request).unwrap().certificate().unwrap()
+}
+
+#[test]
+fn end_where_they_say() {
+    let cases = [
+        ("exp(Y)", "ends at `exp`"),
+        ("Y * Y", "ends at `*`"),
+        ("Y @ X", "ends at `@`"),
+        ("X + 1", "it has no product with a stored weight"),
+        ("sum(Y)", "ends at `sum` over a size that is open"),
+        ("where(Y > 0, Y, X)", "ends at `>`"),
+        ("max(Y, 0) + 1", "ends at `max`"),
+        ("1 / Y", "ends at `/`"),
+        ("cast(Y, bf16) * 2", "ends at `cast`"),
+    ];
+    for (body, reason) in cases {
+        let ty = if body.starts_with("sum") { "[M, 1]" } else { "[M, M]" };
+        let text =
+            format!("kernel f(W: i8[M, M] scale f32[1], X: f32[M, M]) -> f32{ty} {{ let Y = X @ dequant(W); {body} }}");
+        let composed = composed(&text, &[]);
+        assert_eq!(composed.results[0].as_ref().unwrap_err().reason, reason, "{body}");
+        assert!(composed.kernel.is_none());
+    }
+    let grouped = "kernel f(W: i8[N, K] scale f32[N, K/32], X: f32[M, K]) -> f32[M, N] { X @ dequant(W).T }";
+    let reason = "the bound of the product with `W` is open until the contracted size is known";
+    assert_eq!(composed(grouped, &[]).results[0].as_ref().unwrap_err().reason, reason);
+    assert!(composed(grouped, &[("K", 64)]).results[0].is_ok());
+    let long = "the product with `W` contracts more than 2^17";
+    assert_eq!(composed(grouped, &[("K", 1 << 18)]).results[0].as_ref().unwrap_err().reason, long);
+}
+
+#[test]
+fn read_well() {
+    let text = "kernel f(W: i8[N, K] scale f32[N], V: i8[N, K] scale f32[K], X: bf16[M, K], b: f32[N]) -> (f32[M, N], f32[M, N]) {
+        let Y = X @ dequant(W).T;
+        (Y * -0.5 + b, (Y + X @ dequant(V).T) / b)
+    }";
+    let composed = composed(text, &[]);
+    let words: Vec<&str> = composed.results.iter().map(|r| r.as_ref().unwrap().expression.as_str()).collect();
+    assert_eq!(words[0], "3.094e-5 max|X| sum|W| * 0.5 + 1.192e-7 |b|");
+    assert_eq!(words[1], "(3.094e-5 max|X| sum|W| + 3.094e-5 max|X V.scale| sum|V / V.scale|) / |b|");
+    assert_eq!(composed.results[0].as_ref().unwrap().roundings, 2);
+}
+
+/// A bound is a kernel like any other: its text is `.msd`, and it runs as machine code.
+#[test]
+fn are_kernels() {
+    let text = "kernel f(W: i8[N, K] scale f32[N], X: bf16[M, K], b: f32[N]) -> bf16[M, N] { X @ dequant(W).T + b }";
+    let composed = composed(text, &[]);
+    let bound = composed.kernel.unwrap();
+    assert!(kernels(&bound.to_string())[0].same_graph(&bound), "{bound}");
+    let sizes = named(&[("M", 3), ("N", 5), ("K", 40)]);
+    let options = Options::default();
+    let inputs = Draw::new(8).inputs(&bound, &sizes, Values::Ordinary);
+    let compiled = Rewritten::new(&bound, &sizes, &options).unwrap().compile(&options).unwrap();
+    let arguments: Vec<Argument<'_>> = inputs.iter().map(Argument::from).collect();
+    assert_eq!(compiled.call(&arguments).unwrap(), evaluate(&bound, &sizes, &inputs).unwrap());
+}
+
+/// Nothing to contract: the bound is 0, not NaN.
+#[test]
+fn of_nothing_are_zero() {
+    let text = "kernel f(W: i8[N, K] scale f32[N], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }";
+    let sizes = named(&[("M", 2), ("N", 3), ("K", 0)]);
+    let bound = composed(text, &[]).kernel.unwrap();
+    let inputs = Draw::new(9).inputs(&bound, &sizes, Values::Ordinary);
+    assert_eq!(evaluate(&bound, &sizes, &inputs).unwrap()[0].to_f32(), [0.0; 6]);
+}
