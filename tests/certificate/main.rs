@@ -40,11 +40,13 @@ fn rewritten(kernel: &Kernel, sizes: &Sizes, request: &Request) -> Option<Rewrit
     }
 }
 
-/// Sizes for a kernel of any file: few tokens, contractions that hold two groups of 128.
+/// Sizes for a kernel of any file: few tokens, contractions that hold several groups.
 fn sizes(kernel: &Kernel) -> Sizes {
     let size = |name: &str| match name {
         "M" | "G" => 3,
         "H" | "B" => 2,
+        // Groups of 48 and of 128.
+        "K" => 768,
         _ => 256,
     };
     kernel.dimensions().into_iter().map(|name| (name.clone(), size(&name))).collect()

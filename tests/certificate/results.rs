@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use msd::ir::builder::Builder;
-use msd::ir::dim::{Dim, Sizes};
+use msd::ir::dim::Sizes;
 use msd::ir::dtype::DType;
 use msd::ir::eval::{evaluate, evaluate_f64};
 use msd::ir::graph::{Attributes, Kernel, Lowering, Node, Value};
 use msd::ir::input::Input;
-use msd::ir::ops::Op;
+use msd::ir::ops::{Class, Op};
 use msd::ir::plan::Request;
 use msd::ir::quant::scheme::Scheme;
 use msd::ir::tensor::Tensor;
@@ -35,17 +35,20 @@ fn roles(kernel: &Kernel) -> Vec<Role> {
     let mut roles: Vec<Role> = Vec::new();
     for node in &kernel.nodes {
         let operands: Vec<Role> = node.operands.iter().map(|v| roles[v.node]).collect();
-        let is_scalar = |v: &Value| kernel.tensor_ty(*v).shape.iter().all(Dim::is_one);
-        let role = match (&node.op, operands.as_slice()) {
-            (Op::Dequant, _) => Role::Weight,
-            (Op::Transpose { .. } | Op::Slice { .. } | Op::Neg, [Role::Weight]) => Role::Weight,
-            (Op::Mul | Op::Div, [Role::Weight, Role::Plain]) if is_scalar(&node.operands[1]) => Role::Weight,
-            (Op::Mul, [Role::Plain, Role::Weight]) if is_scalar(&node.operands[0]) => Role::Weight,
-            (Op::MatMul, operands) if operands.contains(&Role::Weight) => Role::Exact,
-            (_, operands) if operands.contains(&Role::Exact) => Role::Exact,
-            _ => Role::Plain,
+        let of_weights = operands.contains(&Role::Weight) && !operands.contains(&Role::Exact);
+        let is_linear = match node.op {
+            Op::Mul => operands.contains(&Role::Plain),
+            Op::Div => operands[1] == Role::Plain,
+            Op::Neg | Op::Add | Op::Sub => true,
+            _ => node.op.class() == Class::Movement,
         };
-        roles.push(role);
+        roles.push(match node.op {
+            Op::Dequant => Role::Weight,
+            Op::MatMul if operands.contains(&Role::Weight) => Role::Exact,
+            _ if of_weights && is_linear => Role::Weight,
+            _ if operands.contains(&Role::Exact) => Role::Exact,
+            _ => Role::Plain,
+        });
     }
     roles
 }
@@ -60,8 +63,10 @@ fn exact(kernel: &Kernel, sizes: &Sizes, inputs: &[Input]) -> Vec<Vec<f64>> {
     // A value that is read as computed becomes a parameter.
     for (index, node) in kernel.nodes.iter().enumerate() {
         let mut users = kernel.nodes.iter().enumerate().filter(|(user, _)| roles[*user] != Role::Plain);
-        let reads = |n: &Node| n.operands.iter().any(|v| v.node == index) && is_read_as_computed(n, roles[index]);
-        if matches!(node.op, Op::Param { .. }) || !users.any(|(_, n)| reads(n)) {
+        let reads = |user: &usize, n: &Node| {
+            n.operands.iter().any(|v| v.node == index) && is_read_as_computed(n, roles[*user], roles[index])
+        };
+        if matches!(node.op, Op::Param { .. }) || !users.any(|(user, n)| reads(&user, n)) {
             continue;
         }
         let value = Value { node: index, result: 0 };
@@ -73,7 +78,7 @@ fn exact(kernel: &Kernel, sizes: &Sizes, inputs: &[Input]) -> Vec<Vec<f64>> {
     let mut renamed: Vec<Option<Value>> = Vec::new();
     for (index, node) in kernel.nodes.iter().enumerate() {
         let own = |v: &Value| {
-            let read = plain.get(v).filter(|_| is_read_as_computed(node, roles[v.node]));
+            let read = plain.get(v).filter(|_| is_read_as_computed(node, roles[index], roles[v.node]));
             read.copied().or(renamed[v.node])
         };
         let operands: Option<Vec<Value>> = node.operands.iter().map(own).collect();
@@ -86,18 +91,18 @@ fn exact(kernel: &Kernel, sizes: &Sizes, inputs: &[Input]) -> Vec<Vec<f64>> {
             _ => None,
         });
     }
-    let result = |v: &Value| renamed[before_cast(kernel, *v).node];
-    let results: Vec<Value> = kernel.results.iter().filter_map(result).collect();
+    let zero = b.constant(0.0, kernel.span);
+    // Nothing is certified of a plain result: anything will do.
+    let result = |v: &Value| renamed[before_cast(kernel, *v).node].unwrap_or(zero);
+    let results: Vec<Value> = kernel.results.iter().map(result).collect();
     let mut lifted = b.finish("exact", results, Attributes::default(), kernel.span);
     lifted.quotients = kernel.quotients.clone();
     evaluate_f64(&lifted, sizes, &inputs).unwrap_or_else(|d| panic!("{kernel}\n{lifted}\n{d:?}"))
 }
 
-/// Whether a node that is exact reads an operand of that role as computed.
-fn is_read_as_computed(node: &Node, role: Role) -> bool {
-    let looks_at_weights =
-        matches!(node.op, Op::MatMul | Op::Transpose { .. } | Op::Slice { .. } | Op::Neg | Op::Mul | Op::Div);
-    role == Role::Plain || (role == Role::Weight && !looks_at_weights)
+/// Whether a node that is itself exact or a weight reads an operand of that role as computed.
+fn is_read_as_computed(node: &Node, own: Role, role: Role) -> bool {
+    role == Role::Plain || (role == Role::Weight && own == Role::Exact && node.op != Op::MatMul)
 }
 
 fn computed(kernel: &Kernel, value: Value, sizes: &Sizes, inputs: &[Input]) -> Tensor {

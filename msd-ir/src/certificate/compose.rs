@@ -3,7 +3,7 @@
 //! parameters. Owns which ops are looked through and the graph of the bound; the bound of each
 //! product is the plan's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Certificate, Measure, roundings};
 use crate::builder::Builder;
@@ -11,7 +11,7 @@ use crate::diag::{Code, Diagnostic};
 use crate::dim::Sizes;
 use crate::dtype::DType;
 use crate::graph::{Attributes, Kernel, Node, Value};
-use crate::ops::{Op, Syntax};
+use crate::ops::{Class, Op, Syntax};
 use crate::plan::Plan;
 use crate::rewrite::pattern::Weight;
 use crate::span::Span;
@@ -27,8 +27,9 @@ pub struct Composed {
     pub kernel: Option<Kernel>,
 }
 
-/// `|y - y*| <= expression`, before the final cast. `y*` takes the exact products, and every other
-/// operand as it is computed.
+/// `|y - y*| <= expression`, before the final cast. `y*` is exact in products with stored weights, and
+/// takes other values as computed; the rules may bring out factors of activations and products of
+/// floats that the source has not, so that those hold either way, exact or as computed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bound {
     /// Most roundings between a product and the result.
@@ -74,7 +75,7 @@ const LONGEST_TEXT: usize = 160;
 pub fn compose(kernel: &Kernel, plan: &Plan, sizes: &Sizes) -> Result<Composed, Diagnostic> {
     let certificates = plan.sites.iter().map(|s| (s.node, s.certificate.as_ref())).collect();
     let reach = reaches(kernel, &certificates, sizes);
-    let mut graph = Graph::new(kernel, &certificates, &reach)?;
+    let mut graph = Graph::new(kernel, &certificates, &reach, sizes)?;
     let (mut results, mut bounds) = (Vec::new(), Vec::new());
     for value in &kernel.results {
         let value = before_cast(kernel, *value);
@@ -125,7 +126,7 @@ fn reaches(kernel: &Kernel, sites: &BTreeMap<usize, Option<&Certificate>>, sizes
 
 fn product(kernel: &Kernel, node: &Node, certificate: Option<&Certificate>, sizes: &Sizes) -> Reach {
     let weight = name(kernel, node.operands[1]);
-    let k = kernel.tensor_ty(node.operands[0]).shape.last().and_then(|d| d.eval(sizes).ok());
+    let k = length(kernel, node.operands[0], sizes);
     let reason = match certificate {
         Some(_) if k.is_some_and(|k| k > LONGEST) => format!("the product with `{weight}` contracts more than 2^17"),
         Some(_) => return Reach::Linear(0),
@@ -139,6 +140,12 @@ fn follow(kernel: &Kernel, node: &Node, operands: &[&Reach], sizes: &Sizes) -> R
     let depth = |r: &&Reach| if let Reach::Linear(depth) = r { Some(*depth) } else { None };
     let before = operands.iter().filter_map(depth).max().unwrap_or(0);
     let linear: Vec<bool> = operands.iter().map(|r| depth(r).is_some()).collect();
+    let plain = node.operands.iter().zip(&linear).filter(|(_, linear)| !**linear).map(|(v, _)| *v);
+    let mut products = plain.filter_map(|v| float_product(kernel, moved(kernel, v).0));
+    if products.any(|x| length(kernel, x, sizes).is_none_or(|k| k > MOST_ROUNDINGS)) {
+        let reason = "a product of floats beside it is too long, or of a size that is open".to_string();
+        return Reach::Ended(Ended { at: Some(spelled(&node.op)), reason });
+    }
     let count = match (&node.op, linear.as_slice()) {
         (Op::Neg | Op::Transpose { .. } | Op::Reshape { .. } | Op::Slice { .. } | Op::Broadcast { .. }, _)
         | (Op::Concat { .. }, _)
@@ -146,10 +153,8 @@ fn follow(kernel: &Kernel, node: &Node, operands: &[&Reach], sizes: &Sizes) -> R
         (Op::Add | Op::Sub, _) | (Op::Mul, [true, false] | [false, true]) | (Op::Div, [true, false]) => Some(1),
         (Op::Cast { dtype: DType::F32 | DType::F64 }, _) => Some(1),
         (Op::Sum, _) => {
-            let last = kernel.tensor_ty(node.operands[0]).shape.last();
-            let size = last.map_or(Some(1), |d| d.eval(sizes).ok());
             // One of 16 partial sums, then a tree of four levels.
-            size.map(|n| n.div_ceil(16) + 4)
+            length(kernel, node.operands[0], sizes).map(|n| n.div_ceil(16) + 4)
         }
         _ => None,
     };
@@ -167,6 +172,47 @@ fn follow(kernel: &Kernel, node: &Node, operands: &[&Reach], sizes: &Sizes) -> R
     }
 }
 
+/// Size of the last axis, if it is known.
+fn length(kernel: &Kernel, value: Value, sizes: &Sizes) -> Option<u64> {
+    kernel.tensor_ty(value).shape.last().map_or(Some(1), |d| d.eval(sizes).ok())
+}
+
+/// What a value is but for its place, and the ops that moved it, last one first.
+fn moved(kernel: &Kernel, mut value: Value) -> (Value, Vec<&Node>) {
+    let mut path = Vec::new();
+    loop {
+        let node = kernel.node(value);
+        if !matches!(node.op, Op::Neg) && node.op.class() != Class::Movement || node.operands.len() != 1 {
+            return (value, path);
+        }
+        path.push(node);
+        value = node.operands[0];
+    }
+}
+
+/// The left operand of a product of floats.
+fn float_product(kernel: &Kernel, value: Value) -> Option<Value> {
+    let node = kernel.node(value);
+    (node.op == Op::MatMul && kernel.tensor_ty(value).dtype.is_float()).then(|| node.operands[0])
+}
+
+/// How often activations are rounded by factors around them, which a rule may have brought there.
+fn factor_roundings(kernel: &Kernel, x: Value) -> u64 {
+    let (mut count, mut seen, mut open) = (0, BTreeSet::new(), vec![x]);
+    while let Some(value) = open.pop() {
+        let node = kernel.node(value);
+        let is_factor = matches!(node.op, Op::Mul | Op::Div);
+        let looks_on = is_factor || matches!(node.op, Op::Neg | Op::Cast { .. }) || node.op.class() == Class::Movement;
+        if looks_on && seen.insert(value) {
+            count += u64::from(is_factor);
+            open.extend(&node.operands);
+        }
+        // One that stands alone is part of the product's own certificate.
+        count += u64::from(node.op == Op::Dequant && count > 0);
+    }
+    count
+}
+
 /// The op as written.
 fn spelled(op: &Op) -> String {
     match op.info().map(|i| i.syntax) {
@@ -181,6 +227,7 @@ struct Graph<'k> {
     kernel: &'k Kernel,
     sites: &'k BTreeMap<usize, Option<&'k Certificate>>,
     reach: &'k [Reach],
+    sizes: &'k Sizes,
     built: Builder,
     /// Nodes of the kernel that depend on no product, in the new graph.
     plain: Vec<Option<Value>>,
@@ -194,8 +241,9 @@ impl<'k> Graph<'k> {
         kernel: &'k Kernel,
         sites: &'k BTreeMap<usize, Option<&'k Certificate>>,
         reach: &'k [Reach],
+        sizes: &'k Sizes,
     ) -> Result<Self, Diagnostic> {
-        let mut graph = Graph { kernel, sites, reach, built: Builder::new(), plain: Vec::new() };
+        let mut graph = Graph { kernel, sites, reach, sizes, built: Builder::new(), plain: Vec::new() };
         for (node, reach) in kernel.nodes.iter().zip(reach) {
             let plain = matches!(reach, Reach::Plain).then(|| graph.copied(node)).transpose()?;
             graph.plain.push(plain);
@@ -268,7 +316,9 @@ impl<'k> Graph<'k> {
             Measure::Product => format!("max|{x}| sum|{w}|"),
             Measure::Absorbed => format!("max|{x} {w}.scale| sum|{w} / {w}.scale|"),
         };
-        self.times((measure, words), certificate.bound + rounding * (1.0 + certificate.bound), span)
+        let factors = roundings(factor_roundings(self.kernel, node.operands[0]));
+        let error = certificate.bound + factors * (1.0 + certificate.bound);
+        self.times((measure, words), error + rounding * (1.0 + error), span)
     }
 
     /// What the product's certificate takes the largest and the sum of.
@@ -313,6 +363,26 @@ impl<'k> Graph<'k> {
         Ok((self.built.abs(same, span)?, format!("|{}|", name(self.kernel, value))))
     }
 
+    /// What roundings make of a plain value that is added to one with a bound. If it is a product,
+    /// it may be one that the source has as part of another: its own error counts as well.
+    fn term(&mut self, value: Value, rounding: f64, span: Span) -> Result<Worded, Diagnostic> {
+        let (inner, path) = moved(self.kernel, value);
+        let k = float_product(self.kernel, inner).and_then(|x| length(self.kernel, x, self.sizes));
+        let Some(k) = k else {
+            let magnitude = self.magnitude(value, span)?;
+            return self.times(magnitude, rounding, span);
+        };
+        let operands = self.kernel.node(inner).operands.clone();
+        let (a, left) = self.magnitude(operands[0], span)?;
+        let (b, right) = self.magnitude(operands[1], span)?;
+        let mut product = self.built.matmul(a, b, span)?;
+        for node in path.iter().rev().filter(|n| n.op != Op::Neg) {
+            product = self.built.push(node.op.clone(), &[product], span)?;
+        }
+        let error = roundings(k + factor_roundings(self.kernel, operands[0]));
+        self.times((product, format!("{left} @ {right}")), error + rounding * (1.0 + error), span)
+    }
+
     /// The bound behind one linear op.
     fn step(&mut self, node: &Node, bounds: &BTreeMap<usize, Worded>, rounding: f64) -> Result<Worded, Diagnostic> {
         let span = node.span;
@@ -331,10 +401,7 @@ impl<'k> Graph<'k> {
             operands.push(match bounds.get(&operand.node) {
                 Some(bound) => bound.clone(),
                 None if node.op == Op::Select && i == 0 => (self.same(*operand)?, name(self.kernel, *operand)),
-                None => {
-                    let magnitude = self.magnitude(*operand, span)?;
-                    self.times(magnitude, rounding, span)?
-                }
+                None => self.term(*operand, rounding, span)?,
             });
         }
         let (values, words): (Vec<Value>, Vec<String>) = operands.into_iter().unzip();
