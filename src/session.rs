@@ -251,7 +251,9 @@ impl Rewritten {
     /// ```
     /// use msd::{Options, Source};
     ///
-    /// let text = "kernel f(W: i8[N, K] scale f32[N], X: bf16[M, K], b: f32[N]) -> bf16[M, N] { X @ dequant(W).T + b }";
+    /// let text = "kernel f(W: i8[N, K] scale f32[N], X: bf16[M, K], b: f32[N]) -> bf16[M, N] {
+    ///     X @ dequant(W).T + b
+    /// }";
     /// let checked = Source::new("f.msd", text).check()?;
     /// let rewritten = checked.rewrite(checked.kernel(None)?, &Default::default(), &Options::new())?;
     /// let certificate = rewritten.certificate()?;

@@ -35,9 +35,23 @@ fn text_without_places() {
         "           1.788e-7  3 roundings of 2^-24: the exact sum, its product with each scale",
         "  alternative     bound    bytes    FLOPs  vector ops  predicted",
         "* msd          1.788e-7  7.680e4  5.243e5     6.144e3     9.5 us",
-        "  dequant      1.532e-5  7.475e4  5.243e5     1.024e3    29.6 us",
+        "  dequant      1.538e-5  7.475e4  5.243e5     1.024e3    29.6 us",
+        "",
+        "result 0: |y - y*| <= 1.788e-7 max|A| sum|B|",
     ];
     assert_eq!(text, lines.join("\n") + "\n");
+}
+
+#[test]
+fn results_are_certified_or_say_why_not() {
+    let text = "kernel f(W: i8[N, K] scale f32[N], X: bf16[M, K], b: f32[N]) -> (bf16[M, N], f32[M, N]) {
+        let y = X @ dequant(W).T + b;
+        (y, exp(y))
+    }";
+    let text = explanation(text, &[]).to_string();
+    let lines =
+        ["", "result 0: |y - y*| <= 3.088e-5 max|X| sum|W| + 5.960e-8 |b|", "result 1: not certified: ends at `exp`"];
+    assert!(text.ends_with(&(lines.join("\n") + "\n")), "{text}");
 }
 
 #[test]
@@ -48,7 +62,7 @@ fn open_sizes_leave_costs_open() {
     let site = &explanation.sites[0];
     assert!(site.alternatives.iter().all(|a| a.bound().is_some() && a.cost.is_none()));
     let text = explanation.to_string();
-    assert!(text.contains("sizes M open, K=256, N open;") && text.contains("1.532e-5   open"), "{text}");
+    assert!(text.contains("sizes M open, K=256, N open;") && text.contains("1.538e-5   open"), "{text}");
 }
 
 #[test]

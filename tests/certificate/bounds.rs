@@ -39,6 +39,8 @@ struct Case {
     scheme: Scheme,
     lowering: Lowering,
     block: Option<u64>,
+    /// Whether the scale goes into the activations.
+    absorbs: bool,
     rows: Vec<Row>,
     channels: Vec<Channel>,
     x: Vec<Vec<f32>>,
@@ -74,7 +76,8 @@ impl Case {
         let rows = ROWS.to_vec();
         let sizes = named(&[("M", rows.len()), ("N", channels.len()), ("K", k)]);
         let x = rows.iter().map(|r| r.values(scheme, dtype, k, draw)).collect();
-        let mut case = Case { kernel, sizes, scheme, lowering, block, rows, channels, x, inputs: Vec::new() };
+        let absorbs = lowering == Lowering::Msd && form.contains("scale f32[K]");
+        let mut case = Case { kernel, sizes, scheme, lowering, block, absorbs, rows, channels, x, inputs: Vec::new() };
         case.inputs = case.inputs(dtype, draw);
         case
     }
@@ -87,7 +90,7 @@ impl Case {
         let power = *draw.pick(&[1.0f32, 1.0, 2f32.powi(-20), 2f32.powi(6)]);
         let scale = drawn[0].scale.take().unwrap();
         // Scales that differ move activations off the places where they are furthest from digits.
-        let is_even = self.absorbs() && dtype == DType::F32 && self.block.is_none();
+        let is_even = self.absorbs && dtype == DType::F32 && self.block.is_none();
         let scaled: Vec<f32> = scale.to_f32().iter().map(|s| if is_even { power } else { s * power }).collect();
         let scale = Tensor::from_f32(scale.dtype(), scale.shape().to_vec(), &scaled).unwrap();
         // A zero point far from every code leaves weights no choice of sign.
@@ -115,13 +118,9 @@ impl Case {
 
     /// What each element of a row is off by when it is multiplied.
     fn errors(&self, row: &[f32], scales: &[f64]) -> Vec<f64> {
-        let absorbs = self.absorbs();
-        let row: Vec<f32> = row.iter().zip(scales).map(|(x, s)| if absorbs { x * *s as f32 } else { *x }).collect();
+        let row: Vec<f32> =
+            row.iter().zip(scales).map(|(x, s)| if self.absorbs { x * *s as f32 } else { *x }).collect();
         errors(self.scheme, &row, self.block.map(|b| b as usize))
-    }
-
-    fn absorbs(&self) -> bool {
-        self.lowering == Lowering::Msd && self.kernel.params[0].ty.to_string().contains("scale f32[K]")
     }
 
     fn request(&self) -> Request {
@@ -133,7 +132,7 @@ impl Case {
     fn worst(&self) -> Result<f64, String> {
         let rewritten = rewritten(&self.kernel, &self.sizes, &self.request()).ok_or("no plan")?;
         let certificate = rewritten.plan.sites[0].certificate.as_ref().ok_or("no certificate")?;
-        if (certificate.measure == Measure::Absorbed) != self.absorbs() {
+        if (certificate.measure == Measure::Absorbed) != self.absorbs {
             return Err(format!("relative to {:?}", certificate.measure));
         }
         let y = rewritten.evaluate(&self.inputs).map_err(|d| format!("{d:?}"))?.remove(0);
@@ -143,11 +142,11 @@ impl Case {
         let mut worst: f64 = 0.0;
         for (i, (row, x)) in self.rows.iter().zip(&self.x).enumerate() {
             // Multiply-adds of products below F32's normal numbers are no part of the promise.
-            if row.is_tiny() && (self.absorbs() || self.lowering == Lowering::Dequant) {
+            if row.is_tiny() && (self.absorbs || self.lowering == Lowering::Dequant) {
                 continue;
             }
             for j in 0..n {
-                let factor = |l: usize| if self.absorbs() { s[j * k + l] } else { 1.0 };
+                let factor = |l: usize| if self.absorbs { s[j * k + l] } else { 1.0 };
                 let largest = (0..k).map(|l| (x[l] as f64 * factor(l)).abs()).fold(0.0, f64::max);
                 let sum: f64 = (0..k).map(|l| (w[j * k + l] / factor(l)).abs()).sum();
                 let (error, limit) = ((y.value(i * n + j) - exact[i * n + j]).abs(), certificate.bound * largest * sum);

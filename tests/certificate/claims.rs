@@ -104,7 +104,9 @@ fn of_every_placement() {
             format!("kernel left(W: {placement}, X: bf16[K, M]) -> f32[N, M] {{ 2 * dequant(W) @ X }}"),
             format!("kernel positive(W: {placement}, X: f16[M, K]) -> f32[M, N] {{ exp(X) @ dequant(W).T }}"),
             format!(
-                "kernel stored(W: {placement}, X: i8[M, K] scale f32[M, K]) -> f32[M, N] {{ dequant(X) @ dequant(W).T }}"
+                "kernel stored(W: {placement}, X: i8[M, K] scale f32[M, K]) -> f32[M, N] {{
+                    dequant(X) @ dequant(W).T
+                }}"
             ),
             format!(
                 "kernel native(W: {placement}, X: i8[M, K] scale f32[M]) -> f32[M, N] {{ dequant(X) @ dequant(W).T }}"

@@ -262,11 +262,12 @@ fn end_where_they_say() {
 
 #[test]
 fn read_well() {
-    let text = "kernel f(W: i8[N, K] scale f32[N], V: i8[N, K] scale f32[K], X: bf16[M, K], b: f32[N]) -> (f32[M, N], f32[M, N]) {
+    let params = "W: i8[N, K] scale f32[N], V: i8[N, K] scale f32[K], X: bf16[M, K], b: f32[N]";
+    let body = "{
         let Y = X @ dequant(W).T;
         (Y * -0.5 + b, (Y + X @ dequant(V).T) / b)
     }";
-    let composed = composed(text, &[]);
+    let composed = composed(&format!("kernel f({params}) -> (f32[M, N], f32[M, N]) {body}"), &[]);
     let words: Vec<&str> = composed.results.iter().map(|r| r.as_ref().unwrap().expression.as_str()).collect();
     assert_eq!(words[0], "3.094e-5 max|X| sum|W| * 0.5 + 1.192e-7 |b|");
     assert_eq!(words[1], "(3.094e-5 max|X| sum|W| + 3.094e-5 max|X V.scale| sum|V / V.scale|) / |b|");

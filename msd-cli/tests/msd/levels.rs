@@ -37,8 +37,17 @@ fn explain_gives_every_field_of_a_site() {
     }
     let digits = |name: &str| alternatives.iter().find(|a| a["scheme"] == name).unwrap()["macs"].as_f64().unwrap();
     assert_eq!(digits("int8x3-pow2"), 3.0 * digits("int8x1"));
+    let result = &object["results"][0];
+    assert_eq!((&result["certified"], &result["ends_at"]), (&true.into(), &Value::Null));
+    assert_eq!(result["expression"], "3.088e-5 max|X| sum|W| + 5.960e-8 |bias|");
     let text = msd(&dir, &args).stdout;
-    for words in ["linear.msd:8:5 W", "digits of `int8x2-pow2`", "because", "FLOPs"] {
+    for words in [
+        "linear.msd:8:5 W",
+        "result 0: |y - y*| <= 3.088e-5 max|X| sum|W|",
+        "digits of `int8x2-pow2`",
+        "because",
+        "FLOPs",
+    ] {
         assert!(text.contains(words), "{text}");
     }
 }
@@ -48,6 +57,7 @@ fn explain_works_with_open_sizes() {
     let dir = dir(&[]);
     let (status, object) = json(&dir, &["explain", &repository("kernels/gate_up.msd")], "msd.explain/1");
     let sites = object["sites"].as_array().unwrap();
+    assert_eq!((&object["results"][0]["certified"], &object["results"][0]["ends_at"]), (&false.into(), &"exp".into()));
     assert_eq!((status, sites.len()), (0, 2));
     assert!(sites.iter().all(|s| s["alternatives"][0]["seconds"].is_null() && s["bound"].is_f64()));
     assert!(msd(&dir, &["explain", &repository("kernels/gate_up.msd")]).stdout.contains("F open"));

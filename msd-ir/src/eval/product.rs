@@ -115,7 +115,7 @@ pub(super) fn decompose(x: &Array, scheme: Scheme) -> (Elements, Elements) {
 }
 
 /// The rows of a matrix, also of one without columns.
-fn rows<'a>(values: &'a [f32], columns: usize, count: usize) -> impl Iterator<Item = &'a [f32]> {
+fn rows(values: &[f32], columns: usize, count: usize) -> impl Iterator<Item = &[f32]> {
     (0..count).map(move |row| &values[row * columns..][..columns])
 }
 
