@@ -57,12 +57,15 @@ enum Reach {
     Ended(Ended),
 }
 
-/// Most roundings behind a product, and longest contraction, that [`SLACK`] allows for.
-const MOST_ROUNDINGS: u64 = 1 << 12;
+/// Most roundings behind a product, longest contraction of a stored weight, and of floats beside it,
+/// that [`SLACK`] allows for.
+const MOST_ROUNDINGS: u64 = 1 << 11;
 const LONGEST: u64 = 1 << 17;
+const LONGEST_OF_FLOATS: u64 = 3 << 12;
 
-/// What the bound's kernel adds for its own roundings: at most `LONGEST / 16` in a sum,
-/// `MOST_ROUNDINGS` behind it and a dozen between, each of 2^-24, are below 0.8 * 2^-10.
+/// What the bound's kernel adds for its own roundings: at most `LONGEST / 16` in a sum, or
+/// `LONGEST_OF_FLOATS` in a product, `MOST_ROUNDINGS` behind it and a dozen between, each of 2^-24,
+/// are below 0.9 * 2^-10.
 const SLACK: f64 = 1.0 + 1.0 / 1024.0;
 
 /// Longest expression in words; what is longer becomes `...`.
@@ -142,7 +145,7 @@ fn follow(kernel: &Kernel, node: &Node, operands: &[&Reach], sizes: &Sizes) -> R
     let linear: Vec<bool> = operands.iter().map(|r| depth(r).is_some()).collect();
     let plain = node.operands.iter().zip(&linear).filter(|(_, linear)| !**linear).map(|(v, _)| *v);
     let mut products = plain.filter_map(|v| float_product(kernel, moved(kernel, v).0));
-    if products.any(|x| length(kernel, x, sizes).is_none_or(|k| k > MOST_ROUNDINGS)) {
+    if products.any(|x| length(kernel, x, sizes).is_none_or(|k| k > LONGEST_OF_FLOATS)) {
         let reason = "a product of floats beside it is too long, or of a size that is open".to_string();
         return Reach::Ended(Ended { at: Some(spelled(&node.op)), reason });
     }
