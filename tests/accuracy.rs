@@ -1,6 +1,6 @@
 //! How close compiled products come to the float64 value of the source, for the formats people use:
 //! relative L2 error on Gaussian tensors, quantized by our own quantizer.
-#![allow(clippy::unwrap_used, reason = "a failed test panics")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 #[path = "oracle/draw.rs"]
 #[allow(dead_code, reason = "shared with tests that draw more")]

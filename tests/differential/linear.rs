@@ -17,7 +17,7 @@ use msd::{Options, Rewritten, SiteReport, Source};
 
 use super::case::{Case, Epilogue};
 use super::for_seeds;
-use super::measure::check_bound;
+use super::measure::{check_bound, check_composed};
 use super::oracle::Oracle;
 use super::oracle::draw::{Draw, Values};
 
@@ -152,6 +152,9 @@ fn check(oracle: &Oracle, case: &Case, text: &str, draw: &mut Draw, tally: &Tall
         let sites = rewritten.sites();
         let digits = !sites.is_empty() && sites.iter().all(|s| s.scheme.is_some());
         check_poison(case, &clean, &spoilt, *token, digits)?;
+    }
+    if case.result == "f32" {
+        check_composed(&rewritten, &sizes, &ordinary, &clean)?;
     }
     if case.is_certified() {
         check_bound(case, &rewritten, &ordinary, &clean)?;

@@ -2,7 +2,8 @@
 //! relative to is computed by a kernel written for the purpose.
 
 use msd::ir::certificate::Measure;
-use msd::ir::eval::evaluate_f64;
+use msd::ir::dim::Sizes;
+use msd::ir::eval::{evaluate, evaluate_f64};
 use msd::ir::input::Input;
 use msd::ir::tensor::Tensor;
 use msd::ir::types::Type;
@@ -25,6 +26,30 @@ pub(crate) fn check_bound(case: &Case, rewritten: &Rewritten, inputs: &[Input], 
         // Below its normal range F32 itself is no finer than this.
         if error > limit * (1.0 + 1e-9) + 2f64.powi(-149) {
             return Err(format!("error {error:e} above {limit:e} at element {at}: {exact}"));
+        }
+    }
+    Ok(())
+}
+
+/// `|y - y*|` against the composed certificate of the result, a kernel over the same inputs. Where
+/// it ends it says so: behind a function that is not linear, and nowhere else.
+pub(crate) fn check_composed(rewritten: &Rewritten, sizes: &Sizes, inputs: &[Input], y: &Tensor) -> Result<(), String> {
+    let composed = rewritten.certificate().map_err(|d| format!("{d:?}"))?;
+    let kernel = match (&composed.results[0], &composed.kernel) {
+        (Ok(_), Some(kernel)) => kernel,
+        (Ok(_), None) => return Err("a bound without its kernel".to_string()),
+        (Err(ended), _) => {
+            let because = ended.at.as_deref().unwrap_or(&ended.reason);
+            let is_expected = ["exp", "/", "*"].contains(&because) || rewritten.plan.sites.is_empty();
+            return if is_expected { Ok(()) } else { Err(format!("not certified: {}", ended.reason)) };
+        }
+    };
+    let bound = evaluate(kernel, sizes, inputs).map_err(|d| format!("{d:?}"))?.remove(0);
+    let exact = rewritten.evaluate_f64(inputs).map_err(|d| format!("{d:?}"))?.remove(0);
+    for (at, exact) in exact.iter().enumerate() {
+        let (error, limit) = ((y.value(at) - exact).abs(), bound.value(at));
+        if error > limit + 2f64.powi(-149) {
+            return Err(format!("error {error:e} above the composed bound {limit:e} at element {at}: {exact}"));
         }
     }
     Ok(())
