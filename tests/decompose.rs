@@ -34,7 +34,7 @@ fn every_bf16_splits_as_the_evaluator_says() {
     for scheme in Scheme::ALL {
         let digits = scheme.weights().len();
         let text = format!(
-            "kernel f(X: bf16[M, K]) -> (i8[{digits}*M, K], f32[M, 1], f32[M, 1]) {{
+            "kernel f(X: bf16[M, K]) -> (i32[{digits}*M, K], f32[M, 1], f32[M, 1]) {{
                 let (d, g) = msd.decompose(X, \"{}\");
                 (d, cast(g, f32), cast(g * 1e30 * 1e20, f32))
             }}",
