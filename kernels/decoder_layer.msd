@@ -17,8 +17,8 @@ kernel decoder_layer(
     let h = rms_norm(x, norm, 1e-5);
     let heads = reshape(h @ dequant(qkv).T, [M, 3*H, 2*E]);
     let q = rope(slice(heads, 1, 0, H), cos, sin);
-    let k = rope(slice(heads, 1, H, 2*H), cos, sin);
-    let v = slice(heads, 1, 2*H, 3*H);
+    let k = rope(slice(heads, 1, H, 2 * H), cos, sin);
+    let v = slice(heads, 1, 2 * H, 3 * H);
     let r = x + reshape(attention, [M, 2*H*E]) @ dequant(out).T;
     let g = rms_norm(r, ffn_norm, 1e-5);
     (q, k, v, r + (silu(g @ dequant(gate).T) * (g @ dequant(up).T)) @ dequant(down).T)

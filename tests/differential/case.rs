@@ -83,7 +83,7 @@ impl Case {
             [E::ChannelFactor, E::ContractionFactor, E::Sum, E::Concat, E::SliceN, E::SliceK, E::Gate, E::Gate];
         let kinds = if draw.below(3) == 0 { &hoisted } else { &simple };
         let epilogue = *draw.pick(kinds);
-        let group = *draw.pick(&[2, 8, 16, 32, 64, 128]);
+        let group = *draw.pick(&[2, 8, 16, 32, 64, 128, 256]);
         let halves = matches!(epilogue, E::SliceN | E::SliceK);
         let sizes = loop {
             let mut one = || if draw.below(40) == 0 { 0 } else { *draw.pick(SIZES) };

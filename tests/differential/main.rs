@@ -8,6 +8,7 @@ mod linear;
 mod measure;
 #[path = "../oracle/mod.rs"]
 mod oracle;
+mod samples;
 
 use std::ops::Range;
 

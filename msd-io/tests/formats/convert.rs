@@ -27,6 +27,7 @@ const FEEDS: &[(DType, &[&str], &[&str])] = &[
     (DType::E2M1, &["|u1"], &["U8", "F4"]),
     (DType::E1M2, &["|u1"], &["U8"]),
     (DType::E8M0, &["|u1"], &["U8", "F8_E8M0"]),
+    (DType::I16, &[], &[]),
     (DType::I64, &[], &[]),
     (DType::F64, &[], &[]),
 ];

@@ -7,8 +7,20 @@ use crate::dtype::DType;
 use crate::graph::Value;
 use crate::types::{Part, Type};
 
-/// Name and reason of what stops a rule.
-pub type Stopped = (&'static str, String);
+/// What stops a weight from being multiplied as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// The rule that would have had to deal with it.
+    pub rule: &'static str,
+    /// Name of the guard.
+    pub guard: &'static str,
+    /// What the guard found.
+    pub reason: String,
+}
+
+fn stopped(rule: &'static str, guard: &'static str, reason: String) -> Stopped {
+    Stopped { rule, guard, reason }
+}
 
 /// What becomes of the zero point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +66,12 @@ impl Form {
     /// stored.
     ///
     /// # Errors
-    /// The guard that stops it, and its reason.
+    /// What stops it.
     pub fn of(weight: &Weight) -> Result<Form, Stopped> {
         let (codes, scale, contracted) = (&weight.ty.codes, &weight.ty.scale, weight.contraction_axis());
         if !codes.dtype.is_int() {
-            return Err(("weight-format", format!("`{}` codes are no integers", codes.dtype.name())));
+            let reason = format!("`{}` codes are no integers", codes.dtype.name());
+            return Err(stopped("digit-split", "weight-format", reason));
         }
         windows_fit(weight)?;
         let per_channel = |part: &Part| part.along[weight.channel_axis()].is_some();
@@ -67,7 +80,7 @@ impl Form {
             Along::Constant => {}
             Along::Channel if per_channel(scale) => {
                 let reason = format!("the scale `{}` belongs to single elements of `{codes}`", scale.ty);
-                return Err(("scale-placement", reason));
+                return Err(stopped("absorb-scale", "scale-placement", reason));
             }
             Along::Channel => absorbs = true,
             Along::Group(group) => units.push(group),
@@ -83,7 +96,7 @@ impl Form {
                          bits that are the same for all output channels",
                         part.ty, codes.shape[contracted]
                     );
-                    return Err(("zero-placement", reason));
+                    return Err(stopped("fold-zero", "zero-placement", reason));
                 }
                 Along::Channel => zero = Zero::Channels,
                 Along::Group(group) => units.push(group),
@@ -94,7 +107,7 @@ impl Form {
             && let Some(group) = units.iter().find(|g| *g % unit != 0)
         {
             let reason = format!("groups of {group} and of {unit} along `{}` overlap", codes.shape[contracted]);
-            return Err(("group-sizes", reason));
+            return Err(stopped("split-groups", "group-sizes", reason));
         }
         Ok(Form { absorbs, zero, unit })
     }
@@ -108,16 +121,17 @@ impl Form {
     /// but codes.
     ///
     /// # Errors
-    /// The guard that stops it, and its reason.
+    /// What stops it.
     pub fn native(weight: &Weight) -> Result<(), Stopped> {
         let form = Form::of(weight)?;
         let (codes, contracted) = (&weight.ty.codes, weight.contraction_axis());
         if let (Some(zero), true) = (&weight.ty.zero, form.zero != Zero::None) {
-            return Err(("zero-point", format!("the weight has a zero point `{}`", zero.ty)));
+            return Err(stopped("fold-zero", "zero-point", format!("the weight has a zero point `{}`", zero.ty)));
         }
         if form.absorbs || form.unit.is_some() {
             let (ty, dim) = (&weight.ty.scale.ty, &codes.shape[contracted]);
-            return Err(("scale-placement", format!("the scale `{ty}` varies along the contracted dimension `{dim}`")));
+            let reason = format!("the scale `{ty}` varies along the contracted dimension `{dim}`");
+            return Err(stopped("split-groups", "scale-placement", reason));
         }
         Ok(())
     }
@@ -131,7 +145,8 @@ fn windows_fit(weight: &Weight) -> Result<(), Stopped> {
         let cuts = |end: &crate::dim::Dim| end.as_constant().is_none_or(|e| e % along.group != 0);
         if cuts(&window.start) || cuts(&window.stop) {
             let (start, stop, group) = (&window.start, &window.stop, along.group);
-            return Err(("slice", format!("the slice from `{start}` to `{stop}` may cut groups of {group}")));
+            let reason = format!("the slice from `{start}` to `{stop}` may cut groups of {group}");
+            return Err(stopped("split-groups", "slice", reason));
         }
     }
     Ok(())
@@ -140,10 +155,13 @@ fn windows_fit(weight: &Weight) -> Result<(), Stopped> {
 /// What stops the other operand from being split into digits.
 ///
 /// # Errors
-/// The guard that stops it, and its reason.
+/// What stops it.
 pub fn activations(graph: &impl Graph, x: Value) -> Result<(), Stopped> {
     match graph.ty(x) {
         Type::Tensor(t) if t.dtype.is_float() && t.dtype != DType::F64 => Ok(()),
-        other => Err(("activation-type", format!("the other operand is `{other}`, no float to split"))),
+        other => {
+            let reason = format!("the other operand is `{other}`, no float to split");
+            Err(stopped("digit-split", "activation-type", reason))
+        }
     }
 }

@@ -70,33 +70,37 @@ fn recombine_int16(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied
 }
 
 fn absorb_scale(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
-    integer_product(r, op, operands, |form| form.absorbs)
+    integer_product(r, op, operands, "absorb-scale", |form| form.absorbs)
 }
 
 fn split_groups(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
-    integer_product(r, op, operands, |form| !form.absorbs && form.unit.is_some())
+    integer_product(r, op, operands, "split-groups", |form| !form.absorbs && form.unit.is_some())
 }
 
 fn fold_zero(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
-    integer_product(r, op, operands, |form| !form.absorbs && form.unit.is_none() && form.zero != Zero::None)
+    let is_folded = |form: &Form| !form.absorbs && form.unit.is_none() && form.zero != Zero::None;
+    integer_product(r, op, operands, "fold-zero", is_folded)
 }
 
-/// The rule of what the others leave, and so the one that says why none of them applies.
 fn digit_split(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
-    if let Some(weight) = weight_product(r, op, operands)
-        && r.choice().is_some()
-        && let Err((guard, reason)) = activations(&*r.graph(), operands[0]).and(Form::of(&weight).map(|_| ()))
-    {
-        return Ok(Outcome::Stopped { guard, reason });
-    }
-    integer_product(r, op, operands, Form::is_plain)
+    integer_product(r, op, operands, "digit-split", Form::is_plain)
 }
 
-/// Digits times stored codes, if the weight has a form that is `of_rule`.
-fn integer_product(r: &mut Rewriter<'_>, op: &Op, operands: &[Value], of_rule: fn(&Form) -> bool) -> Applied {
+/// Digits times stored codes, if the weight has a form that is the rule's; or what stops it, if that
+/// is the rule's to say.
+fn integer_product(
+    r: &mut Rewriter<'_>,
+    op: &Op,
+    operands: &[Value],
+    rule: &str,
+    of_rule: fn(&Form) -> bool,
+) -> Applied {
     let Some(weight) = weight_product(r, op, operands) else { return Ok(Outcome::NoMatch) };
     let Some(choice) = r.choice().cloned() else { return Ok(Outcome::NoMatch) };
     let form = activations(&*r.graph(), operands[0]).and_then(|()| Form::of(&weight));
+    if let Some(Stopped { guard, reason, .. }) = form.as_ref().err().filter(|s| s.rule == rule).cloned() {
+        return Ok(Outcome::Stopped { guard, reason });
+    }
     let form = form.map(|form| Form { unit: choice.block.or(form.unit), ..form });
     let Some(form) = form.ok().filter(of_rule) else { return Ok(Outcome::NoMatch) };
     if choice.lowering != Lowering::Msd {
@@ -226,7 +230,9 @@ impl Split {
 
 fn post_scale(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
     let Some(weight) = weight_product(r, op, operands) else { return Ok(Outcome::NoMatch) };
-    if let Err((guard, reason)) = activations(&*r.graph(), operands[0]).and_then(|()| Form::native(&weight)) {
+    if let Err(Stopped { guard, reason, .. }) =
+        activations(&*r.graph(), operands[0]).and_then(|()| Form::native(&weight))
+    {
         return Ok(Outcome::Stopped { guard, reason });
     }
     let span = r.span();
@@ -239,10 +245,11 @@ fn post_scale(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
 /// if that operand is not stored at all.
 ///
 /// # Errors
-/// The guard that stops it, and its reason.
+/// What stops it.
 pub fn native_left(graph: &impl super::pattern::Graph, left: Value) -> Result<(), Stopped> {
     let Some(mut weight) = Weight::find(graph, left).filter(|w| w.factors.is_empty()) else {
-        return Err(("activation-type", "the other operand is not dequantized".to_string()));
+        let reason = "the other operand is not dequantized".to_string();
+        return Err(Stopped { rule: "native-product", guard: "activation-type", reason });
     };
     // The left operand contracts its last axis: seen transposed, it obeys the same guards.
     let rank = weight.axes.len();
@@ -258,7 +265,9 @@ fn native_product(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied 
     if let Some(choice) = r.choice().filter(|c| c.lowering != Lowering::Msd) {
         return Ok(Outcome::Stopped { guard: "plan", reason: choice.because.clone() });
     }
-    if let Err((guard, reason)) = native_left(&*r.graph(), operands[0]).and_then(|()| Form::native(&right)) {
+    if let Err(Stopped { guard, reason, .. }) =
+        native_left(&*r.graph(), operands[0]).and_then(|()| Form::native(&right))
+    {
         return Ok(Outcome::Stopped { guard, reason });
     }
     let span = r.span();

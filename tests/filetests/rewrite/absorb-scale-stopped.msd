@@ -9,14 +9,14 @@ kernel single(W: i8[N, K] scale f32[N, K], X: bf16[M, K]) -> f32[M, N] { X @ deq
 kernel zero(W: u8[N, K] scale f32[K] zero f16[K], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }
 
 // expected:
-// digit-split: stopped scale-placement: the scale `f32[N, K]` belongs to single elements of `i8[N, K]`
+// absorb-scale: stopped scale-placement: the scale `f32[N, K]` belongs to single elements of `i8[N, K]`
 // post-scale: stopped scale-placement: the scale `f32[N, K]` belongs to single elements of `i8[N, K]`
 // kernel single(W: i8[N, K] scale f32[N, K], X: bf16[M, K]) -> f32[M, N] {
 //     let v2 = dequant(W);
 //     let v3 = v2.T;
 //     X @ v3
 // }
-// digit-split: stopped zero-placement: the zero point `f16[K]` varies along the contracted dimension `K`, which takes integers of 8 bits that are the same for all output channels
+// fold-zero: stopped zero-placement: the zero point `f16[K]` varies along the contracted dimension `K`, which takes integers of 8 bits that are the same for all output channels
 // post-scale: stopped zero-placement: the zero point `f16[K]` varies along the contracted dimension `K`, which takes integers of 8 bits that are the same for all output channels
 // kernel zero(W: u8[N, K] scale f32[K] zero f16[K], X: bf16[M, K]) -> f32[M, N] {
 //     let v2 = dequant(W);

@@ -8,14 +8,14 @@ kernel single(W: u8[N, K] scale f32[N] zero u8[N, K], X: bf16[M, K]) -> f32[M, N
 kernel float(W: u8[N, K] scale f32[N] zero f32[K], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }
 
 // expected:
-// digit-split: stopped zero-placement: the zero point `u8[N, K]` varies along the contracted dimension `K`, which takes integers of 8 bits that are the same for all output channels
+// fold-zero: stopped zero-placement: the zero point `u8[N, K]` varies along the contracted dimension `K`, which takes integers of 8 bits that are the same for all output channels
 // post-scale: stopped zero-placement: the zero point `u8[N, K]` varies along the contracted dimension `K`, which takes integers of 8 bits that are the same for all output channels
 // kernel single(W: u8[N, K] scale f32[N] zero u8[N, K], X: bf16[M, K]) -> f32[M, N] {
 //     let v2 = dequant(W);
 //     let v3 = v2.T;
 //     X @ v3
 // }
-// digit-split: stopped zero-placement: the zero point `f32[K]` varies along the contracted dimension `K`, which takes integers of 8 bits that are the same for all output channels
+// fold-zero: stopped zero-placement: the zero point `f32[K]` varies along the contracted dimension `K`, which takes integers of 8 bits that are the same for all output channels
 // post-scale: stopped zero-placement: the zero point `f32[K]` varies along the contracted dimension `K`, which takes integers of 8 bits that are the same for all output channels
 // kernel float(W: u8[N, K] scale f32[N] zero f32[K], X: bf16[M, K]) -> f32[M, N] {
 //     let v2 = dequant(W);
