@@ -110,9 +110,42 @@ fn sizes_that_cannot_be_are_refused() {
 }
 
 #[test]
+fn blocks_of_activations() {
+    let dir = dir(&[]);
+    let kernel = repository("kernels/linear.msd");
+    let because = |flags: &[&str]| {
+        let (status, object) =
+            json(&dir, &[&["explain", &kernel, "-DN=64,K=192,M=1"][..], flags].concat(), "msd.explain/1");
+        assert_eq!(status, 0, "{object}");
+        object["sites"][0]["chosen_because"].as_str().unwrap().to_owned()
+    };
+    assert!(because(&["--block", "64"]).ends_with("in blocks of 64"));
+    assert!(because(&["--block", "128"]).contains("blocks of 128 do not fit"));
+    let printed = msd(&dir, &["opt", &kernel, "-DN=64,K=192,M=1", "--block", "64"]).stdout;
+    assert!(printed.contains("msd.decompose_blocks(X, \"int8x2-pow2\", 64)"), "{printed}");
+    let none = msd(&dir, &["opt", &kernel, "--block", "0"]);
+    assert_eq!(none.status, 2, "{}", none.stderr);
+}
+
+#[test]
+fn a_bound_is_the_sum_of_its_causes() {
+    let dir = dir(&[]);
+    let args = ["explain", &repository("kernels/grouped.msd"), "-DN=64,K=1024,M=1"];
+    let (status, object) = json(&dir, &args, "msd.explain/1");
+    assert_eq!(status, 0, "{object}");
+    let site = &object["sites"][0];
+    assert_eq!((&site["rule"], &site["bound_of"]), (&"split-groups".into(), &"max|x| sum|w|".into()));
+    let causes = site["derivation"].as_array().unwrap();
+    let sum: f64 = causes.iter().map(|c| c["error"].as_f64().unwrap()).sum();
+    let bound = site["bound"].as_f64().unwrap();
+    assert!(causes.len() == 2 && (sum - bound).abs() < 1e-12 * bound.max(1e-6), "{site}");
+    assert!(causes[1]["what"].as_str().unwrap().contains("8 multiply-adds of groups"), "{site}");
+}
+
+#[test]
 fn printed_ir_is_a_kernel_file() {
     let dir = dir(&[]);
-    let names = ["decode_attention", "ffn_up", "gate_up", "grouped", "linear", "linear_columns", "mx"];
+    let names = ["decode_attention", "decoder_layer", "ffn_up", "gate_up", "grouped", "linear", "linear_columns", "mx"];
     for name in names {
         let ran = msd(&dir, &["opt", &repository(&format!("kernels/{name}.msd"))]);
         assert_eq!(ran.status, 0, "{name}: {}", ran.stderr);

@@ -94,7 +94,9 @@ pub(super) fn choose(
         Lowering::Auto if find(Lowering::Msd, scheme).is_none() => {
             (Lowering::Dequant, "no rule multiplies this weight as stored".to_string())
         }
-        Lowering::Auto if asked_scheme.is_some() || facts.is_native => (Lowering::Msd, scheme_reason.clone()),
+        Lowering::Auto if asked_scheme.is_some() || block.is_some() || facts.is_native => {
+            (Lowering::Msd, scheme_reason.clone())
+        }
         Lowering::Auto => match (costs(Lowering::Msd), costs(Lowering::Dequant)) {
             (Some(m), Some(d)) if m <= d => {
                 (Lowering::Msd, format!("predicted {} against {} for dequant; {scheme_reason}", time(m), time(d)))
