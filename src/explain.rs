@@ -14,7 +14,7 @@ use msd_ir::ops::{Class, Op};
 use msd_ir::pass::PASSES;
 use msd_ir::plan::{Alternative, Site};
 use msd_ir::quant::scheme::Scheme;
-use msd_ir::rewrite::lowering::AS_STORED;
+use msd_ir::rewrite::lowering::{AS_STORED, NATIVE_PRODUCT};
 use msd_ir::rewrite::{Event, EventResult};
 use msd_ir::span::Span;
 
@@ -196,9 +196,6 @@ impl Rewritten {
     }
 }
 
-/// The rule that multiplies two stored operands.
-const NATIVE: &str = "native-product";
-
 fn report(site: &Site, events: &[Event]) -> SiteReport {
     let events: Vec<&Event> = events.iter().filter(|e| e.node == site.node && replaces_products(e.rule)).collect();
     let fired = events.iter().find_map(|e| match &e.result {
@@ -206,7 +203,7 @@ fn report(site: &Site, events: &[Event]) -> SiteReport {
         EventResult::Stopped { .. } => None,
     });
     let rule = fired.map(|(rule, ..)| rule);
-    let native = rule == Some(NATIVE);
+    let native = rule == Some(NATIVE_PRODUCT);
     let split = !native && rule.is_some_and(|r| AS_STORED.contains(&r));
     let lowering = if split || native { Lowering::Msd } else { Lowering::Dequant };
     let scheme = split.then_some(site.choice.scheme);

@@ -1,7 +1,7 @@
 //! How kernels are planned, compiled and run: one set of choices for the stages and for
 //! [`Kernel`](crate::Kernel).
 
-use msd_ir::diag::{Code, Diagnostic};
+use msd_ir::diag::Diagnostic;
 use msd_ir::graph::Lowering;
 use msd_ir::machine::Machine;
 use msd_ir::plan::Request;
@@ -154,16 +154,6 @@ impl Options {
     /// Refuses what no kernel could be compiled with.
     pub(crate) fn check(&self) -> Result<(), Diagnostic> {
         Isa::host(self.level)?;
-        if self.request.block == Some(0) {
-            let fault = Diagnostic::new(Code::BadAttribute, "a block of no elements");
-            return Err(fault.help("a block is a number of elements above 0, such as 128"));
-        }
-        match self.request.tolerance {
-            Some(t) if !(t.is_finite() && t > 0.0) => {
-                let fault = Diagnostic::new(Code::BadAttribute, format!("a tolerance of {t}"));
-                Err(fault.help("a tolerance is a finite number above 0, such as 1e-4"))
-            }
-            _ => Ok(()),
-        }
+        self.request.check()
     }
 }

@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
+use msd::ir::certificate::Measure;
 use msd::ir::diag::Code;
 use msd::ir::dim::Sizes;
 use msd::ir::graph::Lowering;
-use msd::ir::plan::Site;
+use msd::ir::plan::{Request, Site};
 use msd::ir::quant::scheme::Scheme;
 use msd::{Options, Source};
 
@@ -78,6 +79,54 @@ fn groups_cost_a_rounding_each() {
 }
 
 #[test]
+fn an_absorbed_scale_meets_no_tolerance() {
+    // max|x*s| sum|q| can exceed max|x| sum|w| by any factor: with scales 1 and 2^-20, codes 0 and 127
+    // and ones for x, two digits give 0.
+    let text = |attributes: &str| {
+        format!("{attributes} kernel f(W: i8[N, K] scale f32[K], X: bf16[M, K]) -> f32[M, N] {{ X @ dequant(W).T }}")
+    };
+    let known = |k| sizes(&[("N", 4096), ("K", k), ("M", 16)]);
+    let options = Options::default();
+    let free = site(&text(""), &known(1024), &options).unwrap();
+    assert_eq!((free.choice.lowering, free.certificate.unwrap().measure), (Lowering::Msd, Measure::Absorbed));
+    let short = site(&text("#[tolerance(1e-4)]"), &known(1024), &options).unwrap();
+    assert_eq!(short.choice.lowering, Lowering::Dequant);
+    assert!(short.bound().unwrap() <= 1e-4);
+    let (code, help) = site(&text("#[tolerance(1e-4)]"), &known(4096), &options).unwrap_err();
+    assert_eq!(code, Code::ToleranceUnmet);
+    assert!(help.contains("(`dequant`)"), "{help}");
+    let forced = site(&text("#[tolerance(1e-4)] #[lowering(msd)]"), &known(1024), &options).unwrap_err();
+    assert_eq!(forced.0, Code::ToleranceUnmet);
+}
+
+#[test]
+fn slices_are_judged_by_their_sizes() {
+    let text = "kernel f(W: i8[N, K] scale f32[N, K/32], X: bf16[M, K]) -> f32[M, N] {
+        slice(X, 1, 0, K/2) @ slice(dequant(W), 1, 0, K/2).T
+    }";
+    let options = Options::new().lowering(Lowering::Msd);
+    let form = |k| site(text, &sizes(&[("N", 64), ("K", k), ("M", 4)]), &options).unwrap().choice.form;
+    assert!(form(256).is_some() && form(96).is_none());
+    assert!(site(text, &sizes(&[("M", 4)]), &options).unwrap().choice.form.is_none());
+}
+
+#[test]
+fn requests_that_mean_nothing_are_refused() {
+    let known = sizes(&[("N", 64), ("K", 64), ("M", 4)]);
+    for request in [
+        Request { block: Some(0), ..Request::default() },
+        Request { tolerance: Some(f64::NAN), ..Request::default() },
+        Request { tolerance: Some(-1.0), ..Request::default() },
+    ] {
+        let options = Options { request, ..Options::default() };
+        assert_eq!(site(&linear(""), &known, &options).unwrap_err().0, Code::BadAttribute);
+    }
+    // A block of more than there is fits nothing, and nothing is something an empty row has too.
+    let huge = Options::new().block(1 << 47);
+    assert_eq!(site(&linear(""), &sizes(&[("N", 4), ("K", 0), ("M", 4)]), &huge).unwrap().choice.block, None);
+}
+
+#[test]
 fn unsigned_digits_are_for_what_is_never_negative() {
     let known = sizes(&[("N", 64), ("K", 64), ("M", 4)]);
     let attention = "kernel f(V: i8[K, N] scale f32[N], X: f32[M, K]) -> f32[M, N] { softmax(X) @ dequant(V) }";
@@ -88,6 +137,11 @@ fn unsigned_digits_are_for_what_is_never_negative() {
     assert_eq!(found.choice.scheme, Scheme::Int8x2Radix);
     assert!(found.choice.because.contains("never negative"), "{}", found.choice.because);
     assert!(!found.alternatives.iter().any(|a| a.scheme == Some(Scheme::Uint8x2)));
+    // 255^4 wraps to a negative number.
+    let wraps = "kernel f(c: u8[M, K], W: i8[N, K] scale f32[N]) -> f32[M, N] {
+        cast(c * c * c * c, f32) @ dequant(W).T
+    }";
+    assert_eq!(site(wraps, &known, &Options::default()).unwrap().choice.scheme, Scheme::Int8x2Radix);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::certificate::Certificate;
 use crate::cost::{Cost, Product};
-use crate::diag::Diagnostic;
+use crate::diag::{Code, Diagnostic};
 use crate::dim::{Dim, Sizes};
 use crate::dtype::DType;
 use crate::graph::{Kernel, Lowering, Value};
@@ -47,6 +47,26 @@ impl Default for Request {
     }
 }
 
+impl Request {
+    /// Refuses what no plan could be made for.
+    ///
+    /// # Errors
+    /// If a tolerance or a block is no number to plan with.
+    pub fn check(&self) -> Result<(), Diagnostic> {
+        if self.block == Some(0) {
+            let fault = Diagnostic::new(Code::BadAttribute, "a block of no elements");
+            return Err(fault.help("a block is a number of elements above 0, such as 128"));
+        }
+        match self.tolerance {
+            Some(t) if !(t.is_finite() && t > 0.0) => {
+                let fault = Diagnostic::new(Code::BadAttribute, format!("a tolerance of {t}"));
+                Err(fault.help("a tolerance is a finite number above 0, such as 1e-4"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What the rules are told to do with a product.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
@@ -57,6 +77,8 @@ pub struct Choice {
     /// Elements of the contraction that share a scale of the activations; the whole row if nothing
     /// is said.
     pub block: Option<u64>,
+    /// How the weight can be multiplied as stored, under the sizes planned for; nothing if it cannot.
+    pub form: Option<Form>,
     /// Whether two digits of 8 bits are to be multiplied as one of 16. It changes the graph, and no
     /// bit of a result, so that the plan leaves it to whoever knows the target.
     pub recombine: bool,
@@ -149,8 +171,9 @@ impl Plan {
 /// Plans a kernel in canonical form (see [`crate::rewrite::canonical::RULES`]).
 ///
 /// # Errors
-/// If a tolerance is asked for that no scheme meets.
+/// If the request cannot be planned for, or no scheme meets its tolerance.
 pub fn plan(kernel: &Kernel, sizes: &Sizes, request: &Request) -> Result<Plan, Diagnostic> {
+    request.check()?;
     let mut sites = Vec::new();
     let positive = never_negative(kernel);
     for (node, n) in kernel.nodes.iter().enumerate() {
@@ -159,7 +182,7 @@ pub fn plan(kernel: &Kernel, sizes: &Sizes, request: &Request) -> Result<Plan, D
         }
         let Some(weight) = Weight::find(kernel, n.operands[1]) else { continue };
         let x = n.operands[0];
-        let form = activations(kernel, x).and_then(|()| Form::of(&weight));
+        let form = activations(kernel, x).and_then(|()| Form::under(&weight, sizes));
         let is_native = form.is_ok() && Form::native(&weight).and_then(|()| native_left(kernel, x)).is_ok();
         let facts = Facts {
             is_native,
@@ -192,13 +215,23 @@ pub fn plan(kernel: &Kernel, sizes: &Sizes, request: &Request) -> Result<Plan, D
     Ok(Plan { sites })
 }
 
-/// The element type that the activations were declared with, if they were only moved since: the
-/// default scheme goes by it.
+/// The element type that the activations were declared with, before they were moved, or took over
+/// a factor that is the same for all tokens: the default scheme goes by it.
 fn declared(kernel: &Kernel, mut x: Value) -> DType {
-    while let Op::Transpose { .. } | Op::Reshape { .. } | Op::Slice { .. } | Op::Broadcast { .. } = kernel.node(x).op {
-        x = kernel.node(x).operands[0];
+    loop {
+        let (node, shape) = (kernel.node(x), &kernel.tensor_ty(x).shape);
+        let is_whole = |v: &Value| kernel.tensor_ty(*v).shape == *shape;
+        let is_shared = |v: &Value| {
+            let own = &kernel.tensor_ty(*v).shape;
+            !is_whole(v) && own.len().checked_sub(2).is_none_or(|tokens| own[tokens].is_one())
+        };
+        x = match (&node.op, node.operands.as_slice()) {
+            (Op::Transpose { .. } | Op::Reshape { .. } | Op::Slice { .. } | Op::Broadcast { .. }, [inner]) => *inner,
+            (Op::Mul, [factor, inner]) if is_whole(inner) && is_shared(factor) => *inner,
+            (Op::Mul | Op::Div, [inner, factor]) if is_whole(inner) && is_shared(factor) => *inner,
+            _ => return kernel.tensor_ty(x).dtype,
+        };
     }
-    kernel.tensor_ty(x).dtype
 }
 
 /// The product's sizes, if all are known.

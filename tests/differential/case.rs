@@ -53,6 +53,7 @@ pub(crate) enum Epilogue {
 use Epilogue as E;
 
 /// One generated kernel.
+#[derive(Clone)]
 pub(crate) struct Case {
     pub(crate) orientation: Orientation,
     pub(crate) epilogue: Epilogue,
@@ -299,9 +300,15 @@ impl Case {
         }
     }
 
-    /// Whether the result is the one product itself, to F32.
-    pub(crate) fn is_certified(&self) -> bool {
-        matches!(self.epilogue, E::None | E::SliceN | E::SliceK) && self.result == "f32"
+    /// The same before its final cast, which no bound is about.
+    pub(crate) fn uncast(&self) -> Case {
+        Case { result: "f32", ..self.clone() }
+    }
+
+    /// The product with the weight by itself, to F32: what its certificate is about.
+    pub(crate) fn bare(&self) -> Case {
+        let epilogue = if matches!(self.epilogue, E::SliceN | E::SliceK) { self.epilogue } else { E::None };
+        Case { epilogue, ..self.uncast() }
     }
 
     /// Index of an element of token `m`, `j` along the other axis of an operand or result.

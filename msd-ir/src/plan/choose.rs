@@ -1,6 +1,7 @@
 //! Choosing among the alternatives of a site: attributes, requests, tolerance, then cost.
 
 use super::{Alternative, Choice, Request};
+use crate::certificate::Measure;
 use crate::diag::{Code, Diagnostic};
 use crate::dtype::DType;
 use crate::graph::{Kernel, Lowering};
@@ -45,10 +46,25 @@ impl Facts {
 
     /// The block that is asked for, where it fits: it divides the contraction and its groups.
     pub(super) fn blocks(&self, request: &Request, form: &Form) -> Option<u64> {
-        let block = request.block?;
-        let fits = self.k.is_some_and(|k| k % block == 0) && form.unit.is_none_or(|unit| unit % block == 0);
+        let block = request.block.filter(|block| *block > 0)?;
+        let divides = |n: u64| n >= block && n % block == 0;
+        let fits = self.k.is_some_and(divides) && form.unit.is_none_or(divides);
         fits.then_some(block)
     }
+}
+
+/// A site being decided.
+struct Deciding<'a> {
+    request: &'a Request,
+    alternatives: &'a [Alternative],
+    facts: &'a Facts,
+    block: Option<u64>,
+    tolerance: Option<f64>,
+}
+
+/// Whose wish it is.
+fn from(is_request: bool) -> &'static str {
+    if is_request { "asked for" } else { "by attribute" }
 }
 
 /// Decides a site. A tolerance binds whatever is chosen, dequantization included.
@@ -60,73 +76,105 @@ pub(super) fn choose(
     block: Option<u64>,
 ) -> Result<Choice, Diagnostic> {
     let tolerance = request.tolerance.or(kernel.attributes.tolerance);
-    let asked_scheme = facts.asked;
     let asked_lowering = request.lowering.or(kernel.attributes.lowering).unwrap_or(Lowering::Auto);
-    let from = |flag: bool| if flag { "asked for" } else { "by attribute" };
-    let find = |l: Lowering, s: Scheme| {
-        alternatives.iter().find(move |a| a.lowering == l && a.scheme.is_none_or(|own| own == s))
-    };
-    let default = facts.default_scheme();
-    let offered = |s: Scheme| facts.form.is_none() || find(Lowering::Msd, s).is_some();
-    let (scheme, scheme_reason) = match (asked_scheme, tolerance) {
-        _ if facts.is_native => (default, "both operands are stored as integers".to_string()),
-        (Some(scheme), _) if offered(scheme) => {
-            (scheme, format!("`{}` {}", scheme.name(), from(request.scheme.is_some())))
-        }
-        (Some(scheme), _) => {
-            let (asked, name) = (scheme.name(), default.name());
-            (default, format!("`{asked}` needs activations that are never negative; `{name}` is the default for these"))
-        }
-        (None, Some(t)) if find(Lowering::Msd, default).is_some() => cheapest_within(t, alternatives, default),
-        (None, _) => (default, format!("`{}` is the default for these activations", default.name())),
-    };
-    let scheme_reason = match (request.block, block) {
-        (Some(_), Some(block)) => format!("{scheme_reason}, in blocks of {block}"),
-        (Some(block), None) if facts.form.is_some() && !facts.is_native => {
-            format!("{scheme_reason}; blocks of {block} do not fit the contraction or its groups")
-        }
-        _ => scheme_reason,
-    };
-    let costs = |l| find(l, scheme).and_then(|a| a.cost).map(|c| c.seconds);
+    let site = Deciding { request, alternatives, facts, block, tolerance };
+    let (scheme, scheme_reason) = site.scheme();
     let (lowering, because) = match asked_lowering {
         Lowering::Msd => (Lowering::Msd, format!("`msd` {}, {scheme_reason}", from(request.lowering.is_some()))),
         Lowering::Dequant => (Lowering::Dequant, format!("`dequant` {}", from(request.lowering.is_some()))),
-        Lowering::Auto if find(Lowering::Msd, scheme).is_none() => {
-            (Lowering::Dequant, "no rule multiplies this weight as stored".to_string())
-        }
-        Lowering::Auto if asked_scheme.is_some() || block.is_some() || facts.is_native => {
-            (Lowering::Msd, scheme_reason.clone())
-        }
-        Lowering::Auto => match (costs(Lowering::Msd), costs(Lowering::Dequant)) {
-            (Some(m), Some(d)) if m <= d => {
-                (Lowering::Msd, format!("predicted {} against {} for dequant; {scheme_reason}", time(m), time(d)))
-            }
-            (Some(m), Some(d)) => (Lowering::Dequant, format!("predicted {} against {} for msd", time(d), time(m))),
-            _ => (Lowering::Msd, format!("sizes are open; {scheme_reason}")),
-        },
+        Lowering::Auto => site.cheaper(scheme, &scheme_reason),
     };
-    let choice = |lowering, because| Choice { lowering, scheme, block, recombine: false, because };
+    let choice = |lowering, because| Choice { lowering, scheme, block, form: facts.form, recombine: false, because };
     // A rule that its guard stops leaves the dequantization to answer for the tolerance.
-    let done = find(lowering, scheme).or_else(|| find(Lowering::Dequant, scheme));
-    match (tolerance, done.and_then(Alternative::bound)) {
-        (Some(t), Some(bound)) if bound > t => {
-            let meets = |a: &Alternative| a.bound().is_some_and(|b| b <= t);
-            if asked_scheme.is_some() || asked_lowering != Lowering::Auto {
-                let message = format!("what was asked for is certified to {bound:.3e} only, not to {t:e}");
-                return Err(Diagnostic::new(Code::ToleranceUnmet, message)
-                    .help("leave scheme and lowering to the compiler, or raise the tolerance"));
+    let done = site.find(lowering, scheme).or_else(|| site.find(Lowering::Dequant, scheme));
+    let (Some(t), Some(done)) = (tolerance, done) else { return Ok(choice(lowering, because)) };
+    if is_within(done, t).unwrap_or(true) {
+        return Ok(choice(lowering, because));
+    }
+    if facts.asked.is_some() || asked_lowering != Lowering::Auto {
+        let bound = done.bound().unwrap_or(f64::INFINITY);
+        let message = format!("what was asked for is certified to {bound:.3e} {} only, not to {t:e}", measure(done));
+        return Err(Diagnostic::new(Code::ToleranceUnmet, message)
+            .help("leave scheme and lowering to the compiler, or raise the tolerance"));
+    }
+    // Dearer within the tolerance beats cheaper outside it.
+    let other = if lowering == Lowering::Dequant { Lowering::Msd } else { Lowering::Dequant };
+    if site.find(other, scheme).is_some_and(|a| is_within(a, t) == Some(true)) {
+        let (cheap, good) = (lowering.name(), other.name());
+        let rest = if other == Lowering::Msd { format!("; {scheme_reason}") } else { String::new() };
+        return Ok(choice(other, format!("{cheap} is cheaper but not certified to {t:e}, {good} is{rest}")));
+    }
+    Err(unmet(t, alternatives))
+}
+
+/// Whether an alternative is certified to `t * max|x| * sum|w|`; nothing if that depends on sizes that
+/// are open. A bound that is relative to something else is none of those.
+fn is_within(a: &Alternative, t: f64) -> Option<bool> {
+    a.certificate.as_ref().map(|c| c.measure == Measure::Product && c.bound <= t)
+}
+
+/// What the bound of an alternative is relative to.
+fn measure(a: &Alternative) -> &'static str {
+    a.certificate.as_ref().map_or("", |c| c.measure.text())
+}
+
+impl Deciding<'_> {
+    fn find(&self, lowering: Lowering, scheme: Scheme) -> Option<&Alternative> {
+        self.alternatives.iter().find(|a| a.lowering == lowering && a.scheme.is_none_or(|own| own == scheme))
+    }
+
+    /// The scheme, should activations be split, and the reason.
+    fn scheme(&self) -> (Scheme, String) {
+        let Deciding { request, facts, .. } = self;
+        let default = facts.default_scheme();
+        let offers = |s: Scheme| facts.form.is_none() || self.find(Lowering::Msd, s).is_some();
+        let (scheme, reason) = match (facts.asked, self.tolerance) {
+            _ if facts.is_native => (default, "both operands are stored as integers".to_string()),
+            (Some(scheme), _) if offers(scheme) => {
+                (scheme, format!("`{}` {}", scheme.name(), from(request.scheme.is_some())))
             }
-            // Dearer within the tolerance beats cheaper outside it.
-            let other = if lowering == Lowering::Dequant { Lowering::Msd } else { Lowering::Dequant };
-            if find(other, scheme).is_some_and(meets) {
-                let (cheap, good) = (lowering.name(), other.name());
-                let rest = if other == Lowering::Msd { format!("; {scheme_reason}") } else { String::new() };
-                let because = format!("{cheap} is cheaper but not certified to {t:e}, {good} is{rest}");
-                return Ok(choice(other, because));
+            (Some(scheme), _) => {
+                let (asked, name) = (scheme.name(), default.name());
+                let needs = "needs activations that are never negative";
+                (default, format!("`{asked}` {needs}; `{name}` is the default for these"))
             }
-            Err(unmet(t, alternatives))
+            (None, Some(t)) if self.find(Lowering::Msd, default).is_some() => {
+                cheapest_within(t, self.alternatives, default)
+            }
+            (None, _) => (default, format!("`{}` is the default for these activations", default.name())),
+        };
+        let reason = match (request.block, self.block) {
+            _ if facts.is_native || facts.form.is_none() => reason,
+            (Some(_), Some(block)) => format!("{reason}, in blocks of {block}"),
+            (Some(block), None) if facts.k.is_none() => {
+                format!("{reason}; whether blocks of {block} fit is open until the contracted size is known")
+            }
+            (Some(block), None) => format!("{reason}; blocks of {block} do not fit the contraction or its groups"),
+            (None, _) => reason,
+        };
+        (scheme, reason)
+    }
+
+    /// What the cost model finds cheaper; a scheme or block that is asked for is a wish for digits.
+    fn cheaper(&self, scheme: Scheme, reason: &str) -> (Lowering, String) {
+        let (msd, dequant) = (self.find(Lowering::Msd, scheme), self.find(Lowering::Dequant, scheme));
+        let Some(msd) = msd else {
+            return (Lowering::Dequant, "no rule multiplies this weight as stored".to_string());
+        };
+        if self.facts.asked.is_some() || self.block.is_some() || self.facts.is_native {
+            return (Lowering::Msd, reason.to_string());
         }
-        _ => Ok(choice(lowering, because)),
+        match (msd.cost, dequant.and_then(|a| a.cost)) {
+            (Some(m), Some(d)) if m.seconds <= d.seconds => {
+                let (m, d) = (time(m.seconds), time(d.seconds));
+                (Lowering::Msd, format!("predicted {m} against {d} for dequant; {reason}"))
+            }
+            (Some(m), Some(d)) => {
+                let (m, d) = (time(m.seconds), time(d.seconds));
+                (Lowering::Dequant, format!("predicted {d} against {m} for msd"))
+            }
+            _ => (Lowering::Msd, format!("sizes are open; {reason}")),
+        }
     }
 }
 
@@ -154,12 +202,23 @@ fn cheapest_within(t: f64, alternatives: &[Alternative], default: Scheme) -> (Sc
 
 fn unmet(t: f64, alternatives: &[Alternative]) -> Diagnostic {
     let name = |a: &Alternative| a.scheme.map_or(a.lowering.name(), Scheme::name);
-    let bounds = alternatives.iter().filter_map(|a| Some((a.bound()?, name(a))));
+    let product = |a: &&Alternative| a.certificate.as_ref().is_some_and(|c| c.measure == Measure::Product);
+    let bounds = alternatives.iter().filter(product).filter_map(|a| Some((a.bound()?, name(a))));
     let best = bounds.min_by(|a, b| a.0.total_cmp(&b.0));
     let help = best.map_or_else(String::new, |(bound, name)| {
         format!("the best bound here is {bound:.3e} (`{name}`): raise the tolerance to at least that")
     });
-    Diagnostic::new(Code::ToleranceUnmet, format!("no lowering has a certified error of at most {t:e}")).help(help)
+    let is_absorbed = alternatives.iter().any(|a| measure(a) == Measure::Absorbed.text());
+    let note = if is_absorbed {
+        format!(
+            "; digits of activations that take over the weight's scale are bounded by {} only",
+            Measure::Absorbed.text()
+        )
+    } else {
+        String::new()
+    };
+    let message = format!("no lowering has a certified error of at most {t:e}{note}");
+    Diagnostic::new(Code::ToleranceUnmet, message).help(help)
 }
 
 fn time(seconds: f64) -> String {

@@ -17,19 +17,22 @@ pub(super) fn never_negative(kernel: &Kernel) -> Vec<bool> {
 
 fn of_node(node: &Node, operand: &dyn Fn(usize) -> bool) -> bool {
     let all = || (0..node.operands.len()).all(operand);
+    // Integers wrap: a sum, a product or a magnitude of them may be negative.
+    let is_float = node.types[0].tensor().is_some_and(|t| t.dtype.is_float());
     match &node.op {
         Op::Const { bits } => f32::from_bits(*bits) >= 0.0,
         Op::Param { .. } | Op::Codes => match &node.types[0] {
             Type::Tensor(t) => t.dtype.int_range().is_some_and(|(low, _)| low == 0),
             Type::Quant(_) => false,
         },
-        Op::Exp | Op::Abs | Op::Sqrt | Op::Softmax | Op::Size { .. } => true,
+        Op::Exp | Op::Sqrt | Op::Softmax | Op::Size { .. } => true,
+        Op::Abs => is_float,
         Op::Lt | Op::Le | Op::Gt | Op::Ge | Op::Eq | Op::Ne => true,
         Op::Max => operand(0) || operand(1),
         Op::Select => operand(1) && operand(2),
-        Op::Add | Op::Mul | Op::Div | Op::Min | Op::Cast { .. } | Op::Sum | Op::Amax => all(),
-        // Of integers a product wraps.
-        Op::MatMul => node.types[0].tensor().is_some_and(|t| t.dtype.is_float()) && all(),
+        Op::Cast { dtype } if dtype.int_range().is_some_and(|(low, _)| low == 0) => true,
+        Op::Div | Op::Min | Op::Cast { .. } | Op::Amax => all(),
+        Op::Add | Op::Mul | Op::Sum | Op::MatMul => is_float && all(),
         op => op.class() == Class::Movement && all(),
     }
 }
@@ -88,6 +91,25 @@ mod tests {
         assert!(!says(|b, x, s| {
             let e = b.softmax(x, s).unwrap();
             b.causal(e, s).unwrap()
+        }));
+    }
+
+    #[test]
+    fn integers_wrap() {
+        let codes = |b: &mut Builder, x: Value, s: Span| b.cast(x, DType::U8, s).unwrap();
+        assert!(says(|b, x, s| codes(b, x, s)));
+        assert!(!says(|b, x, s| {
+            let c = codes(b, x, s);
+            let product = b.mul(c, c, s).unwrap();
+            b.cast(product, DType::F32, s).unwrap()
+        }));
+        assert!(!says(|b, x, s| {
+            let c = codes(b, x, s);
+            b.sum(c, s).unwrap()
+        }));
+        assert!(!says(|b, x, s| {
+            let wide = b.cast(x, DType::I32, s).unwrap();
+            b.abs(wide, s).unwrap()
         }));
     }
 }

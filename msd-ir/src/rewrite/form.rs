@@ -3,9 +3,16 @@
 //! each form are [`super::lowering`]'s.
 
 use super::pattern::{Graph, Weight};
+use crate::dim::{Dim, Sizes};
 use crate::dtype::DType;
 use crate::graph::Value;
 use crate::types::{Part, Type};
+
+/// Names of the rules that take a form; which takes which is [`super::lowering`]'s.
+pub(super) const ABSORB_SCALE: &str = "absorb-scale";
+pub(super) const SPLIT_GROUPS: &str = "split-groups";
+pub(super) const FOLD_ZERO: &str = "fold-zero";
+pub(super) const DIGIT_SPLIT: &str = "digit-split";
 
 /// What stops a weight from being multiplied as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,24 +70,32 @@ fn along(part: &Part, contracted: usize) -> Along {
 
 impl Form {
     /// The form of `weight` on the right of a product, or what stops it from being multiplied as
-    /// stored.
+    /// stored, whatever the sizes.
     ///
     /// # Errors
     /// What stops it.
     pub fn of(weight: &Weight) -> Result<Form, Stopped> {
+        Form::under(weight, &Sizes::new())
+    }
+
+    /// The same under known sizes, which tell whether a slice cuts through groups.
+    ///
+    /// # Errors
+    /// What stops it.
+    pub fn under(weight: &Weight, sizes: &Sizes) -> Result<Form, Stopped> {
         let (codes, scale, contracted) = (&weight.ty.codes, &weight.ty.scale, weight.contraction_axis());
         if !codes.dtype.is_int() {
             let reason = format!("`{}` codes are no integers", codes.dtype.name());
-            return Err(stopped("digit-split", "weight-format", reason));
+            return Err(stopped(DIGIT_SPLIT, "weight-format", reason));
         }
-        windows_fit(weight)?;
+        windows_fit(weight, sizes)?;
         let per_channel = |part: &Part| part.along[weight.channel_axis()].is_some();
         let (mut absorbs, mut units) = (false, Vec::new());
         match along(scale, contracted) {
             Along::Constant => {}
             Along::Channel if per_channel(scale) => {
                 let reason = format!("the scale `{}` belongs to single elements of `{codes}`", scale.ty);
-                return Err(stopped("absorb-scale", "scale-placement", reason));
+                return Err(stopped(ABSORB_SCALE, "scale-placement", reason));
             }
             Along::Channel => absorbs = true,
             Along::Group(group) => units.push(group),
@@ -96,7 +111,7 @@ impl Form {
                          bits that are the same for all output channels",
                         part.ty, codes.shape[contracted]
                     );
-                    return Err(stopped("fold-zero", "zero-placement", reason));
+                    return Err(stopped(FOLD_ZERO, "zero-placement", reason));
                 }
                 Along::Channel => zero = Zero::Channels,
                 Along::Group(group) => units.push(group),
@@ -107,7 +122,7 @@ impl Form {
             && let Some(group) = units.iter().find(|g| *g % unit != 0)
         {
             let reason = format!("groups of {group} and of {unit} along `{}` overlap", codes.shape[contracted]);
-            return Err(stopped("split-groups", "group-sizes", reason));
+            return Err(stopped(SPLIT_GROUPS, "group-sizes", reason));
         }
         Ok(Form { absorbs, zero, unit })
     }
@@ -126,27 +141,27 @@ impl Form {
         let form = Form::of(weight)?;
         let (codes, contracted) = (&weight.ty.codes, weight.contraction_axis());
         if let (Some(zero), true) = (&weight.ty.zero, form.zero != Zero::None) {
-            return Err(stopped("fold-zero", "zero-point", format!("the weight has a zero point `{}`", zero.ty)));
+            return Err(stopped(FOLD_ZERO, "zero-point", format!("the weight has a zero point `{}`", zero.ty)));
         }
         if form.absorbs || form.unit.is_some() {
             let (ty, dim) = (&weight.ty.scale.ty, &codes.shape[contracted]);
             let reason = format!("the scale `{ty}` varies along the contracted dimension `{dim}`");
-            return Err(stopped("split-groups", "scale-placement", reason));
+            return Err(stopped(SPLIT_GROUPS, "scale-placement", reason));
         }
         Ok(())
     }
 }
 
 /// A slice must not cut through groups.
-fn windows_fit(weight: &Weight) -> Result<(), Stopped> {
+fn windows_fit(weight: &Weight, sizes: &Sizes) -> Result<(), Stopped> {
     let parts = std::iter::once(&weight.ty.scale).chain(&weight.ty.zero);
     for (part, window) in parts.flat_map(|p| weight.windows.iter().map(move |w| (p, w))) {
         let Some(along) = part.along[window.axis].as_ref().filter(|a| a.group > 1) else { continue };
-        let cuts = |end: &crate::dim::Dim| end.as_constant().is_none_or(|e| e % along.group != 0);
+        let cuts = |end: &Dim| end.eval(sizes).map_or(true, |e| e % along.group != 0);
         if cuts(&window.start) || cuts(&window.stop) {
             let (start, stop, group) = (&window.start, &window.stop, along.group);
             let reason = format!("the slice from `{start}` to `{stop}` may cut groups of {group}");
-            return Err(stopped("split-groups", "slice", reason));
+            return Err(stopped(SPLIT_GROUPS, "slice", reason));
         }
     }
     Ok(())
@@ -161,7 +176,7 @@ pub fn activations(graph: &impl Graph, x: Value) -> Result<(), Stopped> {
         Type::Tensor(t) if t.dtype.is_float() && t.dtype != DType::F64 => Ok(()),
         other => {
             let reason = format!("the other operand is `{other}`, no float to split");
-            Err(stopped("digit-split", "activation-type", reason))
+            Err(stopped(DIGIT_SPLIT, "activation-type", reason))
         }
     }
 }

@@ -5,7 +5,7 @@
 //! row of digits, `s` and `z` for scale and zero point of the weight.
 
 use super::canonical::{DOUBLE_TRANSPOSE, swap_last};
-use super::form::{Form, Stopped, Zero, activations};
+use super::form::{ABSORB_SCALE, DIGIT_SPLIT, FOLD_ZERO, Form, SPLIT_GROUPS, Stopped, Zero, activations};
 use super::pattern::{Weight, in_groups, transposed};
 use super::{Applied, Outcome, Rewriter, Rule};
 use crate::diag::{Code, Diagnostic};
@@ -15,11 +15,14 @@ use crate::graph::{Lowering, Value};
 use crate::ops::Op;
 use crate::quant::scheme::Scheme;
 
+/// The rule that needs no digits.
+pub const NATIVE_PRODUCT: &str = "native-product";
+
 /// Replaces products by what the plan chose.
 pub const RULES: &[Rule] = &[
     DOUBLE_TRANSPOSE,
     Rule {
-        name: "native-product",
+        name: NATIVE_PRODUCT,
         equation: "dequant(A) @ dequant(B) -> f32(codes(A) . codes(B)) * scale(A) * scale(B)",
         apply: native_product,
     },
@@ -28,19 +31,15 @@ pub const RULES: &[Rule] = &[
         equation: "digits(x; 256, 1) -> digit(x; 1), the same integers in one digit of 16 bits",
         apply: recombine_int16,
     },
-    Rule { name: "absorb-scale", equation: "x @ dequant(W; s[k]) -> (x * s) @ dequant(W; 1)", apply: absorb_scale },
-    Rule {
-        name: "split-groups",
-        equation: "x @ dequant(W; s[k/G]) -> (sum_G f32(S_G) * s_G) * g",
-        apply: split_groups,
-    },
-    Rule { name: "fold-zero", equation: "x @ dequant(W; s, z) -> (f32(S - z * R) * s) * g", apply: fold_zero },
-    Rule { name: "digit-split", equation: "x @ dequant(W; s) -> (f32(S) * s) * g", apply: digit_split },
+    Rule { name: ABSORB_SCALE, equation: "x @ dequant(W; s[k]) -> (x * s) @ dequant(W; 1)", apply: absorb_scale },
+    Rule { name: SPLIT_GROUPS, equation: "x @ dequant(W; s[k/G]) -> (sum_G f32(S_G) * s_G) * g", apply: split_groups },
+    Rule { name: FOLD_ZERO, equation: "x @ dequant(W; s, z) -> (f32(S - z * R) * s) * g", apply: fold_zero },
+    Rule { name: DIGIT_SPLIT, equation: "x @ dequant(W; s) -> (f32(S) * s) * g", apply: digit_split },
     Rule { name: "post-scale", equation: "x @ dequant(W; s) -> (x @ codes(W)) * s", apply: post_scale },
 ];
 
 /// The rules that multiply a weight as stored.
-pub const AS_STORED: [&str; 5] = ["native-product", "absorb-scale", "split-groups", "fold-zero", "digit-split"];
+pub const AS_STORED: [&str; 5] = [NATIVE_PRODUCT, ABSORB_SCALE, SPLIT_GROUPS, FOLD_ZERO, DIGIT_SPLIT];
 
 /// The right operand's weight, for products the rules here apply to.
 fn weight_product(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Option<Weight> {
@@ -70,20 +69,20 @@ fn recombine_int16(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied
 }
 
 fn absorb_scale(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
-    integer_product(r, op, operands, "absorb-scale", |form| form.absorbs)
+    integer_product(r, op, operands, ABSORB_SCALE, |form| form.absorbs)
 }
 
 fn split_groups(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
-    integer_product(r, op, operands, "split-groups", |form| !form.absorbs && form.unit.is_some())
+    integer_product(r, op, operands, SPLIT_GROUPS, |form| !form.absorbs && form.unit.is_some())
 }
 
 fn fold_zero(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
     let is_folded = |form: &Form| !form.absorbs && form.unit.is_none() && form.zero != Zero::None;
-    integer_product(r, op, operands, "fold-zero", is_folded)
+    integer_product(r, op, operands, FOLD_ZERO, is_folded)
 }
 
 fn digit_split(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
-    integer_product(r, op, operands, "digit-split", Form::is_plain)
+    integer_product(r, op, operands, DIGIT_SPLIT, Form::is_plain)
 }
 
 /// Digits times stored codes, if the weight has a form that is the rule's; or what stops it, if that
@@ -97,7 +96,10 @@ fn integer_product(
 ) -> Applied {
     let Some(weight) = weight_product(r, op, operands) else { return Ok(Outcome::NoMatch) };
     let Some(choice) = r.choice().cloned() else { return Ok(Outcome::NoMatch) };
-    let form = activations(&*r.graph(), operands[0]).and_then(|()| Form::of(&weight));
+    let form = match choice.form {
+        Some(form) => Ok(form),
+        None => activations(&*r.graph(), operands[0]).and_then(|()| Form::of(&weight)),
+    };
     if let Some(Stopped { guard, reason, .. }) = form.as_ref().err().filter(|s| s.rule == rule).cloned() {
         return Ok(Outcome::Stopped { guard, reason });
     }
@@ -249,7 +251,7 @@ fn post_scale(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
 pub fn native_left(graph: &impl super::pattern::Graph, left: Value) -> Result<(), Stopped> {
     let Some(mut weight) = Weight::find(graph, left).filter(|w| w.factors.is_empty()) else {
         let reason = "the other operand is not dequantized".to_string();
-        return Err(Stopped { rule: "native-product", guard: "activation-type", reason });
+        return Err(Stopped { rule: NATIVE_PRODUCT, guard: "activation-type", reason });
     };
     // The left operand contracts its last axis: seen transposed, it obeys the same guards.
     let rank = weight.axes.len();

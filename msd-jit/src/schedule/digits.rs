@@ -222,7 +222,7 @@ impl Scheduler<'_> {
 
 /// Largest magnitude of an integer type of at most 16 bits.
 fn largest(dtype: DType) -> i128 {
-    dtype.int_range().map_or(i128::MAX >> 64, |(low, high)| (-low).max(high) as i128)
+    dtype.int_range().map_or(i128::MAX >> 64, |(low, high)| (-i128::from(low)).max(i128::from(high)))
 }
 
 /// `[.., G, N, size]` as `[.., N, G * size]`, where that is a view.
