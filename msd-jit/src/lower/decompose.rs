@@ -31,6 +31,14 @@ enum Splitter {
     Greedy { factor: Value, units: Vec<Value> },
 }
 
+/// Elements of a row of `x`, from `source` on.
+#[derive(Clone, Copy)]
+struct Run<'v> {
+    x: &'v View,
+    source: Value,
+    columns: Value,
+}
+
 impl Frame<'_> {
     pub(crate) fn emit_decompose(&mut self, scheme: Scheme, x: &View, digits: &View, scale: &View) -> Emit<()> {
         let columns = self.dim(&x.size_from_end(0))?;
@@ -38,12 +46,12 @@ impl Frame<'_> {
         let (begin, end) = (self.begin, self.end);
         self.for_range(begin, end, 1, |f, unit| {
             let indices = f.unflatten(unit, outer)?;
-            let source = f.locate(x, &indices)?;
-            let largest = f.largest_magnitude(x, source, columns)?;
+            let run = Run { x, source: f.locate(x, &indices)?, columns };
+            let largest = f.largest_magnitude(run)?;
             let row = f.row_scale(largest);
             let (splitter, unit) = f.splitter(scheme, &row);
             f.store_unit(&row, unit, scale, &indices)?;
-            f.store_digits(scheme, &splitter, row.is_finite, x, source, columns, digits, &indices)
+            f.store_digits(scheme, &splitter, row.is_finite, run, digits, &indices)
         })
     }
 
@@ -66,15 +74,15 @@ impl Frame<'_> {
         self.for_range(begin, end, 1, |f, unit| {
             let indices = f.unflatten(unit, outer)?;
             let source = f.locate(x, &indices)?;
-            let largest = f.largest_magnitude(x, source, columns)?;
+            let largest = f.largest_magnitude(Run { x, source, columns })?;
             let row = f.row_scale(largest);
             let (_, row_unit) = f.splitter(scheme, &row);
             let row_unit = f.store_unit(&row, row_unit, scale, &indices)?;
             let zero = f.int(0);
             f.for_range(zero, count, 1, |f, index| {
                 let skip = f.b.ins().imul(index, step);
-                let source = f.b.ins().iadd(source, skip);
-                let largest = f.largest_magnitude(x, source, size)?;
+                let run = Run { x, source: f.b.ins().iadd(source, skip), columns: size };
+                let largest = f.largest_magnitude(run)?;
                 let block = f.row_scale(largest);
                 let (splitter, unit) = f.splitter(scheme, &block);
                 let relative = f.b.ins().fdiv(unit, row_unit);
@@ -87,7 +95,7 @@ impl Frame<'_> {
                 let at: Vec<Value> = batch.iter().copied().chain([index, token]).collect();
                 let target = f.locate(&blocks.relative, &at)?;
                 f.b.ins().store(Frame::flags(), relative, target, 0);
-                f.store_digits(scheme, &splitter, row.is_finite, x, source, size, digits, &at)
+                f.store_digits(scheme, &splitter, row.is_finite, run, digits, &at)
             })
         })
     }
@@ -103,24 +111,20 @@ impl Frame<'_> {
         Ok(unit)
     }
 
-    /// The digits of the `columns` elements from `source`, of the token that is the last of
-    /// `indices`; all 0 unless `is_kept`.
-    #[allow(clippy::too_many_arguments, reason = "source, target and what lies between")]
+    /// The digits of a run, of the token that is the last of `indices`; all 0 unless `is_kept`.
     fn store_digits(
         &mut self,
         scheme: Scheme,
         splitter: &Splitter,
         is_kept: Value,
-        x: &View,
-        source: Value,
-        columns: Value,
+        run: Run<'_>,
         digits: &View,
         indices: &[Value],
     ) -> Emit<()> {
         let keep = self.b.ins().uextend(types::I32, is_kept);
         let keep = self.b.ins().ineg(keep);
         let keep = self.b.ins().splat(types::I32X4, keep);
-        let tokens = self.dim(&x.size_from_end(1))?;
+        let tokens = self.dim(&run.x.size_from_end(1))?;
         let mut targets = Vec::new();
         let (token, outer) = (indices[indices.len() - 1], &indices[..indices.len() - 1]);
         let mut digit_row = token;
@@ -129,7 +133,7 @@ impl Frame<'_> {
             targets.push(self.locate(digits, &at)?);
             digit_row = self.b.ins().iadd(digit_row, tokens);
         }
-        self.over_row(x, source, columns, |f, lane, column, access| {
+        self.over_row(run, |f, lane, column, access| {
             let value = f.f32_of(lane);
             for (digit, target) in f.split(splitter, scheme, value).into_iter().zip(&targets) {
                 let digit = f.b.ins().band(digit, keep);
@@ -144,9 +148,7 @@ impl Frame<'_> {
     /// Calls `body` for every group of elements of a row, then for each element of the tail.
     fn over_row(
         &mut self,
-        x: &View,
-        source: Value,
-        columns: Value,
+        Run { x, source, columns }: Run<'_>,
         mut body: impl FnMut(&mut Self, Lane, Value, Access) -> Emit<()>,
     ) -> Emit<()> {
         let zero = self.int(0);
@@ -179,7 +181,7 @@ impl Frame<'_> {
     }
 
     /// The bits of the largest magnitude of a row, as I32; NaN counts as largest of all.
-    fn largest_magnitude(&mut self, x: &View, source: Value, columns: Value) -> Emit<Value> {
+    fn largest_magnitude(&mut self, Run { x, source, columns }: Run<'_>) -> Emit<Value> {
         let zero = self.int(0);
         let start = self.splat_i32(0);
         let main = self.round_down(columns, WIDTH);
