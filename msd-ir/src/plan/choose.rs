@@ -47,7 +47,7 @@ impl Facts {
     /// The block that is asked for, where it fits: it divides the contraction and its groups.
     pub(super) fn blocks(&self, request: &Request, form: &Form) -> Option<u64> {
         let block = request.block.filter(|block| *block > 0)?;
-        let divides = |n: u64| n >= block && n % block == 0;
+        let divides = |n: u64| n >= block && n.is_multiple_of(block);
         let fits = self.k.is_some_and(divides) && form.unit.is_none_or(divides);
         fits.then_some(block)
     }
