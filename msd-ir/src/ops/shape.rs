@@ -345,11 +345,11 @@ pub(super) fn decompose_blocks(op: &Op, args: &[&Type]) -> Types {
     let Op::DecomposeBlocks { scheme, size } = op else { return one(t.dtype, t.shape.clone()) };
     let (outer, inner) = t.shape.split_at(t.rank() - 2);
     let (tokens, columns) = (&inner[0], &inner[1]);
-    let blocks = columns.div(size).ok_or_else(|| too_complex("the number of blocks"))?;
-    if is_no_size(&blocks) || size.as_constant().is_none_or(|s| s == 0) {
+    let blocks = columns.div(size).filter(|blocks| !is_no_size(blocks));
+    let Some(blocks) = blocks.filter(|_| size.as_constant().is_some_and(|s| s > 0)) else {
         let message = format!("`{}` of `{t}`: `{columns}` is no number of blocks of `{size}`", spelled(op));
         return Err(Diagnostic::new(Code::ShapeMismatch, message).help("the size is a number that divides the columns"));
-    }
+    };
     let shape = |inner: [&Dim; 3]| outer.iter().chain(inner).cloned().collect::<Shape>();
     let one_each = Dim::constant(1);
     let row: Shape = outer.iter().chain([tokens, &one_each]).cloned().collect();
