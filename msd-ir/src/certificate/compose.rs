@@ -23,7 +23,9 @@ pub struct Composed {
     pub results: Vec<Result<Bound, Ended>>,
     /// `NAME_bound`, a kernel over the same parameters: its results are the bounds of the certified
     /// results, in their order, F32 and of their shapes; nothing if none is certified. Its own
-    /// roundings are allowed for, those of contractions of up to 2^17 elements.
+    /// roundings are allowed for, at any size. The errors of products and the roundings of sums are
+    /// those of the sizes it was composed for: where they depend on a size (groups, sums, the `dequant`
+    /// lowering) that size was known, and the kernel says nothing of larger ones.
     pub kernel: Option<Kernel>,
 }
 
@@ -57,16 +59,24 @@ enum Reach {
     Ended(Ended),
 }
 
-/// Most roundings behind a product, longest contraction of a stored weight, and of floats beside it,
-/// that [`SLACK`] allows for.
+/// Most roundings behind a product, or of factors around its activations, and longest contraction of
+/// floats beside it, that [`SLACK`] allows for.
 const MOST_ROUNDINGS: u64 = 1 << 11;
-const LONGEST: u64 = 1 << 17;
 const LONGEST_OF_FLOATS: u64 = 3 << 12;
 
-/// What the bound's kernel adds for its own roundings: at most `LONGEST / 16` in a sum, or
+/// What the bound's kernel adds for its own roundings but those of sums over a weight:
 /// `LONGEST_OF_FLOATS` in a product, `MOST_ROUNDINGS` behind it and a dozen between, each of 2^-24,
 /// are below 0.9 * 2^-10.
 const SLACK: f64 = 1.0 + 1.0 / 1024.0;
+
+/// A sum of `k` magnitudes goes through at most `k/16` roundings and a few, so it is not below
+/// `exp(-k * 2^-28 * (1 + 2^-23))` of the exact one, and `exp(k * 2^-27)` makes up for it at any `k`.
+const SLACK_PER_ELEMENT: f32 = 1.0 / (1u32 << 27) as f32;
+
+/// Most ops of the source that the bound's kernel follows. Results share little of their bounds, as
+/// each has its own number of roundings: a long chain of which every link is a result would make a
+/// kernel of the square of its length.
+const MOST_STEPS: usize = 1 << 14;
 
 /// Longest expression in words; what is longer becomes `...`.
 const LONGEST_TEXT: usize = 160;
@@ -77,19 +87,24 @@ const LONGEST_TEXT: usize = 160;
 /// Only if the bound's graph is ill-typed, which is a fault of ours.
 pub fn compose(kernel: &Kernel, plan: &Plan, sizes: &Sizes) -> Result<Composed, Diagnostic> {
     let certificates = plan.sites.iter().map(|s| (s.node, s.certificate.as_ref())).collect();
-    let reach = reaches(kernel, &certificates, sizes);
-    let mut graph = Graph::new(kernel, &certificates, &reach, sizes)?;
+    let factors = factor_roundings(kernel);
+    let reach = reaches(kernel, &certificates, &factors, sizes);
+    let mut graph = Graph::new(kernel, &certificates, &reach, &factors, sizes)?;
     let (mut results, mut bounds) = (Vec::new(), Vec::new());
     for value in &kernel.results {
         let value = before_cast(kernel, *value);
         results.push(match &reach[value.node] {
             Reach::Plain => Err(Ended { at: None, reason: "it has no product with a stored weight".to_string() }),
             Reach::Ended(why) => Err(why.clone()),
-            Reach::Linear(roundings) => {
-                let (bound, expression) = graph.bound(value.node, *roundings)?;
-                bounds.push(graph.built.cast(bound, DType::F32, kernel.span)?);
-                Ok(Bound { roundings: *roundings, expression })
-            }
+            Reach::Linear(roundings) => match graph.bound(value.node, *roundings)? {
+                Some((bound, expression)) => {
+                    bounds.push(graph.built.cast(bound, DType::F32, kernel.span)?);
+                    Ok(Bound { roundings: *roundings, expression })
+                }
+                None => {
+                    Err(Ended { at: None, reason: format!("the bounds of the results take over {MOST_STEPS} ops") })
+                }
+            },
         });
     }
     let kernel = (!bounds.is_empty()).then(|| {
@@ -109,7 +124,12 @@ fn before_cast(kernel: &Kernel, value: Value) -> Value {
     }
 }
 
-fn reaches(kernel: &Kernel, sites: &BTreeMap<usize, Option<&Certificate>>, sizes: &Sizes) -> Vec<Reach> {
+fn reaches(
+    kernel: &Kernel,
+    sites: &BTreeMap<usize, Option<&Certificate>>,
+    factors: &[u64],
+    sizes: &Sizes,
+) -> Vec<Reach> {
     let mut reach: Vec<Reach> = Vec::with_capacity(kernel.nodes.len());
     for (index, node) in kernel.nodes.iter().enumerate() {
         let operands: Vec<&Reach> = node.operands.iter().map(|v| &reach[v.node]).collect();
@@ -118,8 +138,8 @@ fn reaches(kernel: &Kernel, sites: &BTreeMap<usize, Option<&Certificate>>, sizes
             _ if operands.iter().any(|r| matches!(r, Reach::Ended(_))) => {
                 operands.iter().find(|r| matches!(r, Reach::Ended(_))).map_or(Reach::Plain, |r| (*r).clone())
             }
-            _ if operands.iter().any(is_linear) => follow(kernel, node, &operands, sizes),
-            Some(certificate) => product(kernel, node, *certificate, sizes),
+            _ if operands.iter().any(is_linear) => follow(kernel, node, &operands, factors, sizes),
+            Some(certificate) => product(kernel, node, *certificate, factors),
             None => Reach::Plain,
         };
         reach.push(next);
@@ -127,11 +147,12 @@ fn reaches(kernel: &Kernel, sites: &BTreeMap<usize, Option<&Certificate>>, sizes
     reach
 }
 
-fn product(kernel: &Kernel, node: &Node, certificate: Option<&Certificate>, sizes: &Sizes) -> Reach {
+fn product(kernel: &Kernel, node: &Node, certificate: Option<&Certificate>, factors: &[u64]) -> Reach {
     let weight = name(kernel, node.operands[1]);
-    let k = length(kernel, node.operands[0], sizes);
     let reason = match certificate {
-        Some(_) if k.is_some_and(|k| k > LONGEST) => format!("the product with `{weight}` contracts more than 2^17"),
+        Some(_) if factors[node.operands[0].node] > MOST_ROUNDINGS => {
+            format!("more than {MOST_ROUNDINGS} factors around the activations of `{weight}`")
+        }
         Some(_) => return Reach::Linear(0),
         None => format!("the bound of the product with `{weight}` is open until the contracted size is known"),
     };
@@ -139,13 +160,14 @@ fn product(kernel: &Kernel, node: &Node, certificate: Option<&Certificate>, size
 }
 
 /// A node of which at least one operand depends on products linearly, and none otherwise.
-fn follow(kernel: &Kernel, node: &Node, operands: &[&Reach], sizes: &Sizes) -> Reach {
+fn follow(kernel: &Kernel, node: &Node, operands: &[&Reach], factors: &[u64], sizes: &Sizes) -> Reach {
     let depth = |r: &&Reach| if let Reach::Linear(depth) = r { Some(*depth) } else { None };
     let before = operands.iter().filter_map(depth).max().unwrap_or(0);
     let linear: Vec<bool> = operands.iter().map(|r| depth(r).is_some()).collect();
     let plain = node.operands.iter().zip(&linear).filter(|(_, linear)| !**linear).map(|(v, _)| *v);
     let mut products = plain.filter_map(|v| float_product(kernel, moved(kernel, v).0));
-    if products.any(|x| length(kernel, x, sizes).is_none_or(|k| k > LONGEST_OF_FLOATS)) {
+    let is_long = |x: Value| length(kernel, x, sizes).is_none_or(|k| k > LONGEST_OF_FLOATS);
+    if products.any(|x| is_long(x) || factors[x.node] > MOST_ROUNDINGS) {
         let reason = "a product of floats beside it is too long, or of a size that is open".to_string();
         return Reach::Ended(Ended { at: Some(spelled(&node.op)), reason });
     }
@@ -199,21 +221,23 @@ fn float_product(kernel: &Kernel, value: Value) -> Option<Value> {
     (node.op == Op::MatMul && kernel.tensor_ty(value).dtype.is_float()).then(|| node.operands[0])
 }
 
-/// How often activations are rounded by factors around them, which a rule may have brought there.
-fn factor_roundings(kernel: &Kernel, x: Value) -> u64 {
-    let (mut count, mut seen, mut open) = (0, BTreeSet::new(), vec![x]);
-    while let Some(value) = open.pop() {
-        let node = kernel.node(value);
-        let is_factor = matches!(node.op, Op::Mul | Op::Div);
-        let looks_on = is_factor || matches!(node.op, Op::Neg | Op::Cast { .. }) || node.op.class() == Class::Movement;
-        if looks_on && seen.insert(value) {
-            count += u64::from(is_factor);
-            open.extend(&node.operands);
-        }
-        // One that stands alone is part of the product's own certificate.
-        count += u64::from(node.op == Op::Dequant && count > 0);
+/// For each node how often its value is rounded if all its factors round, as a rule may have brought
+/// them there: a power by squaring has as many as it has factors, shared or not. A dequantized factor
+/// rounds once more.
+fn factor_roundings(kernel: &Kernel) -> Vec<u64> {
+    let mut counts: Vec<u64> = Vec::with_capacity(kernel.nodes.len());
+    for node in &kernel.nodes {
+        let operands = node.operands.iter().map(|v| counts[v.node]);
+        let count = match node.op {
+            Op::Dequant => 1,
+            Op::Mul | Op::Div => operands.fold(1, u64::saturating_add),
+            Op::Neg | Op::Cast { .. } => operands.max().unwrap_or(0),
+            _ if node.op.class() == Class::Movement => operands.max().unwrap_or(0),
+            _ => 0,
+        };
+        counts.push(count);
     }
-    count
+    counts
 }
 
 /// The op as written.
@@ -230,10 +254,15 @@ struct Graph<'k> {
     kernel: &'k Kernel,
     sites: &'k BTreeMap<usize, Option<&'k Certificate>>,
     reach: &'k [Reach],
+    factors: &'k [u64],
     sizes: &'k Sizes,
     built: Builder,
     /// Nodes of the kernel that depend on no product, in the new graph.
     plain: Vec<Option<Value>>,
+    /// Bounds of nodes, each behind so many roundings.
+    bounds: BTreeMap<(u64, usize), Worded>,
+    /// How many more there may be.
+    left: usize,
 }
 
 /// A bound, and itself in words.
@@ -244,9 +273,11 @@ impl<'k> Graph<'k> {
         kernel: &'k Kernel,
         sites: &'k BTreeMap<usize, Option<&'k Certificate>>,
         reach: &'k [Reach],
+        factors: &'k [u64],
         sizes: &'k Sizes,
     ) -> Result<Self, Diagnostic> {
-        let mut graph = Graph { kernel, sites, reach, sizes, built: Builder::new(), plain: Vec::new() };
+        let (built, plain, bounds) = (Builder::new(), Vec::new(), BTreeMap::new());
+        let mut graph = Graph { kernel, sites, reach, factors, sizes, built, plain, bounds, left: MOST_STEPS };
         for (node, reach) in kernel.nodes.iter().zip(reach) {
             let plain = matches!(reach, Reach::Plain).then(|| graph.copied(node)).transpose()?;
             graph.plain.push(plain);
@@ -280,22 +311,37 @@ impl<'k> Graph<'k> {
 
     /// The bound of a node that depends on products linearly, with `count` roundings behind them:
     /// the expression itself over absolute values, a product by its error, everything by what the
-    /// roundings add.
-    fn bound(&mut self, node: usize, count: u64) -> Result<Worded, Diagnostic> {
-        let rounding = roundings(count);
-        let mut bounds: BTreeMap<usize, Worded> = BTreeMap::new();
-        for index in 0..=node {
-            if !matches!(self.reach[index], Reach::Linear(_)) {
-                continue;
-            }
-            let next = match self.sites.get(&index) {
-                Some(Some(certificate)) => self.product(index, certificate, rounding)?,
-                _ => self.step(&self.kernel.nodes[index], &bounds, rounding)?,
+    /// roundings add. Nothing if it takes too much.
+    fn bound(&mut self, node: usize, count: u64) -> Result<Option<Worded>, Diagnostic> {
+        let missing = self.missing(node, count);
+        let Some(left) = self.left.checked_sub(missing.len()) else {
+            self.left = 0;
+            return Ok(None);
+        };
+        self.left = left;
+        for index in missing {
+            let (value, words) = match self.sites.get(&index) {
+                Some(Some(certificate)) => self.product(index, certificate, roundings(count))?,
+                _ => self.step(&self.kernel.nodes[index], count)?,
             };
-            let is_long = next.1.len() > LONGEST_TEXT;
-            bounds.insert(index, if is_long { (next.0, "...".to_string()) } else { next });
+            let words = if words.len() > LONGEST_TEXT { "...".to_string() } else { words };
+            self.bounds.insert((count, index), (value, words));
         }
-        bounds.remove(&node).ok_or_else(|| internal("a result has no bound"))
+        let bound = self.bounds.get(&(count, node)).cloned();
+        bound.map(Some).ok_or_else(|| internal("a result has no bound"))
+    }
+
+    /// What the bound of a node takes that is not built yet, operands first; no more than just too much.
+    fn missing(&self, node: usize, count: u64) -> BTreeSet<usize> {
+        let (mut found, mut open) = (BTreeSet::new(), vec![node]);
+        while let Some(index) = open.pop() {
+            let is_missing =
+                matches!(self.reach[index], Reach::Linear(_)) && !self.bounds.contains_key(&(count, index));
+            if is_missing && found.len() <= self.left && found.insert(index) && !self.sites.contains_key(&index) {
+                open.extend(self.kernel.nodes[index].operands.iter().map(|v| v.node));
+            }
+        }
+        found
     }
 
     /// `max|x| * sum|w|` by the product's error and what roundings add.
@@ -314,14 +360,32 @@ impl<'k> Graph<'k> {
         let sums = b.sum(columns, span)?;
         let sums = b.t(sums, span)?;
         let measure = b.mul(largest, sums, span)?;
+        let measure = self.summed(measure, node.operands[0], span)?;
         let [x, w] = [0, 1].map(|i| name(self.kernel, node.operands[i]));
         let words = match certificate.measure {
             Measure::Product => format!("max|{x}| sum|{w}|"),
             Measure::Absorbed => format!("max|{x} {w}.scale| sum|{w} / {w}.scale|"),
         };
-        let factors = roundings(factor_roundings(self.kernel, node.operands[0]));
+        // One dequantized factor that stands alone is part of the product's own certificate.
+        let (alone, _) = moved(self.kernel, node.operands[0]);
+        let is_dequant = self.kernel.node(alone).op == Op::Dequant;
+        let factors = if is_dequant { 0.0 } else { roundings(self.factors[node.operands[0].node]) };
         let error = certificate.bound + factors * (1.0 + certificate.bound);
         self.times((measure, words), error + rounding * (1.0 + error), span)
+    }
+
+    /// A measure by what makes up for the roundings of its sum over the last axis of `x`.
+    fn summed(&mut self, measure: Value, x: Value, span: Span) -> Result<Value, Diagnostic> {
+        let Some(k) = self.kernel.tensor_ty(x).shape.last() else { return Ok(measure) };
+        let b = &mut self.built;
+        let each = b.constant(SLACK_PER_ELEMENT, span);
+        let count = match k.as_constant() {
+            Some(k) => b.constant(k as f32, span),
+            None => b.size(k.clone(), span)?,
+        };
+        let all = b.mul(count, each, span)?;
+        let slack = b.exp(all, span)?;
+        b.mul(measure, slack, span)
     }
 
     /// What the product's certificate takes the largest and the sum of.
@@ -382,29 +446,30 @@ impl<'k> Graph<'k> {
         for node in path.iter().rev().filter(|n| n.op != Op::Neg) {
             product = self.built.push(node.op.clone(), &[product], span)?;
         }
-        let error = roundings(k + factor_roundings(self.kernel, operands[0]));
+        let error = roundings(k + self.factors[operands[0].node]);
         self.times((product, format!("{left} @ {right}")), error + rounding * (1.0 + error), span)
     }
 
     /// The bound behind one linear op.
-    fn step(&mut self, node: &Node, bounds: &BTreeMap<usize, Worded>, rounding: f64) -> Result<Worded, Diagnostic> {
+    fn step(&mut self, node: &Node, count: u64) -> Result<Worded, Diagnostic> {
         let span = node.span;
-        let is_linear = |v: &&Value| bounds.contains_key(&v.node);
+        let bounds: Vec<Option<Worded>> =
+            node.operands.iter().map(|v| self.bounds.get(&(count, v.node)).cloned()).collect();
         if matches!(node.op, Op::Mul | Op::Div) {
-            let linear = node.operands.iter().find(is_linear).and_then(|v| bounds.get(&v.node));
-            let factor = node.operands.iter().find(|v| !is_linear(v));
-            let (Some((value, words)), Some(factor)) = (linear, factor) else { return Err(internal("a factor")) };
+            let factor = node.operands.iter().zip(&bounds).find(|(_, bound)| bound.is_none());
+            let linear = bounds.iter().flatten().next();
+            let (Some((value, words)), Some((factor, _))) = (linear, factor) else { return Err(internal("a factor")) };
             let (size, factor) = self.magnitude(*factor, span)?;
             let value = self.built.push(node.op.clone(), &[*value, size], span)?;
             let sign = if node.op == Op::Mul { "*" } else { "/" };
             return Ok((value, format!("{} {sign} {factor}", bracketed(words))));
         }
         let mut operands: Vec<Worded> = Vec::new();
-        for (i, operand) in node.operands.iter().enumerate() {
-            operands.push(match bounds.get(&operand.node) {
-                Some(bound) => bound.clone(),
+        for (i, (operand, bound)) in node.operands.iter().zip(bounds).enumerate() {
+            operands.push(match bound {
+                Some(bound) => bound,
                 None if node.op == Op::Select && i == 0 => (self.same(*operand)?, name(self.kernel, *operand)),
-                None => self.term(*operand, rounding, span)?,
+                None => self.term(*operand, roundings(count), span)?,
             });
         }
         let (values, words): (Vec<Value>, Vec<String>) = operands.into_iter().unzip();
