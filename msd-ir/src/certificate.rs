@@ -3,6 +3,7 @@
 //! that make up a bound; what the numbers of a scheme are is [`crate::quant::scheme`]'s to say.
 
 pub mod compose;
+mod reach;
 
 use crate::quant::scheme::{Family, Scheme};
 use crate::rewrite::form::Form;
