@@ -7,6 +7,8 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use msd_ir::certificate::Certificate;
 use msd_ir::certificate::compose::{Bound, Ended};
 use msd_ir::graph::{Kernel, Lowering, Value};
@@ -145,7 +147,7 @@ impl Rewritten {
     /// ```
     pub fn explain(&self, options: &Options) -> Explanation {
         let mut sites = self.sites();
-        sites.extend(materialised(&self.kernel, &self.events));
+        sites.extend(materialised(&self.kernel, &self.source, &self.events));
         sites.sort_by_key(|s| s.span.start);
         let size = |name: &str| (name.to_owned(), self.sizes.get(name).copied());
         Explanation {
@@ -244,14 +246,12 @@ fn stopped(event: &Event) -> Option<StoppedRule> {
 
 /// The dequantized weights of a rewritten kernel that something other than the right side of a
 /// product reads: they exist as F32 tensors, and no rule is meant for them.
-fn materialised(kernel: &Kernel, events: &[Event]) -> Vec<SiteReport> {
+fn materialised(kernel: &Kernel, source: &Kernel, events: &[Event]) -> Vec<SiteReport> {
     let weights = kernel.nodes.iter().enumerate().filter(|(_, n)| n.op == Op::Dequant);
     let reports = weights.filter_map(|(node, dequant)| {
         let chosen_because = other_use(kernel, Value { node, result: 0 })?;
-        let weight = match kernel.node(dequant.operands[0]).op {
-            Op::Param { index } => kernel.params[index].name.to_string(),
-            _ => String::new(),
-        };
+        let Op::Param { index } = kernel.node(dequant.operands[0]).op else { return None };
+        let weight = kernel.params[index].name.to_string();
         Some(SiteReport {
             weight,
             span: dequant.span,
@@ -260,7 +260,7 @@ fn materialised(kernel: &Kernel, events: &[Event]) -> Vec<SiteReport> {
             lowering: Lowering::Dequant,
             certificate: None,
             chosen_because,
-            stopped: events.iter().filter(|e| is_about(e, dequant.span)).filter_map(stopped).collect(),
+            stopped: events.iter().filter(|e| is_about(e, source, index)).filter_map(stopped).collect(),
             before: None,
             after: None,
             alternatives: Vec::new(),
@@ -269,9 +269,24 @@ fn materialised(kernel: &Kernel, events: &[Event]) -> Vec<SiteReport> {
     reports.collect()
 }
 
-/// Whether a rule that brings weights out of other operands was held back around `weight`.
-fn is_about(event: &Event, weight: Span) -> bool {
-    event.span.start <= weight.start && weight.end <= event.span.end && !replaces_products(event.rule)
+/// Whether a rule that brings weights out of other operands was held back at a product of `source`
+/// that holds the parameter `index`, dequantized and not multiplied before.
+fn is_about(event: &Event, source: &Kernel, index: usize) -> bool {
+    if replaces_products(event.rule) || !matches!(event.result, EventResult::Stopped { .. }) {
+        return false;
+    }
+    let mut seen = HashSet::new();
+    let mut open = source.nodes[event.node].operands.clone();
+    while let Some(value) = open.pop() {
+        let node = source.node(value);
+        match node.op {
+            Op::Dequant if source.node(node.operands[0]).op == (Op::Param { index }) => return true,
+            Op::MatMul => {}
+            _ if seen.insert(value.node) => open.extend(&node.operands),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// How `value`, or a transpose of it, is used other than on the right of a product.

@@ -106,10 +106,13 @@ fn chains_beyond_the_limit_are_left_alone() {
         assert_eq!(products(&kernel), 1, "{step}");
         assert!(events.iter().any(|e| matches!(e.result, EventResult::Stopped { guard: "size", .. })), "{step}");
     }
-    // Scalars and transposes are moved all at once, whatever their number.
+    // Transposes are moved all at once, whatever their number; so are scalars, but each product with
+    // a step of their chain would repeat them.
     let (kernel, events) = chain(5000, "dequant(W)", "(-# * 3).T", "X @ #");
     assert_eq!(products(&kernel), 1);
-    assert!(events.iter().any(|e| e.rule == "hoist-scalar"));
+    assert!(events.iter().any(|e| e.rule == "hoist-scalar" && matches!(e.result, EventResult::Stopped { .. })));
+    let (kernel, events) = chain(2000, "dequant(W)", "-(# * 3)", "X @ a32 + X @ #");
+    assert_eq!((products(&kernel), events.len()), (2, 2));
 }
 
 #[test]
@@ -134,6 +137,8 @@ fn what_is_no_product_with_a_weight_is_left_alone() {
     let (kernel, _) = chain(5000, "L", "# @ L + #", "X @ # + dequant(W)");
     assert_eq!(products(&kernel), 5001);
     // Each product sees all the steps before it.
+    let (kernel, _) = chain(1000, "L", "# * 3 + X @ (-#)", "X @ # + dequant(W)");
+    assert_eq!(products(&kernel), 1001);
     let (kernel, _) = chain(2000, "dequant(W)", "# + X @ #", "#");
     assert!(kernel.nodes.len() < 60_000, "{}", kernel.nodes.len());
 }

@@ -120,6 +120,11 @@ impl Builder {
         &self.nodes[value.node]
     }
 
+    /// Every node so far, operands first.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
     /// The parameters declared so far.
     pub fn params(&self) -> &[Param] {
         &self.params

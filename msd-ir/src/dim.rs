@@ -95,6 +95,15 @@ impl Dim {
         self.as_constant() == Some(1)
     }
 
+    /// Whether no sizes make this negative, as far as its terms tell one by one.
+    pub fn is_never_negative(&self) -> bool {
+        let is_sure = |f: &Factor| match f {
+            Factor::Name(_) => true,
+            Factor::Quotient(q) => q.0.is_never_negative() && q.1.is_never_negative(),
+        };
+        self.terms.iter().all(|t| t.numerator >= 0 && t.factors.iter().all(is_sure))
+    }
+
     /// `self + other`, or nothing if it grows too complex.
     pub fn add(&self, other: &Dim) -> Option<Dim> {
         Dim::sum(self.terms.iter().chain(&other.terms).cloned())

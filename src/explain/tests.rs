@@ -132,3 +132,49 @@ fn a_weight_that_nothing_brings_out_says_so() {
     assert_eq!(site.chosen_because, "materialised: used elementwise");
     assert_eq!((site.stopped[0].rule, site.stopped[0].guard), ("hoist-add", "shape"));
 }
+
+#[test]
+fn a_weight_with_a_name_says_so_as_well() {
+    let text = "kernel f(W: i8[N, K] scale f32[N], b: f32[K], X: f32[M, K]) -> f32[M, N] {
+        let w = dequant(W) + b;
+        X @ w.T
+    }";
+    let site = &explanation(text, &[]).sites[0];
+    assert_eq!((site.stopped[0].rule, site.stopped[0].guard), ("hoist-add", "shape"));
+}
+
+/// Whatever makes a product read a weight as F32, explanations say what stands between them.
+#[test]
+fn no_product_reads_a_weight_as_f32_without_a_reason() {
+    let operands = [
+        "reshape(dequant(W), [K, N])",
+        "cast(cast(dequant(W), bf16), f32)",
+        "where(L > 0, dequant(W), L)",
+        "v / dequant(W)",
+        "L / dequant(W)",
+        "max(dequant(W), 0)",
+        "abs(dequant(W)) + L",
+        "slice(exp(dequant(V)), 1, 0, N)",
+        "2 * (L + softmax(dequant(W)))",
+        "L * dequant(s)",
+        "L * dequant(c)",
+        "dequant(F) + L",
+        "dequant(W) * L",
+        "broadcast(dequant(R), [K, N])",
+    ];
+    for operand in operands {
+        for product in ["X @ w", "(w.T @ X.T).T", "X @ (w + dequant(W))", "X @ (w * dequant(c))"] {
+            let text = format!(
+                "kernel f(W: i8[K, N] scale f32[N], V: i8[K, N + 1] scale f32[1], F: e2m1[K, N] scale f32[N], \
+                R: i8[1, N] scale f32[1], s: i8[N] scale f32[1], c: i8[1] scale f32[1], L: f32[K, N], v: f32[N], \
+                X: f32[M, K]) -> f32[M, N] {{ let w = {operand}; {product} }}"
+            );
+            let sites = explanation(&text, &[]).sites;
+            let materialised: Vec<_> = sites.iter().filter(|s| s.alternatives.is_empty()).collect();
+            assert!(
+                !materialised.is_empty() && materialised.iter().all(|s| !s.stopped.is_empty()),
+                "{operand}: {sites:?}"
+            );
+        }
+    }
+}

@@ -1,12 +1,13 @@
 //! The canonical rules: they bring every product with a dequantized weight into one form, that
 //! weight bare on the right, so that the lowering rules need to know a single pattern. None fires on
 //! a weight alone: they reshape products. Owns which side a weight stands on, scalars, transposes
-//! and literals; sums, joins and vectors are [`super::hoist`]'s, which also says why rules come to an
+//! and literals; sums, joins, vectors and repetition are [`super::hoist`]'s, which also says why rules come to an
 //! end. Each has a filetest where it fires, one where its guard stops it, and one that runs it
 //! through evaluator and JIT.
 
-use super::hoist::{self, is_weight, transposed};
+use super::hoist::{self, viewed};
 use super::pattern::{Behind, Factor, Weight};
+use super::survey::{SCALAR, held, is_weight};
 use super::{Applied, Outcome, Rewriter, Rule};
 use crate::builder::Builder;
 use crate::diag::Diagnostic;
@@ -21,10 +22,11 @@ pub const RULES: &[Rule] = &[
     DOUBLE_TRANSPOSE,
     Rule { name: "fold-constant", equation: "f(literals) -> literal", apply: fold_constant },
     Rule { name: "orient-left", equation: "dequant(W) @ x -> (x.T @ dequant(W).T).T", apply: orient_left },
-    Rule { name: "hoist-scalar", equation: "x @ (c * dequant(W)) -> (x @ dequant(W)) * c", apply: hoist_scalar },
+    Rule { name: SCALAR, equation: "x @ (c * dequant(W)) -> (x @ dequant(W)) * c", apply: hoist_scalar },
     hoist::ADD,
     hoist::CONCAT,
     hoist::VECTOR,
+    hoist::BROADCAST,
 ];
 
 /// Two transposes are one. Lowering makes some of its own, so it has this rule as well.
@@ -58,7 +60,7 @@ pub(super) fn swap_last(r: &mut Rewriter<'_>, x: Value) -> Result<Value, Diagnos
 }
 
 fn orient_left(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
-    if *op != Op::MatMul || !is_weight(r.graph(), operands[0]) || is_weight(r.graph(), operands[1]) {
+    if *op != Op::MatMul || !is_weight(r, operands[0]) || is_weight(r, operands[1]) {
         return Ok(Outcome::NoMatch);
     }
     let left = swap_last(r, operands[1])?;
@@ -68,8 +70,11 @@ fn orient_left(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
 }
 
 fn hoist_scalar(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
-    if *op != Op::MatMul || !is_weight(r.graph(), operands[1]) {
+    if *op != Op::MatMul {
         return Ok(Outcome::NoMatch);
+    }
+    if !is_weight(r, operands[1]) {
+        return Ok(held(r, SCALAR, operands));
     }
     let mut bare = operands.to_vec();
     let mut factors = Vec::new();
@@ -78,13 +83,13 @@ fn hoist_scalar(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
         // Activations keep their scalars, but for a weight that may be multiplied as stored as well.
         let moves = side == 1 || Weight::find(&*r.graph(), *operand).is_some();
         if moves && !at.factors.is_empty() {
-            *operand = transposed(r, at.value, &at.axes)?;
+            *operand = viewed(r, &at)?;
             // The innermost factor was applied first.
             factors.extend(at.factors.into_iter().rev());
         }
     }
     if factors.is_empty() {
-        return Ok(Outcome::NoMatch);
+        return Ok(held(r, SCALAR, operands));
     }
     let mut product = r.apply(Op::MatMul, &bare)?;
     for factor in factors {

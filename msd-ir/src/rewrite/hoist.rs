@@ -1,16 +1,16 @@
 //! The hoisting rules: a product with a sum, a join or a scaled form of dequantized weights becomes
-//! products with the weights alone. Owns what counts as such an operand, and those rules; moving
-//! scalars and choosing the side are [`super::canonical`]'s.
+//! products with the weights alone. Owns those rules; what counts as such an operand, and what stops
+//! them, is [`super::survey`]'s, moving scalars and choosing the side [`super::canonical`]'s.
 //!
-//! Why this ends: count the ops in the trees of both operands of a product. Splitting a sum or a join
-//! leaves fewer of them to each part, moving a scalar or a vector along N takes one away, and moving a
-//! vector along K puts one from the right tree into the left. The sides are exchanged only when the
-//! right has no weight to bring out; then it has one, until a sum or a join is split again. No tree
-//! of more than [`MOST`] ops is taken apart, which bounds the recursion.
+//! Why this ends: count the ops around weights in the trees of both operands of a product. Splitting
+//! a sum or a join leaves fewer of them to each part, moving a scalar, a repetition or a vector along
+//! N takes one away, and moving a vector along K puts one from the right tree into the left. The
+//! sides are exchanged only when the right has no weight to bring out; then it has one, until a sum
+//! or a join is split again. No tree of more ops than the survey looks through is taken apart, which
+//! bounds the recursion.
 
-use std::collections::HashSet;
-
-use super::pattern::{Behind, Weight};
+use super::pattern::Behind;
+use super::survey::{self, is_multiplied, joined, offered, repeated, rule_for, scaled, varies};
 use super::{Applied, Outcome, Rewriter, Rule};
 use crate::builder::Builder;
 use crate::diag::Diagnostic;
@@ -18,22 +18,20 @@ use crate::dim::Dim;
 use crate::dtype::DType;
 use crate::graph::Value;
 use crate::ops::Op;
+use crate::types::Type;
 
-/// Most sums, joins and vectors that are looked through in one operand: they become as many
-/// products, and rules recurse once for each.
-const MOST: usize = 64;
-
-/// Sums. The bounds of the products add up, and the sum rounds once more.
+/// Sums. The bounds of the products add up, and the sum rounds once more. Terms that are not
+/// multiplied as stored are one tensor before the product, as they are in the source.
 pub(super) const ADD: Rule = Rule {
-    name: "hoist-add",
-    equation: "x @ (a + b) -> x @ a + x @ b, one of them a weight; `-` alike",
+    name: survey::ADD,
+    equation: "x @ (a + b + c) -> x @ a + x @ (b + c), a a weight, b and c none; `-` alike",
     apply: hoist_add,
 };
 
 /// Joins. Along N each part keeps its bound; along K they add up as those of sums do, each with the
 /// largest magnitude of its own slice of x, which is no larger.
 pub(super) const CONCAT: Rule = Rule {
-    name: "hoist-concat",
+    name: survey::CONCAT,
     equation: "x @ concat(a, b, N) -> concat(x @ a, x @ b, N); along K: x[..Ka] @ a + x[Ka..] @ b",
     apply: hoist_concat,
 };
@@ -41,198 +39,92 @@ pub(super) const CONCAT: Rule = Rule {
 /// Factors that vary. Along N the bound scales with |v|, and the result rounds once more; along K the
 /// scaled activations round once, and their largest magnitude is the one the bound speaks of.
 pub(super) const VECTOR: Rule = Rule {
-    name: "hoist-vector",
+    name: survey::VECTOR,
     equation: "x @ (dequant(W) * v) -> (x @ dequant(W)) * v along N, (x * v) @ dequant(W) along K; `/` alike",
     apply: hoist_vector,
 };
 
-/// What a product's operand holds.
-pub(super) enum Finding {
-    /// No dequantized weight.
-    Nothing,
-    /// A weight that rules can bring out.
-    Weight,
-    /// A weight behind something that no rule moves.
-    Stopped(Stop),
+/// Repetition along batch dimensions, which products do by themselves. The bound stays.
+pub(super) const BROADCAST: Rule = Rule {
+    name: survey::BROADCAST,
+    equation: "x @ broadcast(w, [B, K, N]) -> broadcast(x @ w, [B, M, N])",
+    apply: hoist_broadcast,
+};
+
+/// A tensor as it is seen, as F32: integers would multiply exactly, which what they were part of did
+/// not.
+fn part(r: &mut Rewriter<'_>, at: &Behind) -> Result<Value, Diagnostic> {
+    let is_int = r.graph().ty(at.value).tensor().is_some_and(|t| t.dtype.is_int());
+    let value = if is_int { r.apply(Op::Cast { dtype: DType::F32 }, &[at.value])? } else { at.value };
+    viewed(r, &at.with(value))
 }
 
-/// What stops a weight from being brought out.
-pub(super) struct Stop {
-    rule: &'static str,
-    guard: &'static str,
-    reason: String,
-}
-
-/// A weight under a factor that is no scalar.
-struct Scaled {
-    /// Has the shape of the whole.
-    weight: Value,
-    factor: Value,
-    divides: bool,
-}
-
-/// How a factor varies in a product's right operand `[.., K, N]`.
-struct Varies {
-    along_k: bool,
-    along_n: bool,
-}
-
-/// What `operand` of a product holds.
-pub(super) fn survey(b: &Builder, operand: Value) -> Finding {
-    let mut stopped = None;
-    let mut is_weight = false;
-    let mut steps = 0;
-    let identity: Vec<usize> = (0..b.ty(operand).shape().len()).collect();
-    let mut open = vec![(operand, identity)];
-    while let Some((value, outer)) = open.pop() {
-        let at = Behind::find(b, value);
-        let axes: Vec<usize> = outer.iter().map(|a| at.axes[*a]).collect();
-        let node = b.node(at.value);
-        let Some(rule) = rule_for(b, at.value) else {
-            is_weight |= Weight::find(b, at.value).is_some();
-            continue;
-        };
-        steps += 1;
-        if steps > MOST && holds_weight(b, operand) {
-            let reason = format!("the operand joins more than {MOST} sums, parts and vectors");
-            return Finding::Stopped(Stop { rule, guard: "size", reason });
-        } else if steps > MOST {
-            return Finding::Nothing;
-        }
-        match guard(b, at.value, &axes) {
-            Some((guard, reason)) if stopped.is_none() && holds_weight(b, at.value) => {
-                stopped = Some(Stop { rule, guard, reason });
-            }
-            Some(_) => {}
-            None if rule == VECTOR.name => open.extend(scaled(b, at.value).map(|s| (s.weight, axes))),
-            None => open.extend(node.operands.iter().map(|x| (*x, axes.clone()))),
+/// What is seen, without the scalar factors.
+pub(super) fn viewed(r: &mut Rewriter<'_>, at: &Behind) -> Result<Value, Diagnostic> {
+    let mut value = at.value;
+    for w in &at.windows {
+        let is_whole = w.start == Dim::constant(0) && w.stop == r.graph().ty(value).shape()[w.axis];
+        if !is_whole {
+            let (start, stop) = (w.start.clone(), w.stop.clone());
+            value = r.apply(Op::Slice { axis: w.axis, start, stop }, &[value])?;
         }
     }
-    match stopped {
-        _ if is_weight => Finding::Weight,
-        Some(stop) => Finding::Stopped(stop),
-        None => Finding::Nothing,
-    }
-}
-
-/// Whether a weight that rules can bring out stands in `operand`.
-pub(super) fn is_weight(b: &Builder, operand: Value) -> bool {
-    matches!(survey(b, operand), Finding::Weight)
-}
-
-/// The rule that peels the op of `value`, which is no transpose and no scalar factor.
-fn rule_for(b: &Builder, value: Value) -> Option<&'static str> {
-    let is_f32 = b.ty(value).tensor().is_some_and(|t| t.dtype == DType::F32);
-    match b.node(value).op {
-        Op::Add | Op::Sub if is_f32 => Some(ADD.name),
-        Op::Concat { .. } if is_f32 => Some(CONCAT.name),
-        Op::Mul | Op::Div if is_f32 => Some(VECTOR.name),
-        _ => None,
-    }
-}
-
-/// What stops the rule of `value`, seen under `axes`, from peeling it: guard and reason.
-fn guard(b: &Builder, value: Value, axes: &[usize]) -> Option<(&'static str, String)> {
-    let operands = &b.node(value).operands;
-    let whole = b.ty(value);
-    let shape = whole.shape();
-    match b.node(value).op {
-        Op::Add | Op::Sub => {
-            let short = operands.iter().find(|x| b.ty(**x).shape() != shape)?;
-            Some(("shape", format!("the term `{}` is broadcast to `{whole}`", b.ty(*short))))
-        }
-        Op::Mul | Op::Div => match scaled(b, value) {
-            Some(s) => {
-                let varies = varies(b, s.factor, axes);
-                let reason = || format!("the factor `{}` varies along both dimensions of the product", b.ty(s.factor));
-                (varies.along_k && varies.along_n).then(|| ("varies", reason()))
-            }
-            None if operands.iter().all(|x| b.ty(*x).shape() == shape) => {
-                Some(("varies", format!("the factors are both `{whole}`: neither is a vector")))
-            }
-            None => Some(("shape", format!("the weight is broadcast to `{whole}`"))),
-        },
-        _ => None,
-    }
-}
-
-/// `value` as a tensor times or divided by something of another shape.
-fn scaled(b: &Builder, value: Value) -> Option<Scaled> {
-    let node = b.node(value);
-    let (a, c) = (*node.operands.first()?, *node.operands.get(1)?);
-    let is_full = |x: Value| b.ty(x).shape() == b.ty(value).shape();
-    match (&node.op, is_full(a), is_full(c)) {
-        (Op::Mul, true, false) => Some(Scaled { weight: a, factor: c, divides: false }),
-        (Op::Mul, false, true) => Some(Scaled { weight: c, factor: a, divides: false }),
-        (Op::Div, true, false) => Some(Scaled { weight: a, factor: c, divides: true }),
-        _ => None,
-    }
-}
-
-/// How `factor` of a tensor seen under `axes` varies. It is broadcast, so its axes are counted from
-/// the last.
-fn varies(b: &Builder, factor: Value, axes: &[usize]) -> Varies {
-    let shape = b.ty(factor).shape();
-    let missing = axes.len() - shape.len();
-    let along = |axis: usize| axis >= missing && !shape[axis - missing].is_one();
-    Varies { along_k: along(axes[axes.len() - 2]), along_n: along(axes[axes.len() - 1]) }
-}
-
-/// Whether a dequantized weight stands anywhere in the linear tree of `value`. Where looking takes
-/// too long the answer is yes: better to name a guard in vain than to leave a weight without one.
-fn holds_weight(b: &Builder, value: Value) -> bool {
-    let mut seen = HashSet::new();
-    let mut open = vec![value];
-    while let Some(value) = open.pop() {
-        let at = Behind::find(b, value).value;
-        let node = b.node(at);
-        if Weight::find(b, at).is_some() || seen.len() > 16 * MOST {
-            return true;
-        }
-        if rule_for(b, at).is_none() || !seen.insert(at) {
-            continue;
-        }
-        let linear = if node.op == Op::Div { &node.operands[..1] } else { &node.operands[..] };
-        open.extend(linear);
-    }
-    false
-}
-
-/// The right operand of a product, if `rule` is the one to peel it; else what is to be said.
-fn offered(r: &mut Rewriter<'_>, rule: &'static str, op: &Op, operands: &[Value]) -> Result<Behind, Outcome> {
-    if *op != Op::MatMul {
-        return Err(Outcome::NoMatch);
-    }
-    let b = &*r.graph();
-    let found = match survey(b, operands[1]) {
-        // It has come to stand on the right if it can; what stops it on the left is worth saying.
-        Finding::Nothing => survey(b, operands[0]),
-        Finding::Weight => {
-            let at = Behind::find(b, operands[1]);
-            return if rule_for(b, at.value) == Some(rule) { Ok(at) } else { Err(Outcome::NoMatch) };
-        }
-        stopped => stopped,
-    };
-    match found {
-        Finding::Stopped(Stop { rule: own, guard, reason }) if own == rule => Err(Outcome::Stopped { guard, reason }),
-        _ => Err(Outcome::NoMatch),
-    }
-}
-
-/// `x` under `axes`, as F32: integers would multiply exactly, which what they were part of did not.
-fn part(r: &mut Rewriter<'_>, x: Value, axes: &[usize]) -> Result<Value, Diagnostic> {
-    let is_int = r.graph().ty(x).tensor().is_some_and(|t| t.dtype.is_int());
-    let x = if is_int { r.apply(Op::Cast { dtype: DType::F32 }, &[x])? } else { x };
-    transposed(r, x, axes)
-}
-
-/// `transpose(x, axes)`, or `x` where that changes nothing.
-pub(super) fn transposed(r: &mut Rewriter<'_>, x: Value, axes: &[usize]) -> Result<Value, Diagnostic> {
-    if axes.iter().enumerate().all(|(i, a)| i == *a) {
-        Ok(x)
+    if at.axes.iter().enumerate().all(|(i, a)| i == *a) {
+        Ok(value)
     } else {
-        r.apply(Op::Transpose { axes: axes.to_vec() }, &[x])
+        r.apply(Op::Transpose { axes: at.axes.clone() }, &[value])
     }
+}
+
+/// A term of a sum.
+struct Term {
+    at: Behind,
+    is_negative: bool,
+    /// Whether it holds a weight that is multiplied as stored.
+    is_weight: bool,
+}
+
+/// The terms of the sum that `at` is, in order. Sums in sums are looked through only to weights.
+fn terms(r: &mut Rewriter<'_>, at: Behind) -> Vec<Term> {
+    let mut terms = Vec::new();
+    let mut open = vec![(at, false)];
+    while let Some((at, is_negative)) = open.pop() {
+        let seen = at.with(at.value).further(&r.built);
+        let is_weight = is_multiplied(r, at.with(at.value).further(&r.built));
+        let node = r.built.node(seen.value);
+        let is_sum = seen.factors.is_empty() && rule_for(&r.built, seen.value) == Some(survey::ADD);
+        if is_weight && is_sum {
+            open.push((seen.with(node.operands[1]), is_negative != (node.op == Op::Sub)));
+            open.push((seen.with(node.operands[0]), is_negative));
+        } else {
+            terms.push(Term { at, is_negative, is_weight });
+        }
+    }
+    terms
+}
+
+fn signed(is_negative: bool) -> Op {
+    if is_negative { Op::Sub } else { Op::Add }
+}
+
+/// `first` and `rest` as one tensor, to be added with the sign of the first.
+fn gathered(r: &mut Rewriter<'_>, first: &Term, rest: &[&Term]) -> Result<Value, Diagnostic> {
+    if rest.is_empty() {
+        return part(r, &first.at);
+    }
+    // Terms that are seen alike are added as they lie, and their sum is looked at.
+    let is_alike = rest.iter().all(|t| t.at.axes == first.at.axes && t.at.windows == first.at.windows);
+    let float = |r: &mut Rewriter<'_>, term: &Term| {
+        // In their own type they would round or wrap where the sum did not.
+        let value = r.apply(Op::Cast { dtype: DType::F32 }, &[term.at.value])?;
+        if is_alike { Ok(value) } else { viewed(r, &term.at.with(value)) }
+    };
+    let mut sum = float(r, first)?;
+    for term in rest {
+        let value = float(r, term)?;
+        sum = r.apply(signed(term.is_negative != first.is_negative), &[sum, value])?;
+    }
+    if is_alike { viewed(r, &first.at.with(sum)) } else { Ok(sum) }
 }
 
 fn hoist_add(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
@@ -240,14 +132,24 @@ fn hoist_add(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
         Ok(at) => at,
         Err(outcome) => return Ok(outcome),
     };
-    let node = r.graph().node(at.value);
-    let (sum, terms) = (node.op.clone(), node.operands.clone());
-    let mut products = Vec::new();
-    for term in terms {
-        let term = part(r, term, &at.axes)?;
-        products.push(r.apply(Op::MatMul, &[operands[0], term])?);
+    let terms = terms(r, at.with(at.value));
+    let plain: Vec<&Term> = terms.iter().filter(|t| !t.is_weight).collect();
+    let mut is_gathered = false;
+    let mut sum = None;
+    for term in &terms {
+        let right = match plain.as_slice() {
+            _ if term.is_weight => part(r, &term.at)?,
+            [first, rest @ ..] if !std::mem::replace(&mut is_gathered, true) => gathered(r, first, rest)?,
+            _ => continue,
+        };
+        let product = r.apply(Op::MatMul, &[operands[0], right])?;
+        sum = Some(match sum {
+            // Nothing is subtracted from nothing: the first term of a sum is added.
+            None => product,
+            Some(sum) => r.apply(signed(term.is_negative), &[sum, product])?,
+        });
     }
-    Ok(Outcome::Fired(r.apply(sum, &products)?))
+    Ok(sum.map_or(Outcome::NoMatch, Outcome::Fired))
 }
 
 fn hoist_concat(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
@@ -255,23 +157,26 @@ fn hoist_concat(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
         Ok(at) => at,
         Err(outcome) => return Ok(outcome),
     };
-    let node = r.graph().node(at.value);
-    let Op::Concat { axis } = node.op else { return Ok(Outcome::NoMatch) };
-    let parts = node.operands.clone();
-    let Some(joined) = at.axes.iter().position(|a| *a == axis) else { return Ok(Outcome::NoMatch) };
+    let Op::Concat { axis } = r.graph().node(at.value).op else { return Ok(Outcome::NoMatch) };
+    let Some(along) = at.axes.iter().position(|a| *a == axis) else { return Ok(Outcome::NoMatch) };
+    let Ok(parts) = joined(r.graph(), &at, axis) else { return Ok(Outcome::NoMatch) };
     let x = operands[0];
+    if let [only] = parts.as_slice() {
+        let right = part(r, only)?;
+        return Ok(Outcome::Fired(r.apply(Op::MatMul, &[x, right])?));
+    }
     // Counted from the last axis, as the operands of a product may differ in rank.
-    let behind = at.axes.len() - joined;
-    let slice = match sliced_axis(&*r.graph(), x, operands[1], behind) {
-        Ok(slice) => slice,
+    let behind = at.axes.len() - along;
+    let cut = match sliced_axis(&*r.graph(), x, operands[1], behind) {
+        Ok(cut) => cut,
         Err(reason) => return Ok(Outcome::Stopped { guard: "batch", reason }),
     };
     let mut start = Dim::constant(0);
     let mut products = Vec::new();
-    for part_of in parts {
-        let size = r.graph().ty(part_of).shape()[axis].clone();
-        let right = part(r, part_of, &at.axes)?;
-        let left = match slice {
+    for seen in parts {
+        let right = part(r, &seen)?;
+        let size = r.graph().ty(right).shape()[along].clone();
+        let left = match cut {
             Some(axis) => {
                 let Some(stop) = start.add(&size) else { return Ok(Outcome::NoMatch) };
                 let slice = Op::Slice { axis, start: std::mem::replace(&mut start, stop.clone()), stop };
@@ -310,14 +215,14 @@ fn hoist_vector(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
     };
     let Some(found) = scaled(&*r.graph(), at.value) else { return Ok(Outcome::NoMatch) };
     let absorbed = varies(&*r.graph(), found.factor, &at.axes).along_k;
-    let weight = transposed(r, found.weight, &at.axes)?;
-    let mut axes = at.axes;
+    let weight = viewed(r, &at.with(found.weight))?;
+    let mut seen = at.with(found.factor);
     if absorbed {
         // The left operand has the contracted dimension last.
-        let rank = axes.len();
-        axes.swap(rank - 2, rank - 1);
+        let rank = seen.axes.len();
+        seen.axes.swap(rank - 2, rank - 1);
     }
-    let factor = aligned(r, found.factor, &axes)?;
+    let factor = aligned(r, seen)?;
     let scale = if found.divides { Op::Div } else { Op::Mul };
     if absorbed {
         let x = r.apply(scale, &[operands[0], factor])?;
@@ -327,14 +232,38 @@ fn hoist_vector(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
     Ok(Outcome::Fired(r.apply(scale, &[product, factor])?))
 }
 
-/// A broadcast factor under `axes` of the tensor it scaled, with all of them where they move.
-fn aligned(r: &mut Rewriter<'_>, factor: Value, axes: &[usize]) -> Result<Value, Diagnostic> {
-    let shape = r.graph().ty(factor).shape().to_vec();
-    let missing = axes.len() - shape.len();
-    if axes.iter().enumerate().all(|(i, a)| i == *a) || missing == 0 {
-        return part(r, factor, if missing == 0 { axes } else { &[] });
+/// A broadcast factor seen as the tensor it scaled is, with all of its axes where they move.
+fn aligned(r: &mut Rewriter<'_>, mut seen: Behind) -> Result<Value, Diagnostic> {
+    let shape = r.graph().ty(seen.value).shape().to_vec();
+    let missing = seen.axes.len() - shape.len();
+    let stays = seen.axes.iter().enumerate().all(|(i, a)| i == *a);
+    // Where the factor does not vary every part of it is the whole.
+    seen.windows.retain(|w| w.axis >= missing && !shape[w.axis - missing].is_one());
+    if stays {
+        seen.windows.iter_mut().for_each(|w| w.axis -= missing);
+        seen.axes = (0..shape.len()).collect();
+    } else if missing > 0 {
+        let shape = std::iter::repeat_n(Dim::constant(1), missing).chain(shape).collect();
+        seen.value = r.apply(Op::Reshape { shape }, &[seen.value])?;
     }
-    let shape = std::iter::repeat_n(Dim::constant(1), missing).chain(shape).collect();
-    let wide = r.apply(Op::Reshape { shape }, &[factor])?;
-    part(r, wide, axes)
+    part(r, &seen)
+}
+
+fn hoist_broadcast(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
+    let at = match offered(r, BROADCAST.name, op, operands) {
+        Ok(at) => at,
+        Err(outcome) => return Ok(outcome),
+    };
+    let Ok(seen) = repeated(r.graph(), &at) else { return Ok(Outcome::NoMatch) };
+    let Some(info) = op.info() else { return Ok(Outcome::NoMatch) };
+    let types: Vec<&Type> = operands.iter().map(|x| r.built.ty(*x)).collect();
+    let whole = (info.rule)(op, &types)?;
+    let right = part(r, &seen)?;
+    let product = r.apply(Op::MatMul, &[operands[0], right])?;
+    match whole.first() {
+        Some(ty) if ty.shape() != r.graph().ty(product).shape() => {
+            Ok(Outcome::Fired(r.apply(Op::Broadcast { shape: ty.shape().to_vec() }, &[product])?))
+        }
+        _ => Ok(Outcome::Fired(product)),
+    }
 }

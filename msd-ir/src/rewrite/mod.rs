@@ -8,6 +8,7 @@ mod hoist;
 pub mod lowering;
 pub mod pattern;
 pub mod plain;
+mod survey;
 
 use std::collections::BTreeMap;
 
@@ -83,6 +84,7 @@ pub struct Rewriter<'k> {
     rules: &'k [Rule],
     choices: &'k BTreeMap<usize, Choice>,
     built: Builder,
+    bearers: survey::Bearers,
     /// Node of the old kernel being offered.
     node: usize,
     span: Span,
@@ -98,7 +100,8 @@ pub fn rewrite(
     rules: &[Rule],
     choices: &BTreeMap<usize, Choice>,
 ) -> Result<(Kernel, Vec<Event>), Diagnostic> {
-    let mut r = Rewriter { rules, choices, built: Builder::new(), node: 0, span: kernel.span, events: Vec::new() };
+    let (built, bearers) = (Builder::new(), survey::Bearers::default());
+    let mut r = Rewriter { rules, choices, built, bearers, node: 0, span: kernel.span, events: Vec::new() };
     let mut renamed: Vec<Value> = Vec::with_capacity(kernel.nodes.len());
     for (index, node) in kernel.nodes.iter().enumerate() {
         r.node = index;

@@ -78,12 +78,17 @@ fn is_scalar(b: &impl Graph, value: Value) -> bool {
     matches!(b.ty(value), Type::Tensor(t) if t.shape.iter().all(Dim::is_one))
 }
 
-/// A value seen through transposes, negation and scalar factors.
+/// Most scalar ops around one value that are moved: each product with it repeats them.
+pub const MOST_FACTORS: usize = 64;
+
+/// A value seen through transposes, slices, negation and scalar factors.
 pub struct Behind {
     /// What stands there, none of those itself.
     pub value: Value,
     /// Axis `i` of what is seen is axis `axes[i]` of `value`.
     pub axes: Vec<usize>,
+    /// The part of `value` that is seen; at most one window for an axis.
+    pub windows: Vec<Window>,
     /// Scalar ops around it, outermost first.
     pub factors: Vec<Factor>,
 }
@@ -91,68 +96,81 @@ pub struct Behind {
 impl Behind {
     /// Looks through `value`.
     pub fn find(b: &impl Graph, value: Value) -> Behind {
-        let mut axes: Vec<usize> = (0..b.ty(value).shape().len()).collect();
-        let mut factors = Vec::new();
-        let mut at = value;
+        let axes = (0..b.ty(value).shape().len()).collect();
+        Behind { value, axes, windows: Vec::new(), factors: Vec::new() }.further(b)
+    }
+
+    /// `value`, which has the shape of this one, seen as this one is.
+    pub fn with(&self, value: Value) -> Behind {
+        Behind { value, axes: self.axes.clone(), windows: self.windows.clone(), factors: Vec::new() }
+    }
+
+    /// Looks on from here.
+    pub fn further(mut self, b: &impl Graph) -> Behind {
         loop {
-            let node = b.node(at);
+            let node = b.node(self.value);
             let operands = &node.operands;
+            let shape = b.ty(self.value).shape();
+            let mut inner = 0;
             match &node.op {
-                Op::Transpose { axes: inner } => {
-                    for axis in &mut axes {
-                        *axis = inner[*axis];
-                    }
-                    at = operands[0];
+                Op::Transpose { axes } => {
+                    self.axes.iter_mut().for_each(|axis| *axis = axes[*axis]);
+                    self.windows.iter_mut().for_each(|w| w.axis = axes[w.axis]);
                 }
-                Op::Neg => {
-                    factors.push(Factor::Neg);
-                    at = operands[0];
-                }
+                Op::Slice { axis, start, stop } => match within(&self.windows, *axis, start, stop) {
+                    Some(windows) => self.windows = windows,
+                    None => return self,
+                },
+                Op::Neg => self.factors.push(Factor::Neg),
                 // A factor of higher rank would add axes; only true scalars leave the shape alone.
-                Op::Mul | Op::Div if b.ty(operands[0]).shape() == b.ty(at).shape() && is_scalar(b, operands[1]) => {
+                Op::Mul | Op::Div if b.ty(operands[0]).shape() == shape && is_scalar(b, operands[1]) => {
                     let c = operands[1];
-                    factors.push(if node.op == Op::Mul { Factor::Mul(c) } else { Factor::Div(c) });
-                    at = operands[0];
+                    self.factors.push(if node.op == Op::Mul { Factor::Mul(c) } else { Factor::Div(c) });
                 }
-                Op::Mul if b.ty(operands[1]).shape() == b.ty(at).shape() && is_scalar(b, operands[0]) => {
-                    factors.push(Factor::Mul(operands[0]));
-                    at = operands[1];
+                Op::Mul if b.ty(operands[1]).shape() == shape && is_scalar(b, operands[0]) => {
+                    self.factors.push(Factor::Mul(operands[0]));
+                    inner = 1;
                 }
-                _ => return Behind { value: at, axes, factors },
+                _ => return self,
             }
+            self.value = operands[inner];
         }
+    }
+
+    /// What is seen as a weight, if a `dequant` stands here.
+    pub fn weight(&self, b: &impl Graph) -> Option<Weight> {
+        let node = b.node(self.value);
+        let (Op::Dequant, true) = (&node.op, self.factors.len() <= MOST_FACTORS) else { return None };
+        let Type::Quant(ty) = b.ty(node.operands[0]) else { return None };
+        Some(Weight {
+            param: node.operands[0],
+            ty: ty.clone(),
+            axes: self.axes.clone(),
+            windows: self.windows.clone(),
+            factors: self.factors.clone(),
+        })
     }
 }
 
-impl Weight {
-    /// Recognises `value`, following transposes, negation and scalar factors, then transposes and
-    /// slices, down to a `dequant`.
-    pub fn find(b: &impl Graph, value: Value) -> Option<Weight> {
-        let Behind { value: mut at, mut axes, factors } = Behind::find(b, value);
-        let mut windows: Vec<Window> = Vec::new();
-        loop {
-            let node = b.node(at);
-            match &node.op {
-                Op::Dequant => {
-                    let Type::Quant(ty) = b.ty(node.operands[0]) else { return None };
-                    return Some(Weight { param: node.operands[0], ty: ty.clone(), axes, windows, factors });
-                }
-                Op::Transpose { axes: inner } => {
-                    axes.iter_mut().for_each(|axis| *axis = inner[*axis]);
-                    windows.iter_mut().for_each(|w| w.axis = inner[w.axis]);
-                }
-                Op::Slice { axis, start, stop } => match windows.iter_mut().find(|w| w.axis == *axis) {
-                    // A window of a window counts from where the inner one starts.
-                    Some(outer) => {
-                        outer.start = outer.start.add(start)?;
-                        outer.stop = outer.stop.add(start)?;
-                    }
-                    None => windows.push(Window { axis: *axis, start: start.clone(), stop: stop.clone() }),
-                },
-                _ => return None,
-            }
-            at = node.operands[0];
+/// `windows` of a slice as windows of what it is a slice of, unless their ends grow too complex.
+fn within(windows: &[Window], axis: usize, start: &Dim, stop: &Dim) -> Option<Vec<Window>> {
+    let mut windows = windows.to_vec();
+    match windows.iter_mut().find(|w| w.axis == axis) {
+        // A window of a window counts from where the inner one starts.
+        Some(outer) => {
+            outer.start = outer.start.add(start)?;
+            outer.stop = outer.stop.add(start)?;
         }
+        None => windows.push(Window { axis, start: start.clone(), stop: stop.clone() }),
+    }
+    Some(windows)
+}
+
+impl Weight {
+    /// Recognises `value`, following transposes, slices, negation and scalar factors down to a
+    /// `dequant`.
+    pub fn find(b: &impl Graph, value: Value) -> Option<Weight> {
+        Behind::find(b, value).weight(b)
     }
 
     /// The codes under the operand's axes.

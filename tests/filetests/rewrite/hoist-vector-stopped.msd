@@ -34,6 +34,7 @@ kernel inverse(W: i8[N, K] scale f32[N], v: f32[K], X: bf16[M, K]) -> f32[M, N] 
 //     let v5 = v4.T;
 //     X @ v5
 // }
+// hoist-vector: stopped linear: the weight is what is divided by
 // kernel inverse(W: i8[N, K] scale f32[N], v: f32[K], X: bf16[M, K]) -> f32[M, N] {
 //     let v3 = dequant(W);
 //     let v4 = v / v3;
