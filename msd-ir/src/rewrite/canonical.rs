@@ -7,7 +7,7 @@
 
 use super::hoist::{self, viewed};
 use super::pattern::{Behind, Factor, Weight};
-use super::survey::{SCALAR, held, is_weight};
+use super::survey::{SCALAR, held, is_left_heavier, is_weight};
 use super::{Applied, Outcome, Rewriter, Rule};
 use crate::builder::Builder;
 use crate::diag::Diagnostic;
@@ -60,7 +60,7 @@ pub(super) fn swap_last(r: &mut Rewriter<'_>, x: Value) -> Result<Value, Diagnos
 }
 
 fn orient_left(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
-    if *op != Op::MatMul || !is_weight(r, operands[0]) || is_weight(r, operands[1]) {
+    if *op != Op::MatMul || !is_left_heavier(r, operands) {
         return Ok(Outcome::NoMatch);
     }
     let left = swap_last(r, operands[1])?;
@@ -73,7 +73,7 @@ fn hoist_scalar(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
     if *op != Op::MatMul {
         return Ok(Outcome::NoMatch);
     }
-    if !is_weight(r, operands[1]) {
+    if !is_weight(r, operands) {
         return Ok(held(r, SCALAR, operands));
     }
     let mut bare = operands.to_vec();

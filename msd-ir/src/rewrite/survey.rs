@@ -58,6 +58,15 @@ pub(super) struct Stop {
     rule: &'static str,
     guard: &'static str,
     reason: String,
+    /// Whether it is only that the weight cannot be multiplied as stored.
+    is_format: bool,
+}
+
+/// A side of a product.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Side {
+    Left,
+    Right,
 }
 
 type Guarded<T> = Result<T, (&'static str, String)>;
@@ -76,21 +85,41 @@ pub(super) struct Varies {
     pub along_n: bool,
 }
 
-/// What `operand` of a product holds.
-pub(super) fn survey(r: &mut Rewriter<'_>, operand: Value) -> Finding {
-    let at = Behind::find(&r.built, operand);
+/// What the operand on one side of a product holds.
+fn survey(r: &mut Rewriter<'_>, operands: &[Value], side: Side) -> Finding {
+    let operand = operands[side as usize];
+    let mut at = Behind::find(&r.built, operand);
     r.bearers.extend(&r.built);
     if r.bearers.bear(operand) && !r.bearers.bear(at.value) {
         let reason = "the weight is a scalar factor of a plain tensor".to_owned();
-        return Finding::Stopped(Stop { rule: SCALAR, guard: "factor", reason });
+        return Finding::Stopped(Stop { rule: SCALAR, guard: "factor", reason, is_format: false });
     }
     // A weight alone has its place on the right even where it is not multiplied as stored.
-    if at.weight(&r.built).is_some() { Finding::Weight } else { search(r, at) }
+    if at.weight(&r.built).is_some() {
+        return Finding::Weight;
+    }
+    if side == Side::Left {
+        // It would be multiplied from the right, transposed.
+        let rank = at.axes.len();
+        at.axes.swap(rank - 2, rank - 1);
+    }
+    search(r, at)
 }
 
-/// Whether a weight that rules can bring out stands in `operand`.
-pub(super) fn is_weight(r: &mut Rewriter<'_>, operand: Value) -> bool {
-    matches!(survey(r, operand), Finding::Weight)
+/// Whether a weight that rules can bring out stands on the right.
+pub(super) fn is_weight(r: &mut Rewriter<'_>, operands: &[Value]) -> bool {
+    matches!(survey(r, operands, Side::Right), Finding::Weight)
+}
+
+/// Whether the left operand has the better claim to the right side: a weight that rules can bring out
+/// before one that stays F32, and that before activations.
+pub(super) fn is_left_heavier(r: &mut Rewriter<'_>, operands: &[Value]) -> bool {
+    let claim = |found: Finding| match found {
+        Finding::Weight => 2,
+        Finding::Stopped(stop) if stop.is_format => 1,
+        Finding::Stopped(_) | Finding::Nothing => 0,
+    };
+    claim(survey(r, operands, Side::Left)) > claim(survey(r, operands, Side::Right))
 }
 
 /// Whether a weight that can be multiplied as stored stands in what is seen.
@@ -104,7 +133,7 @@ fn search(r: &mut Rewriter<'_>, start: Behind) -> Finding {
     if !bearers.bear(start.value) {
         return Finding::Nothing;
     }
-    let stop = |rule, guard, reason| Stop { rule, guard, reason };
+    let stop = |rule, guard, reason| Stop { rule, guard, reason, is_format: false };
     let first = rule_for(b, start.value).unwrap_or(VECTOR);
     let between = |value: Value| format!("`{}` stands between the product and the weight", spelled(&b.node(value).op));
     let mut stopped = stop(first, "op", between(start.value));
@@ -125,7 +154,7 @@ fn search(r: &mut Rewriter<'_>, start: Behind) -> Finding {
         if let Some(weight) = at.weight(b) {
             match Form::of(&weight) {
                 Ok(_) => is_weight = true,
-                Err(by) => hold_back(stop(first, by.guard, by.reason)),
+                Err(by) => hold_back(Stop { is_format: true, ..stop(first, by.guard, by.reason) }),
             }
             continue;
         }
@@ -279,7 +308,7 @@ pub(super) fn offered(
     if *op != Op::MatMul {
         return Err(Outcome::NoMatch);
     }
-    if is_weight(r, operands[1]) {
+    if is_weight(r, operands) {
         let at = Behind::find(&r.built, operands[1]);
         if rule_for(&r.built, at.value) == Some(rule) {
             return Ok(at);
@@ -291,20 +320,20 @@ pub(super) fn offered(
 /// What is to be said of `rule`, which has nothing to do for a product.
 pub(super) fn held(r: &mut Rewriter<'_>, rule: &'static str, operands: &[Value]) -> Outcome {
     let root = |r: &Rewriter<'_>, operand: Value| rule_for(&r.built, Behind::find(&r.built, operand).value);
-    let found = match survey(r, operands[1]) {
+    let found = match survey(r, operands, Side::Right) {
         Finding::Stopped(stop) => stop,
         // Another rule's turn.
         Finding::Weight if root(r, operands[1]).is_some() => return Outcome::NoMatch,
         // All has come to stand on the right that can; what stops the left is worth saying.
-        Finding::Nothing | Finding::Weight => match survey(r, operands[0]) {
+        Finding::Nothing | Finding::Weight => match survey(r, operands, Side::Left) {
             Finding::Stopped(stop) => stop,
             Finding::Weight if root(r, operands[0]) == Some(rule) => {
                 let reason = "the other side of the product is a weight as well".to_owned();
-                Stop { rule, guard: "side", reason }
+                Stop { rule, guard: "side", reason, is_format: false }
             }
             Finding::Nothing | Finding::Weight => return Outcome::NoMatch,
         },
     };
-    let Stop { rule: own, guard, reason } = found;
+    let Stop { rule: own, guard, reason, .. } = found;
     if own == rule { Outcome::Stopped { guard, reason } } else { Outcome::NoMatch }
 }
