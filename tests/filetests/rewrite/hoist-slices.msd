@@ -71,13 +71,13 @@ kernel join_across(A: i8[K, N] scale f32[N], B: f32[P, N], X: bf16[M, K/2 + P]) 
 //     let v5 = X * v4;
 //     let v6 = slice(u, 0, N/2, N);
 //     let v7 = v6.T;
-//     let (v8_0, v8_1) = msd.decompose(v5, "int8x2-radix");
+//     let (v8_0, v8_1) = msd.decompose(v5, "int8x2-pow2");
 //     let v9 = msd.codes(W);
 //     let v10 = slice(v9, 1, 0, K/2);
 //     let v11 = slice(v10, 0, N/2, N);
 //     let v12 = v11.T;
 //     let v13 = msd.dot(v8_0, v12);
-//     let v14 = msd.combine(v13, "int8x2-radix");
+//     let v14 = msd.combine(v13, "int8x2-pow2");
 //     let v15 = msd.scale(W);
 //     let v16 = reshape(v15, [N, 1]);
 //     let v17 = slice(v16, 0, N/2, N);

@@ -40,11 +40,11 @@ kernel in_sum(A: i8[N, K] scale f32[N], B: i8[N, K] scale f32[N], v: f32[K], X: 
 // digit-split: fired
 // kernel along_k(W: i8[N, K] scale f32[N], v: bf16[K], X: bf16[M, K]) -> f32[M, N] {
 //     let v3 = X * v;
-//     let (v4_0, v4_1) = msd.decompose(v3, "int8x2-radix");
+//     let (v4_0, v4_1) = msd.decompose(v3, "int8x2-pow2");
 //     let v5 = msd.codes(W);
 //     let v6 = v5.T;
 //     let v7 = msd.dot(v4_0, v6);
-//     let v8 = msd.combine(v7, "int8x2-radix");
+//     let v8 = msd.combine(v7, "int8x2-pow2");
 //     let v9 = msd.scale(W);
 //     let v10 = reshape(v9, [N, 1]);
 //     let v11 = v10.T;
@@ -57,11 +57,11 @@ kernel in_sum(A: i8[N, K] scale f32[N], B: i8[N, K] scale f32[N], v: f32[K], X: 
 // kernel divided(W: i8[N, K] scale f32[N], u: f32[N, 1], v: f32[1, K], X: bf16[M, K]) -> f32[M, N] {
 //     let v4 = X / v;
 //     let v5 = u.T;
-//     let (v6_0, v6_1) = msd.decompose(v4, "int8x2-radix");
+//     let (v6_0, v6_1) = msd.decompose(v4, "int8x2-pow2");
 //     let v7 = msd.codes(W);
 //     let v8 = v7.T;
 //     let v9 = msd.dot(v6_0, v8);
-//     let v10 = msd.combine(v9, "int8x2-radix");
+//     let v10 = msd.combine(v9, "int8x2-pow2");
 //     let v11 = msd.scale(W);
 //     let v12 = reshape(v11, [N, 1]);
 //     let v13 = v12.T;
@@ -139,11 +139,11 @@ kernel in_sum(A: i8[N, K] scale f32[N], B: i8[N, K] scale f32[N], v: f32[K], X: 
 // digit-split: fired
 // kernel in_sum(A: i8[N, K] scale f32[N], B: i8[N, K] scale f32[N], v: f32[K], X: bf16[M, K]) -> f32[M, N] {
 //     let v4 = X * v;
-//     let (v5_0, v5_1) = msd.decompose(v4, "int8x2-radix");
+//     let (v5_0, v5_1) = msd.decompose(v4, "int8x2-pow2");
 //     let v6 = msd.codes(A);
 //     let v7 = v6.T;
 //     let v8 = msd.dot(v5_0, v7);
-//     let v9 = msd.combine(v8, "int8x2-radix");
+//     let v9 = msd.combine(v8, "int8x2-pow2");
 //     let v10 = msd.scale(A);
 //     let v11 = reshape(v10, [N, 1]);
 //     let v12 = v11.T;
