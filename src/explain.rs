@@ -289,7 +289,7 @@ fn is_about(event: &Event, source: &Kernel, index: usize) -> bool {
     false
 }
 
-/// How `value`, or a transpose of it, is used other than on the right of a product.
+/// How `value`, or a transpose or slice of it, is used other than on the right of a product.
 fn other_use(kernel: &Kernel, value: Value) -> Option<String> {
     let mut seen = vec![value];
     let mut at = 0;
@@ -300,7 +300,8 @@ fn other_use(kernel: &Kernel, value: Value) -> Option<String> {
         }
         for (node, user) in kernel.nodes.iter().enumerate().filter(|(_, n)| n.operands.contains(&value)) {
             match user.op {
-                Op::Transpose { .. } => seen.push(Value { node, result: 0 }),
+                // A product sees through both, and then it is a site of its own.
+                Op::Transpose { .. } | Op::Slice { .. } => seen.push(Value { node, result: 0 }),
                 Op::MatMul if user.operands[0] == value => {
                     return Some("materialised: it stands where the activations of a product do".to_owned());
                 }

@@ -69,7 +69,7 @@ impl Walk<'_> {
                 native.then(|| Derived { weight: self.name(right), bound: roundings(count), absorbed: false })
             }
             Op::MatMul => {
-                let right = self.origin(node.operands[1]);
+                let right = self.stored(node.operands[1]);
                 let own = match right.op {
                     Op::Dequant => 1,
                     Op::Codes => self.scales_behind(at, 1),
@@ -153,6 +153,16 @@ impl Walk<'_> {
         | Op::Broadcast { .. }
         | Op::Cast { dtype: DType::F32 } = node.op
         {
+            node = self.kernel.node(node.operands[0]);
+        }
+        node
+    }
+
+    /// The node that a product's right side is as a weight: turned or cut, and nothing else. Behind
+    /// other ops it is an ordinary tensor, for which nothing is claimed.
+    fn stored(&self, value: Value) -> &Node {
+        let mut node = self.kernel.node(value);
+        while let Op::Transpose { .. } | Op::Slice { .. } = node.op {
             node = self.kernel.node(node.operands[0]);
         }
         node
