@@ -1,6 +1,6 @@
 //! Certificates of results: those of products, composed through the linear ops that follow them
 //! (docs/numerics.md, "Composition"). The bound of a result is itself a kernel over the same
-//! parameters. Owns the graph of the bound; which ops are looked through is [`super::reach`]'s, the
+//! parameters. Owns the graph of the bound; which ops are looked through is `reach.rs`'s, the
 //! bound of each product the plan's.
 
 use std::collections::{BTreeMap, BTreeSet};

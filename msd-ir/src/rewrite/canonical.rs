@@ -1,7 +1,7 @@
 //! The canonical rules: they bring every product with a dequantized weight into one form, that
 //! weight bare on the right, so that the lowering rules need to know a single pattern. None fires on
 //! a weight alone: they reshape products. Owns which side a weight stands on, scalars, transposes
-//! and literals; sums, joins, vectors and repetition are [`super::hoist`]'s, which also says why rules come to an
+//! and literals; sums, joins, vectors and repetition are `hoist.rs`'s, which also says why rules come to an
 //! end. Each has a filetest where it fires, one where its guard stops it, and one that runs it
 //! through evaluator and JIT.
 
