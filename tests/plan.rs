@@ -10,7 +10,7 @@ use msd::ir::dim::Sizes;
 use msd::ir::graph::Lowering;
 use msd::ir::plan::{Request, Site};
 use msd::ir::quant::scheme::Scheme;
-use msd::{Options, Source};
+use msd::{DType, Kernel, Options, Source, Tensor};
 
 fn sizes(list: &[(&str, u64)]) -> Sizes {
     list.iter().map(|(n, s)| (Arc::from(*n), *s)).collect()
@@ -183,4 +183,22 @@ fn two_stored_operands_multiply_natively() {
     let found = site(text, &known, &Options::default()).unwrap();
     assert_eq!(found.choice.lowering, Lowering::Msd);
     assert!(found.bound().unwrap() < 1e-6);
+}
+
+#[test]
+fn calls_share_code_only_if_their_weights_have_the_same_form() {
+    // The length of a weight given as a view stays open, and decides whether a slice cuts a group.
+    let text = "kernel f(W: i8[3, K] scale f32[3, K/32], X: f32[M, K]) -> f32[M, 3] {
+        slice(X, 1, 0, K/2) @ slice(dequant(W), 1, 0, K/2).T
+    }";
+    let kernel = Kernel::new(text, &Options::new().lowering(Lowering::Msd)).unwrap();
+    for k in [256usize, 96, 128, 32] {
+        let codes: Vec<f32> = (0..3 * k).map(|i| (i % 7) as f32 - 3.0).collect();
+        let weight = kernel.quantize("W", &codes, &[3, k]).unwrap();
+        let x = Tensor::from_f32(DType::F32, vec![2, k], &vec![1.0; 2 * k]).unwrap();
+        let y = kernel.call(&[weight.view().into(), (&x).into()]).unwrap().remove(0);
+        let exact: f64 = codes[..k / 2].iter().map(|w| f64::from(*w)).sum();
+        assert!((y.value(0) - exact).abs() <= 0.05 * k as f64, "K = {k}: {} for {exact}", y.value(0));
+    }
+    assert_eq!(kernel.classes().len(), 2);
 }

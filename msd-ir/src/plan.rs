@@ -95,13 +95,19 @@ pub struct Method {
     pub scheme: Option<Scheme>,
     /// Elements that share a scale of the activations, likewise.
     pub block: Option<u64>,
+    /// How the weight is multiplied as stored, likewise; nothing if it is dequantized all the same.
+    pub form: Option<Form>,
 }
 
 impl Choice {
     /// The choice without its reason.
     pub fn method(&self) -> Method {
-        let splits = self.lowering == Lowering::Msd;
-        Method { lowering: self.lowering, scheme: splits.then_some(self.scheme), block: self.block.filter(|_| splits) }
+        match self.lowering {
+            Lowering::Msd => {
+                Method { lowering: self.lowering, scheme: Some(self.scheme), block: self.block, form: self.form }
+            }
+            lowering => Method { lowering, scheme: None, block: None, form: None },
+        }
     }
 }
 

@@ -30,7 +30,7 @@ fn stopped(rule: &'static str, guard: &'static str, reason: String) -> Stopped {
 }
 
 /// What becomes of the zero point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Zero {
     /// There is none.
     None,
@@ -42,7 +42,7 @@ pub enum Zero {
 }
 
 /// A way to multiply a weight as stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Form {
     /// Whether the scale varies with each contraction channel and goes into the activations.
     pub absorbs: bool,
