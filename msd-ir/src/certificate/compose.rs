@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::reach::{Reach, factor_roundings, float_product, length, moved, name, reaches, spelled};
+use super::reach::{Reach, factor_roundings, float_product, length, moved, name, reaches};
 use super::{Certificate, Measure, roundings};
 use crate::builder::Builder;
 use crate::diag::{Code, Diagnostic};
@@ -340,7 +340,7 @@ impl<'k> Graph<'k> {
             Op::Transpose { .. } | Op::Reshape { .. } | Op::Slice { .. } | Op::Broadcast { .. } => {
                 (self.built.push(node.op.clone(), &values, span)?, words[0].clone())
             }
-            op => (self.built.push(op.clone(), &values, span)?, format!("{}({})", spelled(op), words.join(", "))),
+            op => (self.built.push(op.clone(), &values, span)?, format!("{}({})", op.spelled(), words.join(", "))),
         })
     }
 }

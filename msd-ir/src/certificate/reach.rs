@@ -9,7 +9,7 @@ use super::compose::Ended;
 use crate::dim::Sizes;
 use crate::dtype::DType;
 use crate::graph::{Kernel, Node, Value};
-use crate::ops::{Class, Op, Syntax};
+use crate::ops::{Class, Op};
 
 /// How a value depends on products with stored weights.
 #[derive(Clone)]
@@ -72,7 +72,7 @@ fn follow(kernel: &Kernel, node: &Node, operands: &[&Reach], factors: &[u64], si
     let is_long = |x: Value| length(kernel, x, sizes).is_none_or(|k| k > LONGEST_OF_FLOATS);
     if products.any(|x| is_long(x) || factors[x.node] > MOST_ROUNDINGS) {
         let reason = "a product of floats beside it is too long, or of a size that is open".to_string();
-        return Reach::Ended(Ended { at: Some(spelled(&node.op)), reason });
+        return Reach::Ended(Ended { at: Some(node.op.spelled().to_string()), reason });
     }
     let count = match (&node.op, linear.as_slice()) {
         (Op::Neg | Op::Transpose { .. } | Op::Reshape { .. } | Op::Slice { .. } | Op::Broadcast { .. }, _)
@@ -89,7 +89,7 @@ fn follow(kernel: &Kernel, node: &Node, operands: &[&Reach], factors: &[u64], si
     match count {
         Some(count) if before + count <= MOST_ROUNDINGS => Reach::Linear(before + count),
         _ => {
-            let at = spelled(&node.op);
+            let at = node.op.spelled().to_string();
             let reason = match node.op {
                 Op::Sum if count.is_none() => format!("ends at `{at}` over a size that is open"),
                 _ if count.is_some() => format!("ends at `{at}`: more than {MOST_ROUNDINGS} roundings"),
@@ -141,15 +141,6 @@ pub(super) fn factor_roundings(kernel: &Kernel) -> Vec<u64> {
         counts.push(count);
     }
     counts
-}
-
-/// The op as written.
-pub(super) fn spelled(op: &Op) -> String {
-    match op.info().map(|i| i.syntax) {
-        Some(Syntax::Prefix(text) | Syntax::Call(text)) => text.to_string(),
-        Some(Syntax::Infix(infix)) => infix.text.to_string(),
-        Some(Syntax::Leaf) | None => String::new(),
-    }
 }
 
 /// What people call a value: a parameter, a `let` or a number, however it lies.

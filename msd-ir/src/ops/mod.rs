@@ -246,6 +246,15 @@ impl Op {
         self.attrs().into_iter().flat_map(dims).collect()
     }
 
+    /// How the op is called in messages.
+    pub fn spelled(&self) -> &'static str {
+        match self.info().map(|i| i.syntax) {
+            Some(Syntax::Call(text) | Syntax::Prefix(text)) => text,
+            Some(Syntax::Infix(infix)) => infix.text,
+            Some(Syntax::Leaf) | None => "value",
+        }
+    }
+
     /// Kind of work.
     pub fn class(&self) -> Class {
         self.info().map_or(Class::Leaf, |i| i.class)

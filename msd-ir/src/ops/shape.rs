@@ -1,7 +1,7 @@
 //! Type rules: one function per kind of op, from operand types to result types. They report
 //! what is wrong in the language's terms; the builder adds the place.
 
-use super::{Op, Syntax};
+use super::Op;
 use crate::diag::{Code, Diagnostic};
 use crate::dim::Dim;
 use crate::dtype::DType;
@@ -14,18 +14,9 @@ fn one(dtype: DType, shape: Shape) -> Types {
     Ok(vec![Type::Tensor(TensorType::new(dtype, shape))])
 }
 
-/// How the op is called in messages.
-fn spelled(op: &Op) -> &'static str {
-    match op.info().map(|i| i.syntax) {
-        Some(Syntax::Call(name) | Syntax::Prefix(name)) => name,
-        Some(Syntax::Infix(infix)) => infix.text,
-        Some(Syntax::Leaf) | None => "value",
-    }
-}
-
 fn tensor<'a>(op: &Op, ty: &'a Type) -> Result<&'a TensorType, Diagnostic> {
     ty.tensor().ok_or_else(|| {
-        let message = format!("`{}` needs a plain tensor, this one is quantized: `{ty}`", spelled(op));
+        let message = format!("`{}` needs a plain tensor, this one is quantized: `{ty}`", op.spelled());
         Diagnostic::new(Code::NotDequantized, message).help("write `dequant(...)` around it")
     })
 }
@@ -33,7 +24,7 @@ fn tensor<'a>(op: &Op, ty: &'a Type) -> Result<&'a TensorType, Diagnostic> {
 fn number<'a>(op: &Op, ty: &'a Type) -> Result<&'a TensorType, Diagnostic> {
     let t = tensor(op, ty)?;
     if t.dtype == DType::Bool {
-        let message = format!("`{}` needs numbers, this is `{t}`", spelled(op));
+        let message = format!("`{}` needs numbers, this is `{t}`", op.spelled());
         return Err(Diagnostic::new(Code::WrongType, message).help("choose numbers with `where(c, a, b)`"));
     }
     Ok(t)
@@ -52,7 +43,7 @@ fn promote(a: DType, b: DType) -> DType {
 
 fn broadcast_of(op: &Op, a: &TensorType, b: &TensorType) -> Result<Shape, Diagnostic> {
     broadcast(&a.shape, &b.shape).map_err(|(x, y)| {
-        let message = format!("`{}` cannot broadcast `{a}` with `{b}`: `{x}` against `{y}`", spelled(op));
+        let message = format!("`{}` cannot broadcast `{a}` with `{b}`: `{x}` against `{y}`", op.spelled());
         Diagnostic::new(Code::ShapeMismatch, message).help("dimensions must be equal or 1, counted from the last")
     })
 }
@@ -63,7 +54,7 @@ fn min_rank(op: &Op, t: &TensorType, rank: usize) -> Result<(), Diagnostic> {
     }
     let message = format!(
         "`{}` needs at least {rank} dimension{}, `{t}` has {}",
-        spelled(op),
+        op.spelled(),
         if rank == 1 { "" } else { "s" },
         t.rank()
     );
@@ -74,7 +65,7 @@ fn axis_in(op: &Op, axis: usize, t: &TensorType) -> Result<(), Diagnostic> {
     if axis < t.rank() {
         return Ok(());
     }
-    let message = format!("`{}` has no such axis in `{t}`", spelled(op));
+    let message = format!("`{}` has no such axis in `{t}`", op.spelled());
     Err(Diagnostic::new(Code::AxisOutOfRange, message).help(format!(
         "axes run from 0 to {}, or from -{} to -1",
         t.rank().max(1) - 1,
@@ -263,7 +254,7 @@ fn product(op: &Op, a: &TensorType, b: &TensorType) -> Result<Shape, Diagnostic>
     if a_inner[1] != b_inner[0] {
         let message = format!(
             "`{}` of `{a}` and `{b}`: inner dimensions `{}` and `{}` differ",
-            spelled(op),
+            op.spelled(),
             a_inner[1],
             b_inner[0]
         );
@@ -275,7 +266,7 @@ fn product(op: &Op, a: &TensorType, b: &TensorType) -> Result<Shape, Diagnostic>
         }));
     }
     let mut shape = broadcast(a_outer, b_outer).map_err(|(x, y)| {
-        let message = format!("`{}` of `{a}` and `{b}`: batch dimensions `{x}` and `{y}` differ", spelled(op));
+        let message = format!("`{}` of `{a}` and `{b}`: batch dimensions `{x}` and `{y}` differ", op.spelled());
         Diagnostic::new(Code::ShapeMismatch, message).help("batch dimensions must be equal or 1")
     })?;
     shape.extend([a_inner[0].clone(), b_inner[1].clone()]);
@@ -292,7 +283,7 @@ fn narrow_int(op: &Op, t: &TensorType, bits: u32) -> Result<(), Diagnostic> {
     if t.dtype.is_int() && t.dtype.bits() <= bits {
         return Ok(());
     }
-    let message = format!("`{}` needs integers of at most {bits} bits here, this is `{t}`", spelled(op));
+    let message = format!("`{}` needs integers of at most {bits} bits here, this is `{t}`", op.spelled());
     Err(Diagnostic::new(Code::WrongType, message).help("for other types use `@`"))
 }
 
@@ -319,7 +310,7 @@ fn unstacked(op: &Op, scheme: Scheme, t: &TensorType) -> Result<Shape, Diagnosti
     let digits = Dim::constant(scheme.weights().len() as u64);
     let tokens = shape[rows].div(&digits).ok_or_else(|| too_complex("the token dimension"))?;
     if is_no_size(&tokens) {
-        let message = format!("`{}` needs {digits} rows for each token, `{t}` has `{}`", spelled(op), shape[rows]);
+        let message = format!("`{}` needs {digits} rows for each token, `{t}` has `{}`", op.spelled(), shape[rows]);
         return Err(Diagnostic::new(Code::ShapeMismatch, message).help("the scheme must be the one of `msd.decompose`"));
     }
     shape[rows] = tokens;
@@ -347,7 +338,7 @@ pub(super) fn decompose_blocks(op: &Op, args: &[&Type]) -> Types {
     let (tokens, columns) = (&inner[0], &inner[1]);
     let blocks = columns.div(size).filter(|blocks| !is_no_size(blocks));
     let Some(blocks) = blocks.filter(|_| size.as_constant().is_some_and(|s| s > 0)) else {
-        let message = format!("`{}` of `{t}`: `{columns}` is no number of blocks of `{size}`", spelled(op));
+        let message = format!("`{}` of `{t}`: `{columns}` is no number of blocks of `{size}`", op.spelled());
         return Err(Diagnostic::new(Code::ShapeMismatch, message).help("the size is a number that divides the columns"));
     };
     let shape = |inner: [&Dim; 3]| outer.iter().chain(inner).cloned().collect::<Shape>();
@@ -366,7 +357,7 @@ fn exact<'a>(op: &Op, ty: &'a Type) -> Result<&'a TensorType, Diagnostic> {
     let t = number(op, ty)?;
     min_rank(op, t, 2)?;
     if t.dtype != DType::I64 {
-        let message = format!("`{}` needs exact digit products, this is `{t}`", spelled(op));
+        let message = format!("`{}` needs exact digit products, this is `{t}`", op.spelled());
         return Err(Diagnostic::new(Code::WrongType, message).help("combine the result of `msd.dot`"));
     }
     Ok(t)
@@ -395,7 +386,7 @@ pub(super) fn accumulate(op: &Op, args: &[&Type]) -> Types {
     min_rank(op, p, 3)?;
     for (t, what) in [(p, "partial products"), (s, "scales"), (u, "units")] {
         if t.dtype != DType::F32 {
-            let message = format!("`{}` needs {what} in f32, this is `{t}`", spelled(op));
+            let message = format!("`{}` needs {what} in f32, this is `{t}`", op.spelled());
             return Err(Diagnostic::new(Code::WrongType, message).help("write `cast(x, f32)`"));
         }
         stretches(op, t, &p.shape, what)?;
@@ -410,7 +401,7 @@ fn stretches(op: &Op, t: &TensorType, shape: &[Dim], what: &str) -> Result<(), D
     if broadcast(&t.shape, shape).is_ok_and(|joined| joined == shape) {
         return Ok(());
     }
-    let message = format!("`{}`: {what} `{t}` do not broadcast to `{}`", spelled(op), shape_text(shape));
+    let message = format!("`{}`: {what} `{t}` do not broadcast to `{}`", op.spelled(), shape_text(shape));
     Err(Diagnostic::new(Code::ShapeMismatch, message).help("dimensions must be equal or 1, counted from the last"))
 }
 

@@ -8,7 +8,7 @@ use crate::builder::Builder;
 use crate::dim::Dim;
 use crate::dtype::DType;
 use crate::graph::Value;
-use crate::ops::{Op, Syntax};
+use crate::ops::Op;
 
 /// Most sums, joins and vectors that are looked through in one operand: they become as many
 /// products, and rules recurse once for each.
@@ -135,7 +135,7 @@ fn search(r: &mut Rewriter<'_>, start: Behind) -> Finding {
     }
     let stop = |rule, guard, reason| Stop { rule, guard, reason, is_format: false };
     let first = rule_for(b, start.value).unwrap_or(VECTOR);
-    let between = |value: Value| format!("`{}` stands between the product and the weight", spelled(&b.node(value).op));
+    let between = |value: Value| format!("`{}` stands between the product and the weight", b.node(value).op.spelled());
     let mut stopped = stop(first, "op", between(start.value));
     let (mut is_first, mut is_weight, mut steps) = (true, false, 0);
     let mut hold_back = |by: Stop| {
@@ -173,15 +173,6 @@ fn search(r: &mut Rewriter<'_>, start: Behind) -> Finding {
         }
     }
     if is_weight { Finding::Weight } else { Finding::Stopped(stopped) }
-}
-
-/// How the op is written.
-fn spelled(op: &Op) -> &'static str {
-    match op.info().map(|i| i.syntax) {
-        Some(Syntax::Call(text) | Syntax::Prefix(text)) => text,
-        Some(Syntax::Infix(infix)) => infix.text,
-        Some(Syntax::Leaf) | None => "value",
-    }
 }
 
 /// The rule that peels the op of `value`, which is nothing that [`Behind`] looks through.
