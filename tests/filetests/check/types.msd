@@ -5,6 +5,15 @@ kernel rows(x: f16[M, N]) -> (f32[M, 1], f32[M, N]) { (sum(x), softmax(x)) }
 kernel weight(W: mxfp4[N, K], X: bf16[B, M, K]) -> f32[B, M, N] { X @ dequant(W).T }
 kernel cache(K: i8[H, T, D] scale f32[H, T]) -> f32[H, D, T] { dequant(K).T }
 kernel methods(w: i8[N, K] scale f32[N], x: bf16[M, K]) -> (f32[M, N], bf16[K, M]) { (x.matmul(w.dequant().t()).softmax(), x.t().cast(bf16)) }
+kernel stretched(x: f16[M, 1], n: f32[B, N]) -> f16[B, M, N] { broadcast(x, [B, M, N]) }
+kernel digits(x: bf16[B, M, K], w: u4[K, N], z: u4[N]) -> (f32[B, M, N], i32[B, M, K]) {
+    let (d, g) = msd.decompose(x, "int16-pow2");
+    (msd.combine_zero(msd.dot(d, w), sum(cast(d, i64)), z, "int16-pow2"), d)
+}
+kernel blocks(x: f32[M, K], w: i8[K/32, 32, N], s: f32[K/32, 1, N]) -> (f32[M, N], i32[K/32, 4*M, 32]) {
+    let (d, r, g) = msd.decompose_blocks(x, "int4x4-radix", 32);
+    (msd.accumulate(msd.combine(msd.dot(d, w), "int4x4-radix"), s, r) * g, d)
+}
 
 // expected:
 // arithmetic: (i8[M, N], bf16[N]) -> (i32[M, N], f32[M, N], bool[M, N], f32[M, N])
@@ -12,3 +21,6 @@ kernel methods(w: i8[N, K] scale f32[N], x: bf16[M, K]) -> (f32[M, N], bf16[K, M
 // weight: (e2m1[N, K] scale e8m0[N, K/32], bf16[B, M, K]) -> (f32[B, M, N])
 // cache: (i8[H, T, D] scale f32[H, T]) -> (f32[H, D, T])
 // methods: (i8[N, K] scale f32[N], bf16[M, K]) -> (f32[M, N], bf16[K, M])
+// stretched: (f16[M, 1], f32[B, N]) -> (f16[B, M, N])
+// digits: (bf16[B, M, K], u4[K, N], u4[N]) -> (f32[B, M, N], i32[B, M, K])
+// blocks: (f32[M, K], i8[K/32, 32, N], f32[K/32, 1, N]) -> (f32[M, N], i32[K/32, 4*M, 32])
