@@ -5,7 +5,7 @@
 pub mod compose;
 mod reach;
 
-use crate::quant::scheme::{Family, Scheme};
+use crate::quant::scheme::Scheme;
 use crate::rewrite::form::Form;
 
 /// What a bound is relative to, `w` being a column of the dequantized weight.
@@ -51,6 +51,11 @@ pub struct Certificate {
 /// Half a unit in the last place of F32: the relative error of one rounding.
 const ROUNDING: f64 = 1.0 / (1u64 << 24) as f64;
 
+/// What the magnitudes of a row's digits, each times its weight, add up to at most, over the row's
+/// largest magnitude: the first digit is off by at most a quarter of it, and the others make up for
+/// that.
+const SPREAD: f64 = 1.5;
+
 /// Relative error of `n` roundings in a row. A rounding of F64 is 2^-53: 2^-28 of the ones of F32
 /// that stand beside it, which this counts in.
 fn roundings(n: u64) -> f64 {
@@ -72,17 +77,26 @@ impl Certificate {
     /// part of the exact sum (a float one is, to 2^-53).
     pub fn digits(scheme: Scheme, form: &Form, blocks: bool, k: Option<u64>) -> Option<Certificate> {
         let digits = scheme.bound();
+        if form.is_wide_with(scheme) {
+            return Some(Certificate::wide(scheme, k?.div_ceil(form.unit?), blocks));
+        }
+        let is_exact = form.codes.is_exact_with(scheme);
         let mut terms = vec![Term { what: format!("digits of `{}`", scheme.name()), error: digits }];
-        let mut causes = vec!["the exact sum".to_string()];
+        let sum = if is_exact { "the exact sum" } else { "the sum of the digits' products" };
+        let mut causes = vec![sum.to_string()];
         let mut count = 1;
+        if !is_exact {
+            let length = form.unit.or(k)?;
+            causes.insert(0, format!("{length} multiply-adds along the contraction"));
+            count += length;
+        }
         match form.unit {
             Some(unit) => {
                 let groups = k?.div_ceil(unit);
                 causes.push(format!("{groups} multiply-adds of groups"));
                 count += groups;
                 // The unit of a block is kept over that of its row, in F32.
-                let is_power = matches!(scheme.family(), Family::Pow2 { .. });
-                if blocks && !is_power {
+                if blocks && !scheme.has_power_units() {
                     causes.push("the relative unit of each block".to_string());
                     count += 1;
                 }
@@ -99,7 +113,8 @@ impl Certificate {
         }
         causes.push("that with the row's unit".to_string());
         count += 1;
-        let error = (1.0 + digits) * roundings(count);
+        let most = if is_exact { 1.0 + digits } else { SPREAD };
+        let error = most * roundings(count);
         terms.push(Term { what: format!("{count} roundings of 2^-24: {}", causes.join(", ")), error });
         if form.absorbs {
             let rest: f64 = terms.iter().map(|t| t.error).sum();
@@ -108,6 +123,24 @@ impl Certificate {
         }
         let measure = if form.absorbs { Measure::Absorbed } else { Measure::Product };
         Some(Certificate::new(measure, terms))
+    }
+
+    /// Exact sums of `groups`, added up in F64.
+    fn wide(scheme: Scheme, groups: u64, blocks: bool) -> Certificate {
+        let digits = scheme.bound();
+        let is_relative = blocks && !scheme.has_power_units();
+        let count = 1 + u64::from(is_relative);
+        let relative = if is_relative { ", the relative unit of each block" } else { "" };
+        // One rounding of 2^-53 for each group, its integer and the row's unit.
+        let double = (groups as f64 + 2.0) * ROUNDING / (1u64 << 29) as f64 * 1.001;
+        let plural = if count == 1 { "" } else { "s" };
+        let what = format!("{count} rounding{plural} of 2^-24: the result{relative}");
+        let terms = vec![
+            Term { what: format!("digits of `{}`", scheme.name()), error: digits },
+            Term { what, error: (1.0 + digits) * roundings(count) },
+            Term { what: format!("{groups} multiply-adds of groups in F64"), error: (1.0 + digits) * double },
+        ];
+        Certificate::new(Measure::Product, terms)
     }
 
     /// Two stored operands multiplied as they are.

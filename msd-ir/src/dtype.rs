@@ -111,7 +111,7 @@ impl DType {
     }
 
     /// Layout of a float of 8 bits or fewer that has a mantissa.
-    pub fn minifloat(self) -> Option<Minifloat> {
+    pub const fn minifloat(self) -> Option<Minifloat> {
         let (exp_bits, man_bits, bias, specials) = match self {
             DType::E4M3 => (4, 3, 7, Specials::NanOnly),
             DType::E5M2 => (5, 2, 15, Specials::Ieee),
@@ -161,6 +161,11 @@ impl Minifloat {
             Specials::NanOnly => mask - 1,
             Specials::Ieee => mask - (1 << self.man_bits),
         }
+    }
+
+    /// The smallest positive value. All others are multiples of it.
+    pub fn step(self) -> f32 {
+        self.decode(1)
     }
 
     /// The exact value of a code.

@@ -63,7 +63,7 @@ fn run(kernel: &Kernel, given: &Sizes, inputs: &[Input], precision: Precision) -
         let shapes = node.types.iter().map(|t| shape_under(t.shape(), &sizes)).collect::<Result<Vec<_>, _>>()?;
         check_memory(&shapes).map_err(|d| d.at(node.span))?;
         let operands = node.operands.iter().map(|v| &values[v.node][v.result]).collect();
-        let step = Step { node, sizes: &sizes, inputs, operands, shapes, precision };
+        let step = Step { kernel, node, sizes: &sizes, inputs, operands, shapes, precision };
         let results = if uses[index] == 0 { Vec::new() } else { step.results()? };
         values.push(results);
         for v in &node.operands {
@@ -96,6 +96,7 @@ fn internal(message: &str) -> Diagnostic {
 
 /// One node about to be evaluated.
 struct Step<'a, 'b> {
+    kernel: &'a Kernel,
     node: &'a Node,
     sizes: &'b Sizes,
     inputs: &'a [Input],
@@ -152,6 +153,7 @@ impl<'a> Step<'a, '_> {
             Op::Ne => self.comparison(ew::NE)?,
             Op::Select => ew::select(x()?, self.array(1)?, self.array(2)?, self.kind(), shape),
             Op::Cast { dtype } => ew::cast(&x()?.elements, *dtype, precision),
+            Op::Steps => ew::steps(&x()?.elements, self.kernel.tensor_ty(self.node.operands[0]).dtype),
             Op::Causal => movement::causal(x()?, self.kind()),
             Op::Sum => row::sum(x()?, self.kind()).wrapped(self.dtype()),
             Op::Amax => row::amax(x()?, self.kind(), self.dtype()),
@@ -167,7 +169,7 @@ impl<'a> Step<'a, '_> {
             Op::MatMul => product::matmul(x()?, self.array(1)?, shape, self.kind(), precision).wrapped(self.dtype()),
             Op::Dot => product::dot(x()?, self.array(1)?, shape),
             Op::Decompose { scheme } => {
-                let (digits, scale) = product::decompose(x()?, *scheme);
+                let (digits, scale) = product::decompose(x()?, *scheme, precision);
                 return Ok(vec![digits, scale]);
             }
             Op::DecomposeBlocks { scheme, size } => {
@@ -179,6 +181,7 @@ impl<'a> Step<'a, '_> {
                 product::combine_zero(x()?, self.array(1)?, self.array(2)?, *scheme, shape, precision)
             }
             Op::Accumulate => product::accumulate(x()?, self.array(1)?, self.array(2)?, precision),
+            Op::AccumulateWide { scheme } => product::accumulate_wide(x()?, self.array(1)?, self.array(2)?, *scheme),
         };
         Ok(vec![one])
     }

@@ -18,7 +18,7 @@ use crate::machine::Machine;
 use crate::ops::Op;
 use crate::quant::scheme::Scheme;
 use crate::rewrite::form::{Form, activations};
-use crate::rewrite::lowering::native_left;
+use crate::rewrite::lowering::{native_codes, native_left};
 use crate::rewrite::pattern::Weight;
 use crate::span::Span;
 use crate::types::Part;
@@ -189,7 +189,8 @@ pub fn plan(kernel: &Kernel, sizes: &Sizes, request: &Request) -> Result<Plan, D
         let Some(weight) = Weight::find(kernel, n.operands[1]) else { continue };
         let x = n.operands[0];
         let form = activations(kernel, x).and_then(|()| Form::under(&weight, sizes));
-        let is_native = form.is_ok() && Form::native(&weight).and_then(|()| native_left(kernel, x)).is_ok();
+        let native = || native_codes(&weight).and_then(|()| Form::native(&weight)).and_then(|()| native_left(kernel, x));
+        let is_native = form.is_ok() && native().is_ok();
         let facts = Facts {
             is_native,
             is_positive: positive[x.node],
@@ -200,13 +201,12 @@ pub fn plan(kernel: &Kernel, sizes: &Sizes, request: &Request) -> Result<Plan, D
             asked: request.scheme.or(kernel.attributes.scheme),
         };
         let product = product(&weight, n.types[0].shape(), kernel.tensor_ty(x).dtype, facts.k, sizes);
-        let blocks = facts.form.and_then(|form| facts.blocks(request, &form));
-        let alternatives = alternatives(&product, &facts, blocks, &request.machine);
+        let alternatives = alternatives(&product, &facts, request);
         let weight = match kernel.node(weight.param).op {
             Op::Param { index } => kernel.params[index].name.to_string(),
             _ => String::new(),
         };
-        let choice = choose(kernel, request, &alternatives, &facts, blocks).map_err(|d| {
+        let choice = choose(kernel, request, &alternatives, &facts).map_err(|d| {
             let message = format!("product with `{weight}`: {}", d.message);
             Diagnostic { message, ..d }.at(n.span)
         })?;
@@ -258,7 +258,8 @@ fn product(weight: &Weight, shape: &[Dim], x: DType, k: Option<u64>, sizes: &Siz
     })
 }
 
-fn alternatives(product: &Option<Product>, facts: &Facts, block: Option<u64>, machine: &Machine) -> Vec<Alternative> {
+fn alternatives(product: &Option<Product>, facts: &Facts, request: &Request) -> Vec<Alternative> {
+    let machine = &request.machine;
     let rounded = |c: Certificate| if facts.is_dequantized { c.of_rounded_activations() } else { c };
     let mut list: Vec<Alternative> = Vec::new();
     if facts.is_native {
@@ -269,13 +270,16 @@ fn alternatives(product: &Option<Product>, facts: &Facts, block: Option<u64>, ma
             cost: product.map(|p| p.msd(1, None, machine)),
         });
     } else if let Some(form) = &facts.form {
-        let form = Form { unit: block.or(form.unit), ..*form };
-        let groups = form.unit.zip(facts.k).map(|(unit, k)| k.div_ceil(unit));
-        list.extend(Scheme::ALL.iter().filter(|s| facts.offers(**s)).map(|scheme| Alternative {
-            lowering: Lowering::Msd,
-            scheme: Some(*scheme),
-            certificate: Certificate::digits(*scheme, &form, block.is_some(), facts.k).map(rounded),
-            cost: product.map(|p| p.msd(scheme.weights().len(), groups, machine)),
+        list.extend(Scheme::ALL.iter().filter(|s| facts.offers(**s)).map(|scheme| {
+            let block = facts.block(request, *scheme);
+            let form = Form { unit: block.or(form.unit), ..*form };
+            let groups = form.unit.zip(facts.k).map(|(unit, k)| k.div_ceil(unit));
+            Alternative {
+                lowering: Lowering::Msd,
+                scheme: Some(*scheme),
+                certificate: Certificate::digits(*scheme, &form, block.is_some(), facts.k).map(rounded),
+                cost: product.map(|p| p.msd(scheme.weights().len(), groups, machine)),
+            }
         }));
     }
     list.push(Alternative {

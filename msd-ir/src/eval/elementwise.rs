@@ -163,6 +163,12 @@ pub(super) fn cast(x: &Elements, dtype: DType, precision: Precision) -> Elements
     }
 }
 
+/// Values of a small float over the step of its type: exact.
+pub(super) fn steps(x: &Elements, dtype: DType) -> Elements {
+    let step = dtype.minifloat().map_or(1.0, |format| format.step() as f64);
+    Elements::Integer(x.double().iter().map(|x| (x / step) as i64).collect())
+}
+
 /// The value of `x` in a float type narrower than F32.
 fn narrow(x: f32, dtype: DType) -> f32 {
     match dtype {

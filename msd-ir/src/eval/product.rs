@@ -106,12 +106,12 @@ fn exact_dot(a: &[i16], b: &[i16]) -> i64 {
 }
 
 /// Digits `[.., D*M, K]`, digit d of row m in row `d*M + m`, and scales `[.., M, 1]`.
-pub(super) fn decompose(x: &Array, scheme: Scheme) -> (Elements, Elements) {
+pub(super) fn decompose(x: &Array, scheme: Scheme, precision: Precision) -> (Elements, Elements) {
     let (_, m, k) = x.matrices();
     let values = x.elements.single();
     let splits = rows(&values, k, x.row_count()).map(|row| decompose_row(scheme, row)).collect::<Vec<_>>();
     let scales = splits.iter().map(|s| s.scale).collect();
-    (Elements::Integer(stack(&splits, scheme, m)), Elements::Double(scales))
+    (stack(&splits, scheme, m, precision), Elements::Double(scales))
 }
 
 /// The rows of a matrix, also of one without columns.
@@ -120,14 +120,14 @@ fn rows(values: &[f32], columns: usize, count: usize) -> impl Iterator<Item = &[
 }
 
 /// Digits of rows, of each `m` rows all first digits, then all second ones.
-fn stack(splits: &[Digits], scheme: Scheme, m: usize) -> Vec<i64> {
+fn stack(splits: &[Digits], scheme: Scheme, m: usize, precision: Precision) -> Elements {
     let mut digits = Vec::new();
     for matrix in splits.chunks(m.max(1)) {
         for d in 0..scheme.weights().len() {
-            digits.extend(matrix.iter().flat_map(|row| row.digits[d].iter().map(|digit| *digit as i64)));
+            digits.extend(matrix.iter().flat_map(|row| &row.digits[d]));
         }
     }
-    digits
+    Elements::Single(digits).into_kind(precision.kind(scheme.digit_dtype()))
 }
 
 /// Digits `[.., G, D*M, size]`, the unit of each block over that of its row `[.., G, M, 1]`, and
@@ -149,7 +149,7 @@ pub(super) fn decompose_blocks(x: &Array, scheme: Scheme, size: usize, precision
             }
         }
     }
-    vec![Elements::Integer(stack(&splits, scheme, m)), precision.float(relative), Elements::Double(whole)]
+    vec![stack(&splits, scheme, m, precision), precision.float(relative), Elements::Double(whole)]
 }
 
 /// `sum_d weight_d * p[d*M + m, n]`: exact. A sum beyond I64, which no product of digits and codes
@@ -169,9 +169,28 @@ fn merged(p: &Array, scheme: Scheme) -> Vec<i64> {
     sums
 }
 
-/// The merged integers, rounded once to F32.
+/// The merged products, rounded once to F32: exact before that if they are integers, else summed in
+/// F64.
 pub(super) fn combine(p: &Array, scheme: Scheme, precision: Precision) -> Elements {
-    Elements::Integer(merged(p, scheme)).into_kind(precision.kind(DType::F32))
+    let sums = match p.elements.kind() {
+        Kind::Integer => Elements::Integer(merged(p, scheme)),
+        Kind::Single | Kind::Double => Elements::Double(merged_floats(p, scheme)),
+    };
+    sums.into_kind(precision.kind(DType::F32))
+}
+
+/// `sum_d weight_d * p[d*M + m, n]` in F64, d ascending; the products are exact.
+fn merged_floats(p: &Array, scheme: Scheme) -> Vec<f64> {
+    let (_, stacked, n) = p.matrices();
+    let weights = scheme.weights();
+    let block = stacked / weights.len() * n;
+    let values = p.elements.double();
+    let term = |matrix: &[f64], d: usize, i: usize| weights[d] as f64 * matrix[d * block + i];
+    let matrices = values.chunks_exact((block * weights.len()).max(1));
+    let sums = matrices.flat_map(|matrix| {
+        (0..block).map(move |i| (1..weights.len()).fold(term(matrix, 0, i), |sum, d| sum + term(matrix, d, i)))
+    });
+    sums.collect()
 }
 
 /// `S - z * R`: exact for integer zero points, fused in F64 for others; then rounded to F32.
@@ -214,6 +233,18 @@ pub(super) fn accumulate(p: &Array, s: &Array, u: &Array, precision: Precision) 
     }
     let (p, s, u) = (p.elements.single(), s.single(), u.single());
     Elements::Single(over_groups(matrices, groups, size, |sum, i| p[i].mul_add(s[i] * u[i], sum)))
+}
+
+/// `sum_g f64(S_g) * (s[g] * u[g])`, g ascending from +0 with fused multiply-add in F64.
+pub(super) fn accumulate_wide(p: &Array, s: &Array, u: &Array, scheme: Scheme) -> Elements {
+    let mut shape = p.shape.clone();
+    let rank = shape.len();
+    shape[rank - 2] /= scheme.weights().len();
+    let (size, groups) = (shape[rank - 2] * shape[rank - 1], shape[rank - 3]);
+    let matrices = shape[..rank - 3].iter().product::<usize>();
+    let (sums, s, u) = (merged(p, scheme), broadcast(s, &shape), broadcast(u, &shape));
+    let (s, u) = (s.double(), u.double());
+    Elements::Double(over_groups(matrices, groups, size, |sum, i| (sums[i] as f64).mul_add(s[i] * u[i], sum)))
 }
 
 /// For each of `size` elements of each matrix, `step(sum, index)` over its groups.

@@ -192,6 +192,8 @@ ops! {
     select Select [c a b] Syntax::Call("where"), Elementwise, select, "a where c holds, else b";
     cast Cast { dtype: DType } [x] Syntax::Call("cast"), Elementwise, cast,
         "x in another element type: nearest even, saturating to integers and small floats";
+    steps Steps [x] Syntax::Call("msd.steps"), Elementwise, steps,
+        "a float of 4 bits over the smallest step of its type, 1/2 for e2m1 and 1/4 for e1m2: an integer";
     causal Causal [s] Syntax::Call("causal"), Elementwise, causal, "s[i, j] where j <= i + T - M, else -inf";
     // Over the last axis, which stays as size 1.
     sum Sum [x] Syntax::Call("sum"), Row, reduction, "16 partial sums (index mod 16, from +0), then a binary tree";
@@ -222,12 +224,15 @@ ops! {
         "(digits [G, D*M, size], relative scale [G, M, 1] in F32, row scale [M, 1]): each block of a row by its own \
          largest magnitude";
     combine Combine { scheme: Scheme } [p] Syntax::Call("msd.combine"), Digits, combine,
-        "f32(sum_d weight_d * p[d*M + m, n]): the exact integer S, rounded once";
+        "f32(sum_d weight_d * p[d*M + m, n]): the exact integer S, rounded once; of F32 products in F64, d ascending";
     combine_zero CombineZero { scheme: Scheme } [p r z] Syntax::Call("msd.combine_zero"), Digits, combine_zero,
         "f32(S - z * R), S and R the weighted sums of p and of the row sums r: exact in I64 for an integer z, one \
          fused step in F64 for others";
     accumulate Accumulate [p s u] Syntax::Call("msd.accumulate"), Digits, accumulate,
         "sum_g p[g,m,n] * (s[g,n] * u[g,m]): g ascending from +0 with fused multiply-add, s * u rounded first";
+    accumulate_wide AccumulateWide { scheme: Scheme } [p s u] Syntax::Call("msd.accumulate_wide"), Digits,
+        accumulate_wide,
+        "the same in F64, of S_g = sum_d weight_d * p[g, d*M + m, n]: for scales that are powers of two";
 }
 
 impl Op {

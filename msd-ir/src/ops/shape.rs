@@ -163,6 +163,15 @@ pub(super) fn cast(op: &Op, args: &[&Type]) -> Types {
     }
 }
 
+pub(super) fn steps(op: &Op, args: &[&Type]) -> Types {
+    let t = number(op, args[0])?;
+    if t.dtype.is_float() && t.dtype.bits() == 4 {
+        return one(DType::I8, t.shape.clone());
+    }
+    let message = format!("`{}` counts the steps of floats of 4 bits, this is `{t}`", op.spelled());
+    Err(Diagnostic::new(Code::WrongType, message).help("multiply other types with `@`"))
+}
+
 pub(super) fn causal(op: &Op, args: &[&Type]) -> Types {
     let t = number(op, args[0])?;
     min_rank(op, t, 2)?;
@@ -364,7 +373,11 @@ fn exact<'a>(op: &Op, ty: &'a Type) -> Result<&'a TensorType, Diagnostic> {
 }
 
 pub(super) fn combine(op: &Op, args: &[&Type]) -> Types {
-    let t = exact(op, args[0])?;
+    let t = match args[0] {
+        // Digits that are floats have products that are.
+        Type::Tensor(t) if t.dtype == DType::F32 && t.rank() >= 2 => t,
+        other => exact(op, other)?,
+    };
     let Op::Combine { scheme } = op else { return one(t.dtype, t.shape.clone()) };
     one(DType::F32, unstacked(op, *scheme, t)?)
 }
@@ -394,6 +407,22 @@ pub(super) fn accumulate(op: &Op, args: &[&Type]) -> Types {
     let mut shape = p.shape.clone();
     shape.remove(p.rank() - 3);
     one(DType::F32, shape)
+}
+
+pub(super) fn accumulate_wide(op: &Op, args: &[&Type]) -> Types {
+    let (p, s, u) = (exact(op, args[0])?, number(op, args[1])?, number(op, args[2])?);
+    min_rank(op, p, 3)?;
+    let Op::AccumulateWide { scheme } = op else { return one(p.dtype, p.shape.clone()) };
+    let mut shape = unstacked(op, *scheme, p)?;
+    for (t, what) in [(s, "scales"), (u, "units")] {
+        if t.dtype.is_int() {
+            let message = format!("`{}` needs {what} that are floats, this is `{t}`", op.spelled());
+            return Err(Diagnostic::new(Code::WrongType, message).help("write `cast(x, f32)`"));
+        }
+        stretches(op, t, &shape, what)?;
+    }
+    shape.remove(shape.len() - 3);
+    one(DType::F64, shape)
 }
 
 /// Refuses a tensor that does not broadcast to exactly `shape`.

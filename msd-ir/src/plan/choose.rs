@@ -6,7 +6,7 @@ use crate::diag::{Code, Diagnostic};
 use crate::dtype::DType;
 use crate::graph::{Kernel, Lowering};
 use crate::quant::scheme::{Family, Scheme};
-use crate::rewrite::form::Form;
+use crate::rewrite::form::{Form, Zero};
 
 /// What is known of a site before anything is chosen.
 pub(super) struct Facts {
@@ -38,18 +38,37 @@ impl Facts {
     }
 
     /// Whether a scheme is an alternative here. One digit of 16 bits is two of 8, which a target asks
-    /// for by itself.
+    /// for by itself, and digits that are floats are for hardware that multiplies such: both only
+    /// where they are asked for.
     pub(super) fn offers(&self, scheme: Scheme) -> bool {
-        let is_form = scheme.digit_dtype() == DType::I16;
-        (!scheme.is_unsigned() || self.is_positive) && (!is_form || self.asked == Some(scheme))
+        let is_special = scheme.digit_dtype() == DType::I16 || matches!(scheme.family(), Family::Minifloat { .. });
+        (!is_special || self.asked == Some(scheme)) && self.refusal(scheme).is_none()
     }
 
-    /// The block that is asked for, where it fits: it divides the contraction and its groups.
-    pub(super) fn blocks(&self, request: &Request, form: &Form) -> Option<u64> {
-        let block = request.block.filter(|block| *block > 0)?;
+    /// Why a scheme does not fit these operands.
+    fn refusal(&self, scheme: Scheme) -> Option<String> {
+        if scheme.is_unsigned() && !self.is_positive {
+            return Some("needs activations that are never negative".to_string());
+        }
+        let form = self.form?;
+        if let Some(block) = scheme.block().filter(|block| !self.fits(*block, &form)) {
+            return Some(format!("has blocks of {block}, which do not fit the contraction or its groups"));
+        }
+        let is_rounded = form.zero != Zero::None && !form.codes.is_exact_with(scheme);
+        is_rounded.then(|| "has products that are rounded before a zero point could be taken off".to_string())
+    }
+
+    /// Elements of the contraction with a unit of their own: those of the scheme, or those that are
+    /// asked for, where they fit.
+    pub(super) fn block(&self, request: &Request, scheme: Scheme) -> Option<u64> {
+        let form = self.form?;
+        scheme.block().or(request.block.filter(|block| *block > 0 && self.fits(*block, &form)))
+    }
+
+    /// Whether blocks divide the contraction and its groups.
+    fn fits(&self, block: u64, form: &Form) -> bool {
         let divides = |n: u64| n >= block && n.is_multiple_of(block);
-        let fits = self.k.is_some_and(divides) && form.unit.is_none_or(divides);
-        fits.then_some(block)
+        self.k.is_some_and(divides) && form.unit.is_none_or(divides)
     }
 }
 
@@ -58,7 +77,6 @@ struct Deciding<'a> {
     request: &'a Request,
     alternatives: &'a [Alternative],
     facts: &'a Facts,
-    block: Option<u64>,
     tolerance: Option<f64>,
 }
 
@@ -73,16 +91,16 @@ pub(super) fn choose(
     request: &Request,
     alternatives: &[Alternative],
     facts: &Facts,
-    block: Option<u64>,
 ) -> Result<Choice, Diagnostic> {
     let tolerance = request.tolerance.or(kernel.attributes.tolerance);
     let asked_lowering = request.lowering.or(kernel.attributes.lowering).unwrap_or(Lowering::Auto);
-    let site = Deciding { request, alternatives, facts, block, tolerance };
+    let site = Deciding { request, alternatives, facts, tolerance };
     let (scheme, scheme_reason) = site.scheme();
+    let block = facts.block(request, scheme);
     let (lowering, because) = match asked_lowering {
         Lowering::Msd => (Lowering::Msd, format!("`msd` {}, {scheme_reason}", from(request.lowering.is_some()))),
         Lowering::Dequant => (Lowering::Dequant, format!("`dequant` {}", from(request.lowering.is_some()))),
-        Lowering::Auto => site.cheaper(scheme, &scheme_reason),
+        Lowering::Auto => site.cheaper(scheme, block, &scheme_reason),
     };
     let choice = |lowering, because| Choice { lowering, scheme, block, form: facts.form, recombine: false, because };
     // A rule that its guard stops leaves the dequantization to answer for the tolerance.
@@ -135,15 +153,15 @@ impl Deciding<'_> {
             }
             (Some(scheme), _) => {
                 let (asked, name) = (scheme.name(), default.name());
-                let needs = "needs activations that are never negative";
-                (default, format!("`{asked}` {needs}; `{name}` is the default for these"))
+                let refusal = facts.refusal(scheme).unwrap_or_default();
+                (default, format!("`{asked}` {refusal}; `{name}` is the default for these"))
             }
             (None, Some(t)) if self.find(Lowering::Msd, default).is_some() => {
                 cheapest_within(t, self.alternatives, default)
             }
             (None, _) => (default, format!("`{}` is the default for these activations", default.name())),
         };
-        let reason = match (request.block, self.block) {
+        let reason = match (request.block.or(scheme.block()), facts.block(request, scheme)) {
             _ if facts.is_native || facts.form.is_none() => reason,
             (Some(_), Some(block)) => format!("{reason}, in blocks of {block}"),
             (Some(block), None) if facts.k.is_none() => {
@@ -156,12 +174,12 @@ impl Deciding<'_> {
     }
 
     /// What the cost model finds cheaper; a scheme or block that is asked for is a wish for digits.
-    fn cheaper(&self, scheme: Scheme, reason: &str) -> (Lowering, String) {
+    fn cheaper(&self, scheme: Scheme, block: Option<u64>, reason: &str) -> (Lowering, String) {
         let (msd, dequant) = (self.find(Lowering::Msd, scheme), self.find(Lowering::Dequant, scheme));
         let Some(msd) = msd else {
             return (Lowering::Dequant, "no rule multiplies this weight as stored".to_string());
         };
-        if self.facts.asked.is_some() || self.block.is_some() || self.facts.is_native {
+        if self.facts.asked.is_some() || block.is_some() || self.facts.is_native {
             return (Lowering::Msd, reason.to_string());
         }
         match (msd.cost, dequant.and_then(|a| a.cost)) {

@@ -3,12 +3,13 @@
 //! digits of many rows and multiplying them is the business of the ops.
 
 use super::scheme::{Family, Scheme};
+use crate::dtype::Minifloat;
 
 /// A row as digits: `x[k] ~ scale * sum_d weights[d] * digits[d][k]`, weights from the scheme.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Digits {
-    /// `[D][K]`, most significant digit first, each within the scheme's digit type.
-    pub digits: Vec<Vec<i16>>,
+    /// `[D][K]`, most significant digit first: numbers that the scheme's digit type holds.
+    pub digits: Vec<Vec<f32>>,
     /// Value of one unit of the weighted sum. NaN if the row holds a NaN or an infinity, 1 if it
     /// is all zeros.
     pub scale: f64,
@@ -21,7 +22,7 @@ pub struct Digits {
 /// before the last step, which is in F64.
 pub fn decompose_row(scheme: Scheme, row: &[f32]) -> Digits {
     let count = scheme.weights().len();
-    let zeros = |scale| Digits { digits: vec![vec![0; row.len()]; count], scale };
+    let zeros = |scale| Digits { digits: vec![vec![0.0; row.len()]; count], scale };
     // Magnitudes of floats order as their bits; NaN and infinity come last.
     let largest_bits = row.iter().map(|x| x.to_bits() & 0x7FFF_FFFF).max().unwrap_or(0);
     let mx = f32::from_bits(largest_bits);
@@ -37,9 +38,7 @@ pub fn decompose_row(scheme: Scheme, row: &[f32]) -> Digits {
 
     match scheme.family() {
         Family::Pow2 { largest } => {
-            let l = exponent(largest as f64);
-            // Smallest p with Mx <= largest * 2^p, by comparing mantissas.
-            let p = e - l + i32::from(mn > largest as f64 * exp2(-l));
+            let p = power_for(largest, e, mn);
             let unit = exp2(-p);
             split(scheme, row, exp2(p), |x| (x as f64 * unit).round_ties_even() as i32)
         }
@@ -58,7 +57,39 @@ pub fn decompose_row(scheme: Scheme, row: &[f32]) -> Digits {
             let a = mn / (largest_hundredths as f64 / 100.0);
             greedy(scheme, row, a, down, up)
         }
+        Family::Minifloat { format, limit_128ths, .. } => {
+            let p = power_for(limit_128ths, e, mn) + 7;
+            small_floats(scheme, format, row, p)
+        }
     }
+}
+
+/// The smallest p with `mn * 2^e <= largest * 2^p`.
+fn power_for(largest: u32, e: i32, mn: f64) -> i32 {
+    let l = exponent(largest as f64);
+    // Once the exponents are level, mantissas decide.
+    e - l + i32::from(mn > largest as f64 * exp2(-l))
+}
+
+/// Each digit is the small float nearest to what the digits before it left over, the first in units
+/// of `2^p`. What is left over is exact: it has no more bits than the element.
+fn small_floats(scheme: Scheme, format: Minifloat, row: &[f32], p: i32) -> Digits {
+    let weights = scheme.weights();
+    // Digits that are integers count steps of the format.
+    let step = if scheme.digit_dtype().is_int() { format.step() } else { 1.0 };
+    let mut digits = vec![vec![0.0; row.len()]; weights.len()];
+    for (k, x) in row.iter().enumerate() {
+        let mut rest = *x as f64 * exp2(-p);
+        for (d, digit) in digits.iter_mut().enumerate() {
+            if d > 0 {
+                rest *= (weights[d - 1] / weights[d]) as f64;
+            }
+            let nearest = format.decode(format.encode(rest as f32));
+            digit[k] = nearest / step;
+            rest -= nearest as f64;
+        }
+    }
+    Digits { digits, scale: exp2(p) * step as f64 / weights[0] as f64 }
 }
 
 /// Splits the integers `n(x)` exactly into digits, balanced if they are signed. The largest `n` of
@@ -67,15 +98,15 @@ fn split(scheme: Scheme, row: &[f32], scale: f64, n: impl Fn(f32) -> i32) -> Dig
     let count = scheme.weights().len();
     let bits = scheme.digit_dtype().bits();
     let half = if scheme.is_unsigned() { 0 } else { 1 << (bits - 1) };
-    let mut digits = vec![vec![0i16; row.len()]; count];
+    let mut digits = vec![vec![0.0; row.len()]; count];
     for (k, x) in row.iter().enumerate() {
         let mut rest = n(*x);
         for digit in digits.iter_mut().rev().take(count - 1) {
             let next = (rest + half) >> bits;
-            digit[k] = (rest - (next << bits)) as i16;
+            digit[k] = (rest - (next << bits)) as f32;
             rest = next;
         }
-        digits[0][k] = rest as i16;
+        digits[0][k] = rest as f32;
     }
     Digits { digits, scale }
 }
@@ -84,14 +115,14 @@ fn split(scheme: Scheme, row: &[f32], scale: f64, n: impl Fn(f32) -> i32) -> Dig
 fn greedy(scheme: Scheme, row: &[f32], a: f64, down: f64, up: f64) -> Digits {
     let weights: Vec<f64> = scheme.weights().iter().map(|w| *w as f64).collect();
     let units: Vec<f64> = weights.iter().map(|w| a * w / weights[0]).collect();
-    let mut digits = vec![vec![0i16; row.len()]; weights.len()];
+    let mut digits = vec![vec![0.0; row.len()]; weights.len()];
     for (k, x) in row.iter().enumerate() {
         let mut rest = *x as f64 * down;
         for (digit, unit) in digits.iter_mut().zip(&units) {
             let d = (rest / unit).round_ties_even().clamp(-127.0, 127.0);
             // Two roundings, not one fused: every backend has them.
             rest -= unit * d;
-            digit[k] = d as i16;
+            digit[k] = d as f32;
         }
     }
     Digits { digits, scale: a / weights[0] * up }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::diag::{Code, Diagnostic};
-use crate::dtype::DType;
+use crate::dtype::{DType, Minifloat};
 
 /// How the integer behind the digits is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +25,25 @@ pub enum Family {
         /// Largest magnitude of `n`.
         largest: u32,
     },
+    /// Each digit is a small float, the one nearest to what the digits before it left over. Scales
+    /// are powers of two, and all arithmetic is exact.
+    Minifloat {
+        /// The type of the digits.
+        format: Minifloat,
+        /// `Mx` is mapped to at most this many of the first digit's unit, in 1/128. What lies beyond
+        /// the format's largest value saturates.
+        limit_128ths: u32,
+        /// Elements that share a unit, where that is not the whole row.
+        block: Option<u64>,
+    },
 }
+
+/// Elements of a row that share a unit in the MX formats (OCP Microscaling Formats 1.0, section 5).
+const MX_BLOCK: Option<u64> = Some(32);
 
 macro_rules! schemes {
     ($($variant:ident $name:literal $digit:ident $family:expr, $weights:expr, $bound:expr, $doc:literal;)*) => {
-        /// A way to split activations into integer digits.
+        /// A way to split activations into digits.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Scheme { $(#[doc = $doc] $variant,)* }
 
@@ -47,12 +61,13 @@ macro_rules! schemes {
                 match self { $(Scheme::$variant => $family,)* }
             }
 
-            /// Element type of the digits. Signed ones are balanced, in [-128, 127] or [-8, 7].
+            /// Element type of the digits. Signed integers are balanced, in [-128, 127] or [-8, 7];
+            /// floats of 4 bits count as integers, in steps of their type (see `msd.steps`).
             pub fn digit_dtype(self) -> DType {
                 match self { $(Scheme::$variant => DType::$digit,)* }
             }
 
-            /// Integer weight of each digit: the integer behind a value is `sum_d weight_d * digit_d`.
+            /// Integer weight of each digit: the number behind a value is `sum_d weight_d * digit_d`.
             pub fn weights(self) -> &'static [i64] {
                 match self { $(Scheme::$variant => $weights,)* }
             }
@@ -107,6 +122,29 @@ schemes! {
         "the integer of int8x2-pow2 in one digit: the same results";
     Int16Radix "int16-radix" I16 Family::Radix { largest: 32639 }, &[1], radix_bound(32639),
         "the integer of int8x2-radix in one digit: the same results";
+    Mxfp4x1 "mxfp4x1" I8 small_float(DType::E1M2, 238, MX_BLOCK), &[1], 1.0 / 7.4375,
+        "the first digit of mxfp4x2 alone";
+    Mxfp4x2 "mxfp4x2" I8 small_float(DType::E1M2, 238, MX_BLOCK), &[16, 1], 1.0 / 59.5,
+        "paper, Algorithm 1: FP4 E1M2 in blocks of 32, a = 2^ceil(log2(Mb/1.859375)), b = a/16";
+    Mxfp4x2V1 "mxfp4x2-v1" I8 small_float(DType::E1M2, 224, MX_BLOCK), &[8, 1], 1.0 / 56.0,
+        "paper, table 1, v1: a = 2^ceil(log2(Mb/1.75)), b = a/8";
+    Mxfp4x2V2 "mxfp4x2-v2" I8 small_float(DType::E1M2, 224, MX_BLOCK), &[16, 1], 1.0 / 56.0,
+        "paper, table 1, v2: a = 2^ceil(log2(Mb/1.75)), b = a/16";
+    Mxfp4x2E2m1 "mxfp4x2-e2m1" I8 small_float(DType::E2M1, 576, MX_BLOCK), &[8, 1], 1.0 / 36.0,
+        "OCP FP4 E2M1 in blocks of 32, a = 2^ceil(log2(Mb/4.5)), b = a/8";
+    Fp8x1 "fp8x1" E4M3 small_float(DType::E4M3, 448 * 128, None), &[1], 1.0 / 16.0,
+        "one FP8 E4M3 digit, a = 2^ceil(log2(Mx/448))";
+    Fp8x2 "fp8x2" E4M3 small_float(DType::E4M3, 448 * 128, None), &[16, 1], 1.0 / 512.0,
+        "two FP8 E4M3 digits, b = a/16; exact for BF16 elements of magnitude >= Mx/14336";
+    Mxfp8x1 "mxfp8x1" E4M3 small_float(DType::E4M3, 448 * 128, MX_BLOCK), &[1], 1.0 / 16.0,
+        "one FP8 E4M3 digit in blocks of 32, none of which clips";
+}
+
+const fn small_float(element: DType, limit_128ths: u32, block: Option<u64>) -> Family {
+    match element.minifloat() {
+        Some(format) => Family::Minifloat { format, limit_128ths, block },
+        None => panic!("digits of a type that is no small float"),
+    }
 }
 
 impl fmt::Display for Scheme {
@@ -141,6 +179,19 @@ impl Scheme {
             Scheme::Int8x2Radix => Some(Scheme::Int16Radix),
             _ => None,
         }
+    }
+
+    /// Elements of the contraction that have a unit of their own whatever is asked for.
+    pub fn block(self) -> Option<u64> {
+        match self.family() {
+            Family::Minifloat { block, .. } => block,
+            Family::Greedy { .. } | Family::Pow2 { .. } | Family::Radix { .. } => None,
+        }
+    }
+
+    /// Whether units are powers of two.
+    pub fn has_power_units(self) -> bool {
+        matches!(self.family(), Family::Pow2 { .. } | Family::Minifloat { .. })
     }
 
     /// Whether its digits stand for numbers that are never negative only.

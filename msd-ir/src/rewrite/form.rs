@@ -1,11 +1,12 @@
-//! How a stored weight can be multiplied by integer digits: where its scale and its zero point vary
-//! decides, and what no form covers is refused with its reason. Owns that decision; the graphs of
-//! each form are [`super::lowering`]'s.
+//! How a stored weight can be multiplied by digits: what its codes are, and where its scale and its
+//! zero point vary, decides, and what no form covers is refused with its reason. Owns that decision;
+//! the graphs of each form are [`super::lowering`]'s.
 
 use super::pattern::{Graph, Weight};
 use crate::dim::{Dim, Sizes};
 use crate::dtype::DType;
 use crate::graph::Value;
+use crate::quant::scheme::Scheme;
 use crate::types::{Part, Type};
 
 /// Names of the rules that take a form; which takes which is [`super::lowering`]'s.
@@ -41,9 +42,37 @@ pub enum Zero {
     Channels,
 }
 
+/// What stored codes are to a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codes {
+    /// Integers.
+    Integers,
+    /// Floats of 4 bits: integers in steps of their type.
+    Steps,
+    /// Floats of 8 bits, which span too many powers of two for integers.
+    Floats,
+}
+
+impl Codes {
+    fn of(dtype: DType) -> Codes {
+        match (dtype.is_int(), dtype.bits()) {
+            (true, _) => Codes::Integers,
+            (false, 4) => Codes::Steps,
+            (false, _) => Codes::Floats,
+        }
+    }
+
+    /// Whether products with the digits of a scheme are exact integers. Others are F32.
+    pub fn is_exact_with(self, scheme: Scheme) -> bool {
+        self != Codes::Floats && scheme.digit_dtype().is_int()
+    }
+}
+
 /// A way to multiply a weight as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Form {
+    /// What is multiplied.
+    pub codes: Codes,
     /// Whether the scale varies with each contraction channel and goes into the activations.
     pub absorbs: bool,
     /// What becomes of the zero point.
@@ -51,6 +80,8 @@ pub struct Form {
     /// Elements of the contraction that are summed as integers before a scale is applied; all of
     /// them where nothing is said.
     pub unit: Option<u64>,
+    /// Whether the scales of groups are powers of two, so that exact sums add up in F64.
+    pub has_power_scales: bool,
 }
 
 /// How a part varies along the contraction.
@@ -84,10 +115,6 @@ impl Form {
     /// What stops it.
     pub fn under(weight: &Weight, sizes: &Sizes) -> Result<Form, Stopped> {
         let (codes, scale, contracted) = (&weight.ty.codes, &weight.ty.scale, weight.contraction_axis());
-        if !codes.dtype.is_int() {
-            let reason = format!("`{}` codes are no integers", codes.dtype.name());
-            return Err(stopped(DIGIT_SPLIT, "weight-format", reason));
-        }
         windows_fit(weight, sizes)?;
         let per_channel = |part: &Part| part.along[weight.channel_axis()].is_some();
         let (mut absorbs, mut units) = (false, Vec::new());
@@ -124,16 +151,23 @@ impl Form {
             let reason = format!("groups of {group} and of {unit} along `{}` overlap", codes.shape[contracted]);
             return Err(stopped(SPLIT_GROUPS, "group-sizes", reason));
         }
-        Ok(Form { absorbs, zero, unit })
+        // Scales of other widths along the contraction have a rounding each in the contract.
+        let is_grouped = unit.is_some() && zero == Zero::None && !absorbs;
+        let has_power_scales = is_grouped && scale.ty.dtype == DType::E8M0;
+        Ok(Form { codes: Codes::of(codes.dtype), absorbs, zero, unit, has_power_scales })
     }
 
     /// Whether a product with the codes only lacks the scale.
     pub fn is_plain(&self) -> bool {
-        *self == Form { absorbs: false, zero: Zero::None, unit: None }
+        !self.absorbs && self.zero == Zero::None && self.unit.is_none()
     }
 
-    /// The form of both operands of a product that are multiplied as they are: nothing to add up
-    /// but codes.
+    /// Whether exact sums of groups are added up in F64, with digits of `scheme`.
+    pub fn is_wide_with(&self, scheme: Scheme) -> bool {
+        self.has_power_scales && self.codes.is_exact_with(scheme)
+    }
+
+    /// The form of an operand of a product of which codes are all there is to add up.
     ///
     /// # Errors
     /// What stops it.

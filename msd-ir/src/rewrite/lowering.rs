@@ -5,7 +5,7 @@
 //! row of digits, `s` and `z` for scale and zero point of the weight.
 
 use super::canonical::{DOUBLE_TRANSPOSE, swap_last};
-use super::form::{ABSORB_SCALE, DIGIT_SPLIT, FOLD_ZERO, Form, SPLIT_GROUPS, Stopped, Zero, activations};
+use super::form::{ABSORB_SCALE, Codes, DIGIT_SPLIT, FOLD_ZERO, Form, SPLIT_GROUPS, Stopped, Zero, activations};
 use super::pattern::{Weight, in_groups, transposed};
 use super::{Applied, Outcome, Rewriter, Rule};
 use crate::diag::{Code, Diagnostic};
@@ -55,6 +55,10 @@ fn recombine_int16(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied
     // Digits of a kernel that was written with them are no choice of ours.
     if !r.choice().is_some_and(|c| c.recombine) {
         return Ok(Outcome::NoMatch);
+    }
+    if r.choice().and_then(|c| c.form).is_some_and(|form| !form.codes.is_exact_with(*scheme)) {
+        let reason = "sums of products with floats are rounded, those of each digit by themselves".to_string();
+        return Ok(Outcome::Stopped { guard: "products", reason });
     }
     let Some(scheme) = scheme.recombined() else {
         let is_whole = scheme.digit_dtype() == DType::I16;
@@ -110,14 +114,17 @@ fn integer_product(
     }
     let x = if form.absorbs { scaled_activations(r, operands[0], &weight)? } else { operands[0] };
     let split = Split::of(r, x, choice.scheme, choice.block)?;
-    let sum = split.merged(r, &weight, &form)?;
     let result = match form.unit {
-        Some(unit) => split.accumulated(r, sum, &weight, &form, unit)?,
-        None if form.absorbs => sum,
-        None => scaled(r, sum, &weight)?,
+        Some(unit) => split.accumulated(r, &weight, &form, unit)?,
+        None if form.absorbs => split.merged(r, &weight, &form)?,
+        None => {
+            let sum = split.merged(r, &weight, &form)?;
+            scaled(r, sum, &weight)?
+        }
     };
+    let unit = split.unit_under(r, &weight, &form)?;
     let span = r.span();
-    let wide = r.graph().mul(result, split.row_unit, span)?;
+    let wide = r.graph().mul(result, unit, span)?;
     Ok(Outcome::Fired(r.graph().cast(wide, DType::F32, span)?))
 }
 
@@ -168,8 +175,21 @@ impl Split {
         }
     }
 
-    /// `f32(S)`, or `f32(S - z * R)`: `[.., M, N]`, by groups `[.., K/unit, M, N]`.
-    fn merged(&self, r: &mut Rewriter<'_>, weight: &Weight, form: &Form) -> Result<Value, Diagnostic> {
+    /// The unit of a row, times the step of codes that are multiplied as integers.
+    fn unit_under(&self, r: &mut Rewriter<'_>, weight: &Weight, form: &Form) -> Result<Value, Diagnostic> {
+        let span = r.span();
+        match weight.ty.codes.dtype.minifloat() {
+            Some(format) if form.codes == Codes::Steps && form.codes.is_exact_with(self.scheme) => {
+                let step = r.graph().constant(format.step(), span);
+                r.graph().mul(self.row_unit, step, span)
+            }
+            _ => Ok(self.row_unit),
+        }
+    }
+
+    /// Digits times codes: `[.., D*M, N]`, by groups `[.., K/unit, D*M, N]`; exact in I64 where both
+    /// are integers, else F32.
+    fn products(&self, r: &mut Rewriter<'_>, weight: &Weight, form: &Form) -> Result<(Value, Value), Diagnostic> {
         let span = r.span();
         let b = r.graph();
         let (digits, codes) = match form.unit {
@@ -183,7 +203,18 @@ impl Split {
                 (transposed(b, grouped, &order, span)?, weight.codes_in_groups(b, unit, span)?)
             }
         };
-        let products = b.dot(digits, codes, span)?;
+        if !form.codes.is_exact_with(self.scheme) {
+            return Ok((digits, b.matmul(digits, codes, span)?));
+        }
+        let codes = if form.codes == Codes::Steps { b.steps(codes, span)? } else { codes };
+        Ok((digits, b.dot(digits, codes, span)?))
+    }
+
+    /// `f32(S)`, or `f32(S - z * R)`: `[.., M, N]`, by groups `[.., K/unit, M, N]`.
+    fn merged(&self, r: &mut Rewriter<'_>, weight: &Weight, form: &Form) -> Result<Value, Diagnostic> {
+        let span = r.span();
+        let (digits, products) = self.products(r, weight, form)?;
+        let b = r.graph();
         let Some(part) = &weight.ty.zero else { return b.combine(products, self.scheme, span) };
         let mut zero = b.zero(weight.param, span)?;
         // Wider ones could overflow the exact sum.
@@ -207,11 +238,11 @@ impl Split {
         b.combine_zero(products, sums, zero, self.scheme, span)
     }
 
-    /// `sum_G f32(S_G) * s_G`, with the units of blocks where there are any.
+    /// `sum_G f32(S_G) * s_G`, with the units of blocks where there are any. Exact sums with scales that
+    /// are powers of two are not rounded before the end.
     fn accumulated(
         &self,
         r: &mut Rewriter<'_>,
-        sums: Value,
         weight: &Weight,
         form: &Form,
         unit: u64,
@@ -219,6 +250,7 @@ impl Split {
         let span = r.span();
         let b = r.graph();
         let one = b.constant(1.0, span);
+        let relative = self.relative.unwrap_or(one);
         let scale = if form.absorbs {
             one
         } else {
@@ -226,7 +258,12 @@ impl Split {
             let scale = b.cast(scale, DType::F32, span)?;
             weight.aligned(b, scale, &weight.ty.scale, Some(unit), span)?
         };
-        b.accumulate(sums, scale, self.relative.unwrap_or(one), span)
+        if form.is_wide_with(self.scheme) {
+            let (_, products) = self.products(r, weight, form)?;
+            return r.graph().accumulate_wide(products, scale, relative, self.scheme, span);
+        }
+        let sums = self.merged(r, weight, form)?;
+        r.graph().accumulate(sums, scale, relative, span)
     }
 }
 
@@ -256,7 +293,20 @@ pub fn native_left(graph: &impl super::pattern::Graph, left: Value) -> Result<()
     // The left operand contracts its last axis: seen transposed, it obeys the same guards.
     let rank = weight.axes.len();
     weight.axes.swap(rank - 2, rank - 1);
-    Form::native(&weight)
+    native_codes(&weight).and_then(|()| Form::native(&weight))
+}
+
+/// What stops codes from being multiplied natively by others: instructions multiply integers.
+///
+/// # Errors
+/// What stops it.
+pub fn native_codes(weight: &Weight) -> Result<(), Stopped> {
+    let dtype = weight.ty.codes.dtype;
+    if dtype.is_int() {
+        return Ok(());
+    }
+    let reason = format!("`{}` codes are no integers", dtype.name());
+    Err(Stopped { rule: NATIVE_PRODUCT, guard: "weight-format", reason })
 }
 
 fn native_product(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
@@ -268,7 +318,7 @@ fn native_product(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied 
         return Ok(Outcome::Stopped { guard: "plan", reason: choice.because.clone() });
     }
     if let Err(Stopped { guard, reason, .. }) =
-        native_left(&*r.graph(), operands[0]).and_then(|()| Form::native(&right))
+        native_left(&*r.graph(), operands[0]).and_then(|()| native_codes(&right)).and_then(|()| Form::native(&right))
     {
         return Ok(Outcome::Stopped { guard, reason });
     }

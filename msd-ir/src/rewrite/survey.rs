@@ -1,7 +1,7 @@
 //! What an operand of a product holds: a weight that the hoisting rules can bring out, or what stops
 //! them. Owns that search and the rules' guards; what the rules make of it is [`super::hoist`]'s.
 
-use super::form::Form;
+use super::form::{Codes, Form};
 use super::pattern::{Behind, MOST_FACTORS, Window};
 use super::{Outcome, Rewriter};
 use crate::builder::Builder;
@@ -153,6 +153,10 @@ fn search(r: &mut Rewriter<'_>, start: Behind) -> Finding {
         }
         if let Some(weight) = at.weight(b) {
             match Form::of(&weight) {
+                Ok(form) if form.codes == Codes::Floats => {
+                    let reason = format!("`{}` codes are as well dequantized first", weight.ty.codes.dtype.name());
+                    hold_back(Stop { is_format: true, ..stop(first, "weight-format", reason) });
+                }
                 Ok(_) => is_weight = true,
                 Err(by) => hold_back(Stop { is_format: true, ..stop(first, by.guard, by.reason) }),
             }

@@ -5,8 +5,8 @@ use crate::dtype::bf16_to_f32;
 
 /// The value the digits of element `k` stand for; exact in F64 for the power-of-two schemes.
 fn value(scheme: Scheme, split: &Digits, k: usize) -> f64 {
-    let n: i64 = scheme.weights().iter().zip(&split.digits).map(|(w, d)| w * d[k] as i64).sum();
-    n as f64 * split.scale
+    let n: f64 = scheme.weights().iter().zip(&split.digits).map(|(w, d)| *w as f64 * d[k] as f64).sum();
+    n * split.scale
 }
 
 /// Every finite BF16 of magnitude up to `mx`, and `mx`.
@@ -31,7 +31,7 @@ fn assert_within_bound(scheme: Scheme, row: &[f32]) {
     for (k, x) in row.iter().enumerate() {
         let error = (*x as f64 - value(scheme, &split, k)).abs();
         assert!(error <= scheme.bound() * mx, "{}: {x:e} in a row of {mx:e} is off by {error:e}", scheme.name());
-        let most = scheme.digit_dtype().int_range().map_or(0, |(_, high)| high as i16);
+        let most = scheme.digit_dtype().int_range().map_or(448.0, |(_, high)| high as f32);
         assert!(split.digits[0][k] >= -most, "{}: first digit of {x:e} in a row of {mx:e}", scheme.name());
     }
 }
@@ -48,7 +48,9 @@ fn every_bf16_is_within_the_bound_of_every_scheme() {
 
 #[test]
 fn power_of_two_schemes_are_exact_for_large_bf16() {
-    for (scheme, ratio) in [(Scheme::Int8x2Pow2, 127.0), (Scheme::Int8x3Pow2, 32000.0)] {
+    for (scheme, ratio) in
+        [(Scheme::Int8x2Pow2, 127.0), (Scheme::Int8x3Pow2, 32000.0), (Scheme::Fp8x2, 14336.0)]
+     {
         for mx in bf16_maxima() {
             let row = bf16_row(mx);
             let split = decompose_row(scheme, &row);
@@ -75,11 +77,11 @@ fn the_power_of_two_unit_is_the_smallest_that_fits() {
 
 #[test]
 fn the_largest_element_reaches_the_largest_integer() {
-    for (scheme, digits) in [(Scheme::Int8x2Radix, vec![127, 127]), (Scheme::Int8x1, vec![127])] {
+    for (scheme, digits) in [(Scheme::Int8x2Radix, vec![127.0, 127.0]), (Scheme::Int8x1, vec![127.0])] {
         for mx in [1.0f32, 3.7, f32::MAX, f32::from_bits(3)] {
             for sign in [1, -1] {
                 let split = decompose_row(scheme, &[mx * sign as f32]);
-                let found: Vec<i32> = split.digits.iter().map(|d| d[0] as i32 * sign).collect();
+                let found: Vec<f32> = split.digits.iter().map(|d| d[0] * sign as f32).collect();
                 assert_eq!(found, digits, "{mx:e}");
             }
         }
@@ -92,15 +94,15 @@ fn digits_of_known_integers() {
     let row = [32639.0f32, 128.0, 127.0, -128.0, -129.0, 0.5, 1.5, -0.0];
     let split = decompose_row(Scheme::Int8x2Pow2, &row);
     assert_eq!(split.scale, 1.0);
-    assert_eq!(split.digits[0], [127, 1, 0, 0, -1, 0, 0, 0]);
-    assert_eq!(split.digits[1], [127, -128, 127, -128, 127, 0, 2, 0]);
+    assert_eq!(split.digits[0], [127.0, 1.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0]);
+    assert_eq!(split.digits[1], [127.0, -128.0, 127.0, -128.0, 127.0, 0.0, 2.0, 0.0]);
     let split = decompose_row(Scheme::Int8x3Pow2, &[8355711.0, -8355711.0, 65536.0, 32768.0]);
-    assert_eq!((split.scale, &split.digits[0][..]), (1.0, &[127i16, -127, 1, 1][..]));
-    assert_eq!(split.digits[1], [127, -127, 0, -128]);
-    assert_eq!(split.digits[2], [127, -127, 0, 0]);
+    assert_eq!((split.scale, &split.digits[0][..]), (1.0, &[127.0f32, -127.0, 1.0, 1.0][..]));
+    assert_eq!(split.digits[1], [127.0, -127.0, 0.0, -128.0]);
+    assert_eq!(split.digits[2], [127.0, -127.0, 0.0, 0.0]);
     // 254 units of the second digit are one of the first.
     let split = decompose_row(Scheme::Int8x2Greedy, &[127.0, 1.0, 0.5, 0.4]);
-    assert_eq!(split.digits, [[127, 1, 0, 0], [0, 0, 127, 102]]);
+    assert_eq!(split.digits, [[127.0, 1.0, 0.0, 0.0], [0.0, 0.0, 127.0, 102.0]]);
     assert_eq!(split.scale, 1.0 / 254.0);
 }
 
@@ -110,7 +112,7 @@ fn a_row_that_is_not_finite_has_no_digits() {
         for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let split = decompose_row(*scheme, &[1.0, bad, -3.0]);
             assert!(split.scale.is_nan());
-            assert_eq!(split.digits, vec![vec![0; 3]; scheme.weights().len()]);
+            assert_eq!(split.digits, vec![vec![0.0; 3]; scheme.weights().len()]);
         }
     }
 }
@@ -120,7 +122,7 @@ fn zero_and_empty_rows() {
     for scheme in Scheme::ALL {
         for row in [&[0.0f32, -0.0][..], &[]] {
             let split = decompose_row(*scheme, row);
-            assert_eq!(split, Digits { digits: vec![vec![0; row.len()]; scheme.weights().len()], scale: 1.0 });
+            assert_eq!(split, Digits { digits: vec![vec![0.0; row.len()]; scheme.weights().len()], scale: 1.0 });
         }
     }
 }
