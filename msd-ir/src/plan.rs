@@ -189,7 +189,8 @@ pub fn plan(kernel: &Kernel, sizes: &Sizes, request: &Request) -> Result<Plan, D
         let Some(weight) = Weight::find(kernel, n.operands[1]) else { continue };
         let x = n.operands[0];
         let form = activations(kernel, x).and_then(|()| Form::under(&weight, sizes));
-        let native = || native_codes(&weight).and_then(|()| Form::native(&weight)).and_then(|()| native_left(kernel, x));
+        let native =
+            || native_codes(&weight).and_then(|()| Form::native(&weight)).and_then(|()| native_left(kernel, x));
         let is_native = form.is_ok() && native().is_ok();
         let facts = Facts {
             is_native,

@@ -193,7 +193,7 @@ pub(crate) fn pack(
 ) -> Result<(), Diagnostic> {
     let target = target.bytes_mut();
     match (layout, dtype.host_bytes()) {
-        (Layout::Rows { offset }, 1) => pack_rows(codes, source, if *offset { 0x80 } else { 0 }, target),
+        (Layout::Rows { offset }, 1) => pack_rows(codes, source, &stored_as(dtype, *offset), target),
         (Layout::Rows { .. }, _) => Err(internal("only bytes are packed as rows")),
         (Layout::Panels, 1) => pack_panels::<1>(codes, source, target),
         (Layout::Panels, 2) => pack_panels::<2>(codes, source, target),
@@ -202,8 +202,22 @@ pub(crate) fn pack(
     }
 }
 
-/// `[batch][n][k]`, each code with the bits of `flip` inverted.
-fn pack_rows(codes: &[u8], source: &Strided, flip: u8, target: &mut [u8]) -> Result<(), Diagnostic> {
+/// The byte that stands for each code: itself, or the steps of a float of 4 bits; 128 more where that
+/// is wanted.
+fn stored_as(dtype: DType, offset: bool) -> [u8; 256] {
+    let mut bytes = [0; 256];
+    for (code, byte) in (0..=u8::MAX).zip(&mut bytes) {
+        let number = match dtype.minifloat() {
+            Some(format) => (format.decode(code) / format.step()) as i8 as u8,
+            None => code,
+        };
+        *byte = if offset { number ^ 0x80 } else { number };
+    }
+    bytes
+}
+
+/// `[batch][n][k]`, each code as the byte that stands for it.
+fn pack_rows(codes: &[u8], source: &Strided, stored: &[u8; 256], target: &mut [u8]) -> Result<(), Diagnostic> {
     let rank = source.shape.len();
     let (rows, columns) = (source.shape[rank - 2], source.shape[rank - 1]);
     let (row_step, column_step) = (source.strides[rank - 2], source.strides[rank - 1]);
@@ -213,7 +227,7 @@ fn pack_rows(codes: &[u8], source: &Strided, flip: u8, target: &mut [u8]) -> Res
             let first = source.batch_start(batch) + row * row_step;
             for (column, target) in (0..columns).zip(&mut targets) {
                 let [code] = element(codes, first + column * column_step)?;
-                *target = code ^ flip;
+                *target = stored[code as usize];
             }
         }
     }

@@ -240,14 +240,10 @@ impl Split {
 
     /// `sum_G f32(S_G) * s_G`, with the units of blocks where there are any. Exact sums with scales that
     /// are powers of two are not rounded before the end.
-    fn accumulated(
-        &self,
-        r: &mut Rewriter<'_>,
-        weight: &Weight,
-        form: &Form,
-        unit: u64,
-    ) -> Result<Value, Diagnostic> {
+    fn accumulated(&self, r: &mut Rewriter<'_>, weight: &Weight, form: &Form, unit: u64) -> Result<Value, Diagnostic> {
         let span = r.span();
+        let is_wide = form.is_wide_with(self.scheme);
+        let sums = if is_wide { self.products(r, weight, form)?.1 } else { self.merged(r, weight, form)? };
         let b = r.graph();
         let one = b.constant(1.0, span);
         let relative = self.relative.unwrap_or(one);
@@ -258,12 +254,11 @@ impl Split {
             let scale = b.cast(scale, DType::F32, span)?;
             weight.aligned(b, scale, &weight.ty.scale, Some(unit), span)?
         };
-        if form.is_wide_with(self.scheme) {
-            let (_, products) = self.products(r, weight, form)?;
-            return r.graph().accumulate_wide(products, scale, relative, self.scheme, span);
+        if is_wide {
+            b.accumulate_wide(sums, scale, relative, self.scheme, span)
+        } else {
+            b.accumulate(sums, scale, relative, span)
         }
-        let sums = self.merged(r, weight, form)?;
-        r.graph().accumulate(sums, scale, relative, span)
     }
 }
 

@@ -2,8 +2,9 @@
 //! `msd_ir::quant::decompose`, four elements at a time; the exponent work is done on integers
 //! once per row, so no scale over- or underflows.
 
-use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
+use msd_ir::dtype::Minifloat;
 use msd_ir::quant::scheme::{Family, Scheme};
 
 use super::frame::{Emit, Frame};
@@ -29,6 +30,8 @@ enum Splitter {
     Integer { factors: [Value; 2], reciprocal: Option<Value>, limits: [i32; 2] },
     /// F64: each unit rounds what is left.
     Greedy { factor: Value, units: Vec<Value> },
+    /// The code nearest to `x * f0 * f1`, then of what is left.
+    Minifloat { factors: [Value; 2], format: Minifloat },
 }
 
 /// Elements of a row of `x`, from `source` on.
@@ -51,7 +54,8 @@ impl Frame<'_> {
             let row = f.row_scale(largest);
             let (splitter, unit) = f.splitter(scheme, &row);
             f.store_unit(&row, unit, scale, &indices)?;
-            f.store_digits(scheme, &splitter, row.is_finite, run, digits, &indices)
+            let is_kept = f.has_digits(&row, &row);
+            f.store_digits(scheme, &splitter, is_kept, run, digits, &indices)
         })
     }
 
@@ -95,9 +99,17 @@ impl Frame<'_> {
                 let at: Vec<Value> = batch.iter().copied().chain([index, token]).collect();
                 let target = f.locate(&blocks.relative, &at)?;
                 f.b.ins().store(Frame::flags(), relative, target, 0);
-                f.store_digits(scheme, &splitter, row.is_finite, run, digits, &at)
+                let is_kept = f.has_digits(&row, &block);
+                f.store_digits(scheme, &splitter, is_kept, run, digits, &at)
             })
         })
+    }
+
+    /// Whether a block has digits other than 0: not in a row that is not finite, nor of zeros, whose
+    /// sign no digit keeps.
+    fn has_digits(&mut self, row: &RowScale, block: &RowScale) -> Value {
+        let none = self.b.ins().iconst(types::I8, 0);
+        self.b.ins().select(block.is_zero, none, row.is_finite)
     }
 
     /// Stores the unit of a row: zero rows have 1, rows that are not finite poison their token.
@@ -249,19 +261,22 @@ impl Frame<'_> {
         })
     }
 
+    /// The smallest p, in I64, with `Mx <= largest * 2^p`.
+    fn power_for(&mut self, largest: u32, row: &RowScale) -> Value {
+        let bits = 31 - largest.leading_zeros();
+        // Once the exponents are level, mantissas decide.
+        let limit = self.b.ins().f32const(largest as f32 / (1u32 << bits) as f32);
+        let over = self.b.ins().fcmp(FloatCC::GreaterThan, row.mantissa, limit);
+        let over = self.b.ins().uextend(types::I64, over);
+        let p = self.b.ins().iadd_imm_s(row.exponent, -(bits as i64));
+        self.b.ins().iadd(p, over)
+    }
+
     /// The row's splitter and the value of the digits' unit.
     fn splitter(&mut self, scheme: Scheme, row: &RowScale) -> (Splitter, Value) {
         match scheme.family() {
             Family::Pow2 { largest } => {
-                // Mx <= largest * 2^p: compare mantissas once the exponents are level.
-                let bits = 31 - largest.leading_zeros();
-                let limit = largest as f32 / (1u32 << bits) as f32;
-                let limit = self.b.ins().f32const(limit);
-                let over =
-                    self.b.ins().fcmp(cranelift_codegen::ir::condcodes::FloatCC::GreaterThan, row.mantissa, limit);
-                let over = self.b.ins().uextend(types::I64, over);
-                let p = self.b.ins().iadd_imm_s(row.exponent, -(bits as i64));
-                let p = self.b.ins().iadd(p, over);
+                let p = self.power_for(largest, row);
                 let negative = self.b.ins().ineg(p);
                 let factors = self.power_f32_pair(negative);
                 let unit = self.power_f64(p);
@@ -302,6 +317,16 @@ impl Frame<'_> {
                 let unit = self.b.ins().fmul(unit, power);
                 (Splitter::Greedy { factor, units }, unit)
             }
+            Family::Minifloat { format, limit_128ths, .. } => {
+                let p = self.power_for(limit_128ths, row);
+                let p = self.b.ins().iadd_imm_s(p, 7);
+                let negative = self.b.ins().ineg(p);
+                let factors = self.power_f32_pair(negative);
+                let step = if scheme.digit_dtype().is_int() { format.step() } else { 1.0 };
+                let ratio = self.b.ins().f64const(step as f64 / scheme.weights()[0] as f64);
+                let power = self.power_f64(p);
+                (Splitter::Minifloat { factors, format }, self.b.ins().fmul(power, ratio))
+            }
         }
     }
 
@@ -339,7 +364,35 @@ impl Frame<'_> {
                 }
                 digits
             }
+            Splitter::Minifloat { factors, format } => {
+                let mut scaled = self.b.ins().fmul(value, factors[0]);
+                scaled = self.b.ins().fmul(scaled, factors[1]);
+                self.nearest_floats(scheme, *format, scaled)
+            }
         }
+    }
+
+    /// The digits of four values in F32 as floats nearest to what is left, each exact: codes, or where
+    /// digits are integers their steps.
+    fn nearest_floats(&mut self, scheme: Scheme, format: Minifloat, mut rest: Value) -> Vec<Value> {
+        let mut digits = Vec::new();
+        for (d, weight) in scheme.weights().iter().enumerate() {
+            if let Some(before) = d.checked_sub(1).and_then(|d| scheme.weights().get(d)) {
+                let ratio = self.splat_f32((before / weight) as f32);
+                rest = self.b.ins().fmul(rest, ratio);
+            }
+            let code = self.encode_minifloat(format, rest);
+            let nearest = self.decode_minifloat(format, code);
+            rest = self.b.ins().fsub(rest, nearest);
+            digits.push(if scheme.digit_dtype().is_int() {
+                let steps = self.splat_f32(1.0 / format.step());
+                let steps = self.b.ins().fmul(nearest, steps);
+                self.b.ins().fcvt_to_sint_sat(types::I32X4, steps)
+            } else {
+                code
+            });
+        }
+        digits
     }
 
     /// `n` in the base of the scheme's digits: the low digit is the low bits, with their sign if

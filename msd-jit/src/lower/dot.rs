@@ -8,6 +8,7 @@ use msd_ir::dim::Dim;
 use super::frame::{Emit, Frame};
 use super::lanes::Lane;
 use super::merge::Sites;
+use super::row::rebuild;
 use crate::schedule::Dot;
 use crate::tile::CHANNELS;
 
@@ -183,22 +184,22 @@ impl Frame<'_> {
         let x_step = self.b.ins().imul_imm_s(x_step, dot.form.x_bytes());
         let w_step = self.dim(&dot.w.stretched_outer(&outer_axes(dot)).stride_from_end(2))?;
         let (zero, count) = (self.int(0), self.dim(groups)?);
-        let start = self.splat_f32(0.0);
-        let sums = self.for_carry(zero, count, 1, &vec![start; nest.set.tokens], |f, group, sums| {
+        let start = self.zero_lane(dot.out.dtype);
+        let parts = start.parts();
+        let starts: Vec<Value> = (0..nest.set.tokens).flat_map(|_| parts.clone()).collect();
+        let sums = self.for_carry(zero, count, 1, &starts, |f, group, sums| {
             let (x_skip, w_skip) = (f.b.ins().imul(group, x_step), f.b.ins().imul(group, w_step));
             let (x, w) = (f.b.ins().iadd(nest.at.x, x_skip), f.b.ins().iadd(nest.at.w, w_skip));
             let here = Nest { at: Unit { x, w, ..nest.at }, ..*nest };
             let place = Place { token, group: Some(group) };
             f.products(&here, place)?;
             let mut next = Vec::new();
-            for (i, sum) in sums.iter().enumerate() {
-                let product = f.merged(&here, place, i)?;
-                let (product, scale) = (f.f32_of(product), f.group_scale(&here, place, i)?);
-                next.push(f.b.ins().fma(product, scale, *sum));
+            for (i, sum) in sums.chunks(parts.len()).enumerate() {
+                next.extend(f.add_group(&here, place, i, rebuild(start, sum))?.parts());
             }
             Ok(next)
         })?;
-        Ok(sums.into_iter().map(Lane::F32).collect())
+        Ok(sums.chunks(parts.len()).map(|sum| rebuild(start, sum)).collect())
     }
 
     /// Products of a set of rows with the unit's channels, exact, into the set's scratch memory.

@@ -10,6 +10,7 @@ use msd_ir::ops::Op;
 use super::dot::{Nest, Place, Unit};
 use super::frame::{Emit, Frame};
 use super::lanes::{Access, Lane};
+use super::row::rebuild;
 use crate::schedule::{Dot, View};
 use crate::tile::CHANNELS;
 
@@ -131,7 +132,8 @@ impl Frame<'_> {
             let zero = self.load_site(&zero.zero, place, i);
             return self.less_zero(sum, sums, zero);
         }
-        Ok(Lane::F32(self.f32_of(sum)))
+        let is_wide = merge.groups.as_ref().is_some_and(|g| g.is_wide);
+        Ok(if is_wide { sum } else { Lane::F32(self.f32_of(sum)) })
     }
 
     /// The merged row sums of a token. As I32, the low halves are read: narrow sums fit those.
@@ -195,15 +197,32 @@ impl Frame<'_> {
         Ok(Lane::F32(self.f32_of(exact)))
     }
 
-    /// `s * u` of a group.
-    pub(crate) fn group_scale(&mut self, nest: &Nest<'_>, place: Place, i: usize) -> Emit<Value> {
+    /// `sum + product * (s * u)` of a group, in the type of the sum.
+    pub(crate) fn add_group(&mut self, nest: &Nest<'_>, place: Place, i: usize, sum: Lane) -> Emit<Lane> {
+        let product = self.merged(nest, place, i)?;
         let Some(scale) = &nest.sites.scale else { return Err(crate::isa::internal("groups without a scale")) };
-        let scale = self.load_site(scale, place, i);
-        let scale = self.f32_of(scale);
-        let Some(unit) = &nest.sites.unit else { return Ok(scale) };
-        let unit = self.load_site(unit, place, i);
-        let unit = self.f32_of(unit);
-        Ok(self.b.ins().fmul(scale, unit))
+        let mut factors = vec![self.load_site(scale, place, i)];
+        if let Some(unit) = &nest.sites.unit {
+            factors.push(self.load_site(unit, place, i));
+        }
+        self.add_scaled(product, &factors, sum)
+    }
+
+    /// `sum + product * factors`, the factors multiplied first and the sum fused: F64 or F32, as the
+    /// sum is.
+    fn add_scaled(&mut self, product: Lane, factors: &[Lane], sum: Lane) -> Emit<Lane> {
+        let dtype = if let Lane::F64(_) = sum { DType::F64 } else { DType::F32 };
+        let scale = match factors {
+            [scale, unit] => self.elementwise(&Op::Mul, &[*scale, *unit], dtype)?,
+            [scale] => *scale,
+            _ => return Err(crate::isa::internal("a group without a scale")),
+        };
+        if let Lane::F64(sum) = sum {
+            let (product, scale) = (self.f64_of(product), self.f64_of(scale));
+            return Ok(Lane::F64([0, 1].map(|half| self.b.ins().fma(product[half], scale[half], sum[half]))));
+        }
+        let (product, scale, sum) = (self.f32_of(product), self.f32_of(scale), self.f32_of(sum));
+        Ok(Lane::F32(self.b.ins().fma(product, scale, sum)))
     }
 
     /// Sums over groups of products in memory; views are `[.., G, M, N]`. Units are rows of `out`.
@@ -221,24 +240,22 @@ impl Frame<'_> {
             let main = f.round_down(columns, super::lanes::WIDTH);
             for (from, to, width) in [(zero, main, super::lanes::WIDTH), (main, columns, 1)] {
                 f.for_range(from, to, width, |f, column| {
-                    let none = f.splat_f32(0.0);
-                    let sums = f.for_carry(zero, groups, 1, &[none], |f, group, sums| {
+                    let none = f.zero_lane(out.dtype);
+                    let sums = f.for_carry(zero, groups, 1, &none.parts(), |f, group, sums| {
                         let mut lanes = Vec::new();
                         for (view, start) in views.iter().zip(&starts) {
                             let step = f.scaled(group, &view.stride_from_end(1))?;
                             let skip = f.b.ins().imul_imm_s(step, view.dtype.host_bytes() as i64);
                             let row = f.b.ins().iadd(*start, skip);
                             let (at, access) = f.element(view, row, column, width > 1)?;
-                            let lane = f.load_lane(view.dtype, at, access);
-                            lanes.push(f.f32_of(lane));
+                            lanes.push(f.load_lane(view.dtype, at, access));
                         }
-                        let scale = if lanes.len() > 2 { f.b.ins().fmul(lanes[1], lanes[2]) } else { lanes[1] };
-                        Ok(vec![f.b.ins().fma(lanes[0], scale, sums[0])])
+                        Ok(f.add_scaled(lanes[0], &lanes[1..], rebuild(none, sums))?.parts())
                     })?;
-                    let offset = f.b.ins().imul_imm_s(column, 4);
+                    let offset = f.b.ins().imul_imm_s(column, out.dtype.host_bytes() as i64);
                     let at = f.b.ins().iadd(target, offset);
                     let access = if width > 1 { Access::Vector } else { Access::One };
-                    f.store_lane(Lane::F32(sums[0]), DType::F32, at, access);
+                    f.store_lane(rebuild(none, &sums), out.dtype, at, access);
                     Ok(())
                 })?;
             }

@@ -16,9 +16,9 @@ impl Frame<'_> {
                 self.cast_bits(types::F32X4, wide)
             }
             DType::E8M0 => self.decode_e8m0(bits),
-            DType::F16 => self.decode_small(F16, bits),
+            DType::F16 => self.decode_minifloat(F16, bits),
             _ => match dtype.minifloat() {
-                Some(format) => self.decode_small(format, bits),
+                Some(format) => self.decode_minifloat(format, bits),
                 None => self.cast_bits(types::F32X4, bits),
             },
         }
@@ -26,7 +26,7 @@ impl Frame<'_> {
 
     /// Exponent and mantissa moved to F32's places make a number off by a power of two, which one
     /// exact multiplication mends, subnormals included.
-    fn decode_small(&mut self, format: Minifloat, bits: Value) -> Value {
+    pub(crate) fn decode_minifloat(&mut self, format: Minifloat, bits: Value) -> Value {
         let (e, m) = (format.exp_bits, format.man_bits);
         let magnitude_mask = self.splat_i32((1 << (e + m)) - 1);
         let magnitude = self.b.ins().band(bits, magnitude_mask);
@@ -76,10 +76,15 @@ impl Frame<'_> {
             DType::E8M0 => self.encode_e8m0(value),
             DType::F16 => self.encode_small(F16, 0x7C00, value),
             _ => match dtype.minifloat() {
-                Some(format) => self.encode_small(format, largest_code(format), value),
+                Some(format) => self.encode_minifloat(format, value),
                 None => self.cast_bits(types::I32X4, value),
             },
         }
+    }
+
+    /// The nearest codes, saturating.
+    pub(crate) fn encode_minifloat(&mut self, format: Minifloat, value: Value) -> Value {
+        self.encode_small(format, largest_code(format), value)
     }
 
     /// The codes of values that the format has: [`Frame::encode`] without saturation of infinity.

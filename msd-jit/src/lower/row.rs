@@ -189,7 +189,7 @@ impl Frame<'_> {
 }
 
 /// Values in the class of `like`.
-fn rebuild(like: Lane, values: &[Value]) -> Lane {
+pub(crate) fn rebuild(like: Lane, values: &[Value]) -> Lane {
     let pair = [values[0], *values.last().unwrap_or(&values[0])];
     match like {
         Lane::F32(_) => Lane::F32(pair[0]),

@@ -67,7 +67,8 @@ impl Scheduler<'_> {
     /// The node that merges an integer product's digits, if the product is of no other use.
     fn merging_user(&self, value: Value) -> Option<usize> {
         let user = self.first_user(value).filter(|_| self.kernel.node(value).op == Op::Dot);
-        user.filter(|u| matches!(self.kernel.nodes[*u].op, Op::Combine { .. } | Op::CombineZero { .. }))
+        let merges = |op: &Op| matches!(op, Op::Combine { .. } | Op::CombineZero { .. } | Op::AccumulateWide { .. });
+        user.filter(|u| merges(&self.kernel.nodes[*u].op))
     }
 
     /// The node that adds up merged products over groups, if the whole chain is of no other use.
@@ -112,18 +113,47 @@ impl Scheduler<'_> {
         let (p, shape) = (operands[0], self.shape(operands[0]));
         let out = self.buffer(DType::F32, self.shape(value))?;
         self.set(value, out.clone());
-        let is_one = matches!(self.kernel.node(operands[2]).op, Op::Const { bits } if bits == 1f32.to_bits());
-        let scale = self.view(operands[1])?.stretched(&shape);
-        let unit = if is_one { None } else { Some(self.view(operands[2])?.stretched(&shape)) };
+        let (scale, unit) = self.group_factors(&operands, &shape)?;
         if let (true, Op::Combine { scheme } | Op::CombineZero { scheme }) =
             (self.accumulating_user(p).is_some(), &self.kernel.node(p).op)
         {
-            let merge = Merge { groups: Some(Groups { scale, unit }), ..self.merge(p, *scheme)? };
+            let merge = Merge { groups: Some(Groups { scale, unit, is_wide: false }), ..self.merge(p, *scheme)? };
             return self.push_dot(self.kernel.node(p).operands[0], Some(merge), out);
         }
         let p = self.view(p)?;
+        self.push_accumulate(p, scale, unit, out)
+    }
+
+    fn push_accumulate(&mut self, p: View, s: View, u: Option<View>, out: View) -> Result<(), Diagnostic> {
         let (rows, cost) = (product(&out.shape[..out.shape.len() - 1])?, size(&p.shape));
-        self.push(Work::Accumulate { p, s: scale, u: unit, out }, rows, Dim::constant(1), 1, cost)
+        self.push(Work::Accumulate { p, s, u, out }, rows, Dim::constant(1), 1, cost)
+    }
+
+    pub(super) fn place_accumulate_wide(&mut self, value: Value, scheme: Scheme) -> Result<(), Diagnostic> {
+        let operands = self.kernel.node(value).operands.clone();
+        let shape = unstacked(self.shape(operands[0]), scheme.weights().len())?;
+        let out = self.buffer(DType::F64, self.shape(value))?;
+        self.set(value, out.clone());
+        let (scale, unit) = self.group_factors(&operands, &shape)?;
+        if self.merging_user(operands[0]).is_some() {
+            let groups = Some(Groups { scale, unit, is_wide: true });
+            let merge = Merge { weights: scheme.weights(), zero: None, groups, is_narrow: false };
+            return self.push_dot(operands[0], Some(merge), out);
+        }
+        let mut region = Region { shape: shape.clone(), leaves: Vec::new(), steps: Vec::new(), root: Source::Const(0) };
+        let products = self.view(operands[0])?;
+        region.root = merge_digits(&mut region, &products, scheme.weights())?;
+        let sums = self.buffer(DType::I64, shape)?;
+        self.push_map(region, sums.clone())?;
+        self.push_accumulate(sums, scale, unit, out)
+    }
+
+    /// Scales and units of groups, stretched to their products; no units where they are all 1.
+    fn group_factors(&mut self, operands: &[Value], shape: &Shape) -> Result<(View, Option<View>), Diagnostic> {
+        let is_one = matches!(self.kernel.node(operands[2]).op, Op::Const { bits } if bits == 1f32.to_bits());
+        let scale = self.view(operands[1])?.stretched(shape);
+        let unit = if is_one { None } else { Some(self.view(operands[2])?.stretched(shape)) };
+        Ok((scale, unit))
     }
 
     /// What the merging node `value` does to products.
@@ -141,10 +171,13 @@ impl Scheduler<'_> {
 
     fn push_dot(&mut self, dot: Value, merge: Option<Merge>, out: View) -> Result<(), Diagnostic> {
         let (a, b) = (self.kernel.node(dot).operands[0], self.kernel.node(dot).operands[1]);
-        let (a, b, shape) = (self.view(a)?, self.view(b)?, self.shape(dot));
+        let (a, shape) = (self.view(a)?, self.shape(dot));
         let x = self.rows_of(a)?;
-        let is_weight = self.is_weight(&b);
-        let form = RowForm::choose(self.dot, x.dtype, b.dtype, is_weight);
+        let stored = self.stored(b);
+        let is_weight = stored.is_some();
+        let dtype = self.kernel.tensor_ty(b).dtype;
+        let b = stored.map_or_else(|| self.view(b), Ok)?;
+        let form = RowForm::choose(self.dot, x.dtype, dtype, is_weight);
         let by_row = transposed(&b);
         let w = if is_weight {
             self.packed_rows(by_row, Layout::Rows { offset: form.stored_offset })?
@@ -163,6 +196,16 @@ impl Scheduler<'_> {
         let cost =
             size(&[&batch, &groups, &channels, &dot.x.size_from_end(1), &dot.x.size_from_end(0)].map(Dim::clone));
         self.push(Work::Dot(Box::new(dot)), batch, channels, CHANNELS as u64, cost)
+    }
+
+    /// The stored codes behind a right operand, if they can be packed for it: as they are, or as steps
+    /// of a float of 4 bits, which packing counts.
+    pub(super) fn stored(&self, b: Value) -> Option<View> {
+        let node = self.kernel.node(b);
+        let codes = if node.op == Op::Steps { node.operands[0] } else { b };
+        // A product's operand that is nowhere yet is no weight.
+        let view = self.views[codes.node][codes.result].clone();
+        view.filter(|view| self.is_weight(view))
     }
 
     /// Whether an I32 holds the merged products of these rows, their sums, and the difference of the
@@ -253,11 +296,13 @@ fn merged_rows(sums: &View, digits: usize, shape: &Shape) -> Result<RowSums, Dia
     Ok(RowSums { view: view.stretched(shape), digit_stride })
 }
 
-/// Steps that merge stacked digits `[.., D * M, N]` in memory: I64, over the region's shape.
+/// Steps that merge stacked digits `[.., D * M, N]` in memory, over the region's shape: integers in
+/// I64, floats in F64.
 fn merge_digits(region: &mut Region, stacked: &View, weights: &[i64]) -> Result<Source, Diagnostic> {
     let RowSums { view, digit_stride } = merged_rows(stacked, weights.len(), &region.shape)?;
+    let dtype = if stacked.dtype.is_float() { DType::F64 } else { DType::I64 };
     let step = |region: &mut Region, op, operands| {
-        region.steps.push(Step { op, operands, dtype: DType::I64 });
+        region.steps.push(Step { op, operands, dtype });
         Source::Step(region.steps.len() - 1)
     };
     let mut sum = None;
@@ -267,7 +312,7 @@ fn merge_digits(region: &mut Region, stacked: &View, weights: &[i64]) -> Result<
         region.leaves.push(View { offset, ..view.clone() });
         let leaf = Source::Leaf(region.leaves.len() - 1);
         let factor = Source::Const((*weight as f32).to_bits());
-        let factor = step(region, Op::Cast { dtype: DType::I64 }, vec![factor]);
+        let factor = step(region, Op::Cast { dtype }, vec![factor]);
         let term = step(region, Op::Mul, vec![leaf, factor]);
         sum = Some(match sum {
             Some(sum) => step(region, Op::Add, vec![sum, term]),

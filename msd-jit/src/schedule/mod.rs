@@ -170,6 +170,9 @@ impl Scheduler<'_> {
             Op::DecomposeBlocks { scheme, size } => self.place_decompose(value, *scheme, Some(size)),
             Op::Combine { scheme } | Op::CombineZero { scheme } => self.place_combine(value, *scheme),
             Op::Accumulate => self.place_accumulate(value),
+            Op::AccumulateWide { scheme } => self.place_accumulate_wide(value, *scheme),
+            // Packing counts the steps of what products read; others compute them when they ask.
+            Op::Steps if self.stored(value).is_some() => Ok(()),
             _ => {
                 let out = self.buffer(kernel.tensor_ty(value).dtype, self.shape(value))?;
                 self.map_into(value, out.clone())?;
@@ -282,9 +285,15 @@ impl Scheduler<'_> {
                     None => self.leaf(&mut region, *v, &shape)?,
                 });
             }
-            step_of[index] = Some(region.steps.len());
             let dtype = kernel.tensor_ty(Value { node: index, result: 0 }).dtype;
-            region.steps.push(Step { op: node.op.clone(), operands, dtype });
+            let mut op = node.op.clone();
+            if let (Op::Steps, Some(format)) = (&op, kernel.tensor_ty(node.operands[0]).dtype.minifloat()) {
+                operands.push(Source::Const((1.0 / format.step()).to_bits()));
+                region.steps.push(Step { op: Op::Mul, operands, dtype: DType::F32 });
+                (op, operands) = (Op::Cast { dtype }, vec![Source::Step(region.steps.len() - 1)]);
+            }
+            step_of[index] = Some(region.steps.len());
+            region.steps.push(Step { op, operands, dtype });
         }
         region.root = match step_of[value.node] {
             Some(step) => Source::Step(step),

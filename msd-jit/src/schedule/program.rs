@@ -37,7 +37,8 @@ pub(crate) enum MemoryKind {
 /// How a matrix operand `b[batch, k, n]` is laid out for its tile.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Layout {
-    /// One row of `k` codes per `n`, 128 added where the dot product wants unsigned bytes.
+    /// One row of `k` codes per `n`, floats of 4 bits as integers in steps of their type; 128 added
+    /// where the dot product wants unsigned bytes.
     Rows { offset: bool },
     /// `[ceil(n / 24)][k][24]`, elements as they are, zeros at the end.
     Panels,
@@ -190,6 +191,8 @@ pub(crate) struct ZeroPoint {
 pub(crate) struct Groups {
     pub(crate) scale: View,
     pub(crate) unit: Option<View>,
+    /// Whether they are added up in F64, without rounding any of them before.
+    pub(crate) is_wide: bool,
 }
 
 /// Integer products of rows `x [.., R, K]` and `w [.., N, K]`. With `merge`, the digit rows of each
@@ -234,7 +237,8 @@ pub(crate) enum Work {
     Decompose { scheme: Scheme, x: View, digits: View, scale: View, blocks: Option<Blocks> },
     /// Integer products.
     Dot(Box<Dot>),
-    /// `out [.., M, N] = sum_g p[g] * (s[g] * u[g])`, all `[.., G, M, N]`; `u` is 1 where missing.
+    /// `out [.., M, N] = sum_g p[g] * (s[g] * u[g])`, all `[.., G, M, N]`; `u` is 1 where missing. In F32,
+    /// or in F64 of I64 products, as `out` is.
     Accumulate { p: View, s: View, u: Option<View>, out: View },
     /// `b [.., K, N]` rearranged into panels `out [.., ceil(N/24), K, 24]`.
     Panels { b: View, out: View },

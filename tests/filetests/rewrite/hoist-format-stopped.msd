@@ -4,7 +4,7 @@
 // open: M
 // sizes: M=3, N=16, K=64
 // sizes: M=1, N=4, K=32
-kernel sum(W: e2m1[K, N] scale f32[N], L: f32[K, N], X: bf16[M, K]) -> f32[M, N] { X @ (dequant(W) + L) }
+kernel sum(W: e4m3[K, N] scale f32[N], L: f32[K, N], X: bf16[M, K]) -> f32[M, N] { X @ (dequant(W) + L) }
 kernel zeros(W: u4[N, K] scale f16[N] zero f16[K], v: f32[K], X: bf16[M, K]) -> f32[M, N] { X @ (dequant(W) * v).T }
 kernel both(A: i8[K, N] scale f32[N], B: i8[K, N] scale f32[N], L: f32[K, K]) -> f32[N, N] {
     (dequant(A) + L @ dequant(B)).T @ dequant(B)
@@ -14,8 +14,8 @@ kernel other_ops(W: i8[K, N] scale f32[N], X: bf16[M, K]) -> (f32[M, N], f32[M, 
 }
 
 // expected:
-// hoist-add: stopped weight-format: `e2m1` codes are no integers
-// kernel sum(W: e2m1[K, N] scale f32[N], L: f32[K, N], X: bf16[M, K]) -> f32[M, N] {
+// hoist-add: stopped weight-format: `e4m3` codes are as well dequantized first
+// kernel sum(W: e4m3[K, N] scale f32[N], L: f32[K, N], X: bf16[M, K]) -> f32[M, N] {
 //     let v3 = dequant(W);
 //     let v4 = v3 + L;
 //     X @ v4

@@ -10,7 +10,7 @@ kernel two_plain(W: i8[K, N] scale f32[N], a: f32[K, N], b: f32[K, N], X: bf16[M
 kernel signs(W: i8[N, K] scale f32[N], a: bf16[N, K], b: bf16[N, K], c: i8[K, N], X: bf16[M, K]) -> f32[M, N] {
     X @ (a - (dequant(W) - b) - c.T).T
 }
-kernel formats(W: i8[K, N] scale f32[N], F: e2m1[K, N] scale f32[N], L: f32[K, N], X: bf16[M, K]) -> f32[M, N] {
+kernel formats(W: i8[K, N] scale f32[N], F: e4m3[K, N] scale f32[N], L: f32[K, N], X: bf16[M, K]) -> f32[M, N] {
     X @ (dequant(F) + dequant(W) - L)
 }
 
@@ -55,10 +55,10 @@ kernel formats(W: i8[K, N] scale f32[N], F: e2m1[K, N] scale f32[N], L: f32[K, N
 //     let v23 = cast(v22, f32);
 //     v12 - v23
 // }
-// hoist-add: stopped weight-format: `e2m1` codes are no integers
+// hoist-add: stopped weight-format: `e4m3` codes are as well dequantized first
 // hoist-add: fired
 // digit-split: fired
-// kernel formats(W: i8[K, N] scale f32[N], F: e2m1[K, N] scale f32[N], L: f32[K, N], X: bf16[M, K]) -> f32[M, N] {
+// kernel formats(W: i8[K, N] scale f32[N], F: e4m3[K, N] scale f32[N], L: f32[K, N], X: bf16[M, K]) -> f32[M, N] {
 //     let v4 = dequant(F);
 //     let v5 = v4 - L;
 //     let v6 = X @ v5;

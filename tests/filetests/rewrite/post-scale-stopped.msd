@@ -23,8 +23,8 @@ kernel blocks(W: e4m3[N, K] scale f32[N/16, K/32], X: f32[M, K]) -> f32[M, N] { 
 //     let v3 = v2.T;
 //     X @ v3
 // }
-// digit-split: stopped weight-format: `e4m3` codes are no integers
-// post-scale: stopped weight-format: `e4m3` codes are no integers
+// split-groups: stopped plan: `dequant` asked for
+// post-scale: stopped scale-placement: the scale `f32[N/16, K/32]` varies along the contracted dimension `K`
 // kernel blocks(W: e4m3[N, K] scale f32[N/16, K/32], X: f32[M, K]) -> f32[M, N] {
 //     let v2 = dequant(W);
 //     let v3 = v2.T;

@@ -48,9 +48,7 @@ fn every_bf16_is_within_the_bound_of_every_scheme() {
 
 #[test]
 fn power_of_two_schemes_are_exact_for_large_bf16() {
-    for (scheme, ratio) in
-        [(Scheme::Int8x2Pow2, 127.0), (Scheme::Int8x3Pow2, 32000.0), (Scheme::Fp8x2, 14336.0)]
-     {
+    for (scheme, ratio) in [(Scheme::Int8x2Pow2, 127.0), (Scheme::Int8x3Pow2, 32000.0), (Scheme::Fp8x2, 14336.0)] {
         for mx in bf16_maxima() {
             let row = bf16_row(mx);
             let split = decompose_row(scheme, &row);
