@@ -14,7 +14,7 @@ use msd_ir::dim::{MAX_SIZE, Sizes};
 use msd_ir::graph::Kernel as Graph;
 use msd_ir::input::{InputView, bind};
 use msd_ir::plan::{Method, Plan};
-use msd_ir::quant::quantize::quantize;
+use msd_ir::quant::quantize::{PowerRule, quantize_with};
 use msd_ir::quant::tensor::QuantTensor;
 use msd_ir::tensor::{Tensor, TensorViewMut};
 use msd_ir::types::Type;
@@ -174,12 +174,30 @@ impl Kernel {
     }
 
     /// Quantizes F32 values of that shape, row-major, to the declared type of a parameter: symmetric,
-    /// or with a zero point if it declares one.
+    /// or with a zero point if it declares one. Scales are as small as they may be without clipping.
     ///
     /// # Errors
     /// If there is no such quantized parameter, the shape does not fit its type, or a value is not
     /// finite.
     pub fn quantize(&self, param: &str, values: &[f32], shape: &[usize]) -> Result<QuantTensor> {
+        self.quantize_with(param, values, shape, PowerRule::NoClip)
+    }
+
+    /// [`Kernel::quantize`], with a rule for scales that are powers of two (`mxfp4`, `mxfp8`).
+    ///
+    /// # Errors
+    /// As [`Kernel::quantize`].
+    ///
+    /// ```
+    /// use msd::{Kernel, Options, PowerRule};
+    ///
+    /// let mx = Kernel::new("kernel mx(w: mxfp4[N, K]) -> f32[N, K] { dequant(w) }", &Options::new())?;
+    /// // The largest code is 6: either the scale is 2, or OCP's rule makes it 1 and 7 is clipped.
+    /// assert_eq!(mx.quantize("w", &[7.0; 32], &[1, 32])?.scale().to_f32(), [2.0]);
+    /// assert_eq!(mx.quantize_with("w", &[7.0; 32], &[1, 32], PowerRule::Ocp)?.scale().to_f32(), [1.0]);
+    /// # Ok::<(), msd::Error>(())
+    /// ```
+    pub fn quantize_with(&self, param: &str, values: &[f32], shape: &[usize], rule: PowerRule) -> Result<QuantTensor> {
         let params = &self.inner.graph.params;
         let known = || params.iter().map(|p| format!("`{}: {}`", p.name, p.ty)).collect::<Vec<_>>().join(", ");
         let Some(found) = params.iter().find(|p| *p.name == *param) else {
@@ -190,7 +208,7 @@ impl Kernel {
             let fault = Diagnostic::new(Code::ScaleUnexpected, format!("`{param}` is not quantized"));
             return Err(fault.help(format!("the parameters are {}", known())).into());
         };
-        Ok(quantize(ty, values, shape)?)
+        Ok(quantize_with(ty, values, shape, rule)?)
     }
 
     /// What is decided at each product with a dequantized weight, for these sizes; a size that is

@@ -25,6 +25,7 @@
 //! | a kernel as Rust or `.msd` text at build time | a typed function | [`msd_kernel`], [`msd!`], [`msd_file!`] |
 //! | a kernel as text at run time | calls on dynamic tensors | [`Kernel`] |
 //! | weights as floats | codes and scales | [`Kernel::quantize`] |
+//! | | those of OCP's rule, or of NVFP4 | [`Kernel::quantize_with`], [`quantize_nvfp4`] |
 //! | codes and scales | a weight that is packed once | [`QuantTensor`], then [`Weight`] |
 //! | activations | an argument | [`View`] over a slice; [`Tensor`] where type and rank are known at run time only |
 //! | to choose scheme, tolerance, threads, instruction set | | [`Options`] |
@@ -61,6 +62,22 @@ pub use msd_ir::dtype::DType;
 /// ```
 #[doc(inline)]
 pub use msd_ir::graph::Lowering;
+/// ```
+/// use msd::{Argument, Kernel, Options, View, quantize_nvfp4};
+///
+/// let text = "kernel linear(w: nvfp4[N, K], s: f32[1], x: f32[M, K]) -> f32[M, N] { x @ (dequant(w) * s).T }";
+/// let linear = Kernel::new(text, &Options::new())?;
+/// let (w, s) = quantize_nvfp4(&[0.5; 32], &[2, 16])?;
+/// let (s, x) = ([s], [2.0; 16]);
+/// let (s, x) = (View::new(&s, [1])?, View::new(&x, [1, 16])?);
+/// let y = linear.call(&[Argument::from(&w), Argument::from(s.tensor()), Argument::from(x.tensor())])?;
+/// assert!((y[0].value(1) - 16.0).abs() < 1e-4);
+/// # Ok::<(), msd::Error>(())
+/// ```
+#[doc(inline)]
+pub use msd_ir::quant::nvfp4::quantize_nvfp4;
+#[doc(inline)]
+pub use msd_ir::quant::quantize::PowerRule;
 /// ```
 /// use msd::Scheme;
 ///

@@ -46,6 +46,23 @@ fn the_examples_of_the_reference_check() {
 }
 
 #[test]
+fn block_formats_stand_for_types() {
+    for (short, long) in [
+        ("mxfp4[N, K]", "e2m1[N, K] scale e8m0[N, K/32]"),
+        ("mxfp8[N, 64]", "e4m3[N, 64] scale e8m0[N, 2]"),
+        ("nvfp4[H, T, D]", "e2m1[H, T, D] scale e4m3[H, T, D/16]"),
+        ("nvfp4[K]", "e2m1[K] scale e4m3[K/16]"),
+    ] {
+        let kernel = |ty: &str, shape: &str| one(&format!("kernel f(w: {ty}) -> f32{shape} {{ dequant(w) }}"));
+        let shape = &short[5..];
+        assert_eq!(kernel(short, shape).params[0].ty.to_string(), long);
+        assert!(kernel(short, shape).same_graph(&kernel(long, shape)), "{short}");
+        let laid_out = format(&format!("kernel f(w:{short})->f32{shape}{{dequant(w)}}")).unwrap();
+        assert!(laid_out.contains(&format!("(w: {short})")), "{laid_out}");
+    }
+}
+
+#[test]
 fn precedence() {
     same("-a @ b", "(-a) @ b");
     same("-a.T", "-(a.T)");

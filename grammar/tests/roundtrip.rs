@@ -47,6 +47,7 @@ fn names_leaves_and_results() {
         "kernel f(a: f32[N]) -> (f32[], f32[], f32[N]) { (1, 2, a * 1) }",
         "kernel f(a: f32[N]) -> (f32[N], f32[]) { let b = 3; let c = a / 4; (c * b, N) }",
         "kernel f(N: i8[N, K] scale f32[N], K: f32[K]) -> f32[] { msd.size(N) + msd.size(2*K - 1) / 7 }",
+        "kernel f(W: nvfp4[N, K], s: f32[1], X: bf16[M, K]) -> f32[M, N] { X @ (dequant(W) * s).T }",
         "kernel f(a: bf16[M, N]) -> (bf16[M, N], bf16[M, N]) { let b = a + 1; (b, b) }",
         "kernel f(a: f32[M, N]) -> f32[M, N] { cast(a < 1, f32) + cast(a, bf16) }",
         "kernel f(a: f32[M, N]) -> f32[M, N] { cast(a < 1, f32) }",

@@ -266,3 +266,6 @@ pub fn bf16_to_f32(bits: u16) -> f32 {
 pub fn f16_to_f32(bits: u16) -> f32 {
     f16::from_bits(bits).to_f32()
 }
+
+#[cfg(test)]
+mod tests;

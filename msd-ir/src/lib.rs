@@ -29,6 +29,8 @@ pub mod verify;
 /// Quantized formats and the splitting of activations.
 pub mod quant {
     pub mod decompose;
+    pub mod format;
+    pub mod nvfp4;
     pub mod quantize;
     pub mod scheme;
     pub mod tensor;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 mod case;
+mod conversions;
 mod graphs;
 mod linear;
 mod measure;

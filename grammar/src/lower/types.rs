@@ -6,16 +6,13 @@ use std::sync::Arc;
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::dim::{Dim, MAX_SIZE};
 use msd_ir::dtype::DType;
+use msd_ir::quant::format::BlockFormat;
 use msd_ir::span::Span;
 use msd_ir::types::{QuantType, Shape, TensorType, Type};
 
 use super::Lower;
 use crate::ast::{ExprId, ExprKind, Name, TensorExpr, TypeExpr};
 use crate::nearest::suggestion;
-
-/// Shorthands of block formats: their codes; the scale is `e8m0` per 32 along the last dimension.
-const BLOCK_FORMATS: [(&str, DType); 2] = [("mxfp4", DType::E2M1), ("mxfp8", DType::E4M3)];
-const BLOCK: u64 = 32;
 
 impl<'a> Lower<'a, '_> {
     /// Collects the names that stand alone as a dimension of a parameter or of its parts.
@@ -36,17 +33,18 @@ impl<'a> Lower<'a, '_> {
     }
 
     pub(super) fn param_type(&mut self, ty: &TypeExpr<'a>) -> Option<Type> {
-        let block = BLOCK_FORMATS.iter().find(|(name, _)| *name == ty.tensor.dtype.text);
         let (scale, zero) = self.parts(ty)?;
-        if let Some((_, dtype)) = block {
+        if let Some(format) = BlockFormat::from_name(ty.tensor.dtype.text) {
             let shape = self.shape(&ty.tensor.dims)?;
             if let Some(part) = scale.or(zero) {
-                let message = format!("`{}` has its scale already", ty.tensor.dtype.text);
+                let message = format!("`{}` has its scale already", format.name);
                 let fault = Diagnostic::new(Code::ScaleUnexpected, message).at(part.span);
-                self.report(fault.help(format!("write the codes as `{}` to give them another scale", dtype.name())));
+                self.report(
+                    fault.help(format!("write the codes as `{}` to give them another scale", format.codes.name())),
+                );
                 return None;
             }
-            return self.block_format(ty, *dtype, shape);
+            return self.block_format(ty, format, shape);
         }
         let codes = self.tensor_type(&ty.tensor);
         let scale_ty = scale.map(|s| self.tensor_type(s));
@@ -64,24 +62,24 @@ impl<'a> Lower<'a, '_> {
         Some(Type::Quant(Arc::new(self.accept(quant)?)))
     }
 
-    fn block_format(&mut self, ty: &TypeExpr<'a>, dtype: DType, shape: Shape) -> Option<Type> {
+    fn block_format(&mut self, ty: &TypeExpr<'a>, format: BlockFormat, shape: Shape) -> Option<Type> {
         let Some(last) = shape.last().cloned() else {
-            let message = format!("`{}` needs a dimension to lay its blocks along", ty.tensor.dtype.text);
+            let message = format!("`{}` needs a dimension to lay its blocks along", format.name);
             let fault = Diagnostic::new(Code::RankTooLow, message).at(ty.tensor.span);
-            self.report(fault.help(format!("write `{}[N, K]`", ty.tensor.dtype.text)));
+            self.report(fault.help(format!("write `{}[N, K]`", format.name)));
             return None;
         };
         let mut scale = shape.clone();
-        let blocks = self.quotient(&last, &Dim::constant(BLOCK), ty.tensor.span)?;
+        let blocks = self.quotient(&last, &Dim::constant(format.block), ty.tensor.span)?;
         let axis = scale.len() - 1;
         scale[axis] = blocks;
-        let quant = QuantType::new(TensorType::new(dtype, shape), TensorType::new(DType::E8M0, scale), None);
+        let quant = QuantType::new(TensorType::new(format.codes, shape), TensorType::new(format.scale, scale), None);
         let quant = self.accept(quant.map_err(|fault| fault.at(ty.span)))?;
         Some(Type::Quant(Arc::new(quant)))
     }
 
     pub(super) fn result_type(&mut self, ty: &TypeExpr<'a>) -> Option<TensorType> {
-        let is_block = BLOCK_FORMATS.iter().any(|(name, _)| *name == ty.tensor.dtype.text);
+        let is_block = BlockFormat::from_name(ty.tensor.dtype.text).is_some();
         if is_block || !ty.parts.is_empty() {
             let message = "a result is a plain tensor and carries no scale";
             let span = if is_block { ty.tensor.dtype.span } else { ty.span };
@@ -141,7 +139,7 @@ impl<'a> Lower<'a, '_> {
             let message = format!("`{}` is an accumulator and cannot be declared", name.text);
             Diagnostic::new(Code::UnknownType, message)
                 .help(format!("it lives inside kernels only, as in `cast(x, {})`", name.text))
-        } else if BLOCK_FORMATS.iter().any(|(block, _)| *block == name.text) {
+        } else if BlockFormat::from_name(name.text).is_some() {
             let message = format!("`{}` has a scale of its own and stands for a whole parameter", name.text);
             Diagnostic::new(Code::UnknownType, message).help("scales and zero points are plain tensors")
         } else {
@@ -279,7 +277,7 @@ fn is_dimension_name(name: &str) -> bool {
 /// An element type nobody knows; the place is the caller's.
 pub(super) fn unknown_dtype(name: &str) -> Diagnostic {
     let names = DType::ALL.iter().filter(|d| d.is_declarable()).map(|d| d.name());
-    let names = names.chain(BLOCK_FORMATS.iter().map(|(name, _)| *name));
+    let names = names.chain(BlockFormat::ALL.map(|format| format.name));
     let all = format!("element types are {}", names.clone().collect::<Vec<_>>().join(" "));
     Diagnostic::new(Code::UnknownType, format!("there is no element type `{name}`")).help(suggestion(name, names, all))
 }

@@ -5,7 +5,9 @@
 //! -127..=127, `u8` 0..=255, `i4` -7..=7, `u4` 0..=15, small floats every finite code), a zero
 //! point in the middle of that range, and scales uniform over `STD [0.5, 1.5) / (c sqrt(K))`, where
 //! `c` is the largest distance of a code from its zero point and `K` the last dimension: its
-//! product with standard normal activations is of order `STD`.
+//! product with standard normal activations is of order `STD`. Scales that are powers of two
+//! (`e8m0`) spread over five of them, `2^-3 .. 2^1` times the middle of that range; those of a type
+//! that has no normal numbers so small are drawn over `[1, 3)` times the smallest normal one.
 
 use msd::ir::diag::{Code, Diagnostic};
 use msd::ir::dtype::DType;
@@ -43,6 +45,9 @@ pub(super) enum Recipe {
 /// Streams of one seed, so that no two tensors of a parameter are drawn alike.
 const VALUE_STREAM: u64 = 0;
 const SCALE_STREAM: u64 = 1;
+
+/// What `e8m0` scales are multiplied by: their mean square is near 1, as that of `[0.5, 1.5)`.
+const SPREAD: [f64; 5] = [0.125, 0.25, 0.5, 1.0, 2.0];
 
 /// The tensor of that recipe. `row` is the size of the last axis of the parameter's codes.
 ///
@@ -87,8 +92,11 @@ pub(super) fn generate(recipe: Recipe, dtype: DType, shape: Vec<usize>, row: usi
             let stream = Stream::new(seed, SCALE_STREAM);
             let unit = std / (largest_distance(codes) * (row.max(1) as f64).sqrt());
             // Below its normal numbers a narrow type would lose the scale, or round it to zero.
-            let floor = if std > 0.0 { smallest_normal(dtype) } else { 0.0 };
-            floats(shape, &|i| (unit * (0.5 + stream.unit(i))).max(floor))
+            let unit = if std > 0.0 { unit.max(2.0 * smallest_normal(dtype)) } else { 0.0 };
+            match dtype {
+                DType::E8M0 => floats(shape, &|i| unit * SPREAD[stream.integer(i, 0, 4) as usize]),
+                _ => floats(shape, &|i| unit * (0.5 + stream.unit(i))),
+            }
         }
         Recipe::Zeros { codes } => floats(shape, &|_| middle(codes)),
     }
@@ -222,6 +230,24 @@ mod tests {
                 assert!((0.1..3.0).contains(&rms), "{} {} {rms}", codes.name(), scale.name());
             }
         }
+    }
+
+    #[test]
+    fn scales_of_narrow_types_differ() {
+        let scales = |codes, scale, row| {
+            let recipe = Recipe::Scales { seed: 3, std: 1.0, codes };
+            let mut scales = values(&generate(recipe, scale, vec![256], row).unwrap());
+            scales.sort_by(f64::total_cmp);
+            scales.dedup();
+            scales
+        };
+        let powers = |most: i32| (0..5).rev().map(|e| 2f64.powi(most - e)).collect::<Vec<f64>>();
+        // 1 / (6 * 16) lies nearest to 2^-7, 1 / (448 * 64) to 2^-15.
+        assert_eq!(scales(DType::E2M1, DType::E8M0, 256), powers(-6));
+        assert_eq!(scales(DType::E4M3, DType::E8M0, 4096), powers(-14));
+        // 1 / (6 * 64) lies below 2^-6, the smallest normal e4m3.
+        let fp8 = scales(DType::E2M1, DType::E4M3, 4096);
+        assert!(fp8.len() > 10 && fp8[0] == 2f64.powi(-6) && fp8[fp8.len() - 1] == 3.0 * 2f64.powi(-6), "{fp8:?}");
     }
 
     #[test]

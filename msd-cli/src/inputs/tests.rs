@@ -292,6 +292,11 @@ fn a_bad_file_is_named_with_its_parameter() {
     assert_eq!(with("X=@a.safetensors#x"), Code::TensorNotFound);
     let nan = fault(&dir, LINEAR, &["W=randn:1", "W.scale=@nan.npy", "X=randn:1", "bias=const:0"], "K=4,M=1");
     assert!(nan.code == Code::ScaleNotFinite && nan.message.contains("`W.scale`"), "{nan}");
+    let mx = "kernel mx(W: mxfp4[N, K], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }";
+    dir.npy("power.npy", "|u1", &[1, 2], &[127, 255]);
+    let nan = fault(&dir, mx, &["W=randn:1", "W.scale=@power.npy", "X=randn:1"], "K=64,M=1");
+    assert!(nan.code == Code::ScaleNotFinite && nan.message.contains("`W.scale`"), "{nan}");
+    assert!(nan.message.contains("0xFF") && nan.message.contains("[0, 1]"), "{nan}");
     let code = fault(&dir, LINEAR, &["W=const:200", "W.scale=const:1", "X=randn:1", "bias=const:0"], "N=1,K=4,M=1");
     assert!(code.code == Code::CodeOutOfRange && code.message.contains("`W`"), "{code}");
 }

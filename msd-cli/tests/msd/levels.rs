@@ -145,9 +145,11 @@ fn a_bound_is_the_sum_of_its_causes() {
 #[test]
 fn printed_ir_is_a_kernel_file() {
     let dir = dir(&[]);
-    let names = ["decode_attention", "decoder_layer", "ffn_up", "gate_up", "grouped", "linear", "linear_columns", "mx"];
-    for name in names {
-        let ran = msd(&dir, &["opt", &repository(&format!("kernels/{name}.msd"))]);
+    let alone =
+        ["decode_attention", "decoder_layer", "ffn_up", "gate_up", "grouped", "linear", "linear_columns", "nvfp4"];
+    let together = [("mx", "mxfp4"), ("mx", "mxfp8"), ("fp8", "fp8"), ("fp8", "fp8_blocks")];
+    for (file, name) in alone.map(|name| (name, name)).into_iter().chain(together) {
+        let ran = msd(&dir, &["opt", &repository(&format!("kernels/{file}.msd")), "--kernel", name]);
         assert_eq!(ran.status, 0, "{name}: {}", ran.stderr);
         fs::write(dir.path().join("ir.msd"), &ran.stdout).unwrap();
         let check = msd(&dir, &["check", "ir.msd"]);

@@ -88,6 +88,45 @@ fn every_way_gives_the_same_bytes() {
 }
 
 #[test]
+fn float_formats_run_with_random_weights() {
+    let dir = dir(&[]);
+    for (file, kernel) in [("mx", "mxfp4"), ("mx", "mxfp8"), ("nvfp4", "nvfp4"), ("fp8", "fp8"), ("fp8", "fp8_blocks")]
+    {
+        let path = repository(&format!("kernels/{file}.msd"));
+        let args = ["run", &path, "--kernel", kernel, "-i", "W=randn:1", "-i", "X=randn:2", "-D", "N=128,K=256,M=3"];
+        let factor: &[&str] = if kernel == "nvfp4" { &["-i", "s=const:0.5"] } else { &[] };
+        let y = [&["-o", "y.npy"], factor].concat();
+        let first = outputs(&dir, &[&args[..], &y].concat(), &[]);
+        let y = npy_file(&dir, "y.npy");
+        assert_eq!(y.shape(), [3, 128]);
+        let squares: f64 = (0..y.len()).map(|i| y.value(i).powi(2)).sum();
+        // Of order one, and nothing that is no number.
+        assert!((0.05..3.0).contains(&(squares / y.len() as f64).sqrt()), "{kernel}: {squares}");
+        for way in WAYS {
+            assert_eq!(outputs(&dir, &[&args[..], &["-o", "y.npy"], factor].concat(), way), first, "{kernel} {way:?}");
+        }
+    }
+}
+
+/// A NaN among FP8 codes is a weight that is NaN: its output channel is lost, and no other.
+#[test]
+fn a_weight_that_is_no_number_spoils_its_channel() {
+    let dir = dir(&[]);
+    let mut codes = vec![0x38; 4 * 8];
+    codes[8 + 3] = 0x7F;
+    let tensor = Tensor::from_codes(DType::E4M3, vec![4, 8], codes.into_iter()).unwrap();
+    npy::write(dir.path().join("w.npy"), &tensor, Halves::AsStored).unwrap();
+    let kernel = repository("kernels/fp8.msd");
+    let inputs = ["-i", "W=@w.npy", "-i", "W.scale=const:1", "-i", "X=const:1", "-D", "M=2", "-o", "y.npy"];
+    for target in ["cpu", "reference"] {
+        let args = [&["run", &kernel, "--kernel", "fp8", "--target", target][..], &inputs].concat();
+        assert_eq!(msd(&dir, &args).status, 0);
+        let y = npy_file(&dir, "y.npy").to_f32();
+        assert!(y[1].is_nan() && y[5].is_nan() && y.iter().filter(|v| **v == 8.0).count() == 6, "{y:?}");
+    }
+}
+
+#[test]
 fn results_go_to_the_files_in_their_order() {
     let dir = dir(&[("two.msd", TWO.as_bytes())]);
     let args = ["run", "two.msd", "-i", "W=randn:1", "-i", "X=randn:2", "-D", "N=6,K=8,M=3", "--lowering", "msd"];

@@ -13,11 +13,12 @@
 //!   exactly. So 0 is always represented by 0. Where one zero point serves several scales, each
 //!   scale is as large as its values need with that zero point.
 //! * A scale is rounded to its type before any code is chosen: to nearest even, or to the next
-//!   above where that would clip a value by more than half a step; `e8m0` to the smallest power of
-//!   two that is not below it. Values that are all 0 get the scale 1.
+//!   above where that would clip a value by more than half a step. For `e8m0` there are two rules,
+//!   see [`PowerRule`]. Values that are all 0 get the scale 1.
 //! * A code is the nearest to value / scale (+ zero point), ties to even.
 //!
-//! Hence, for integer codes, |value - scale * (code - zero)| <= scale / 2 for every value.
+//! Hence, for integer codes, |value - scale * (code - zero)| <= scale / 2 for every value, but for
+//! what [`PowerRule::Ocp`] clips. Scales of two levels are [`super::nvfp4`]'s.
 
 use std::ops::Range;
 
@@ -28,8 +29,22 @@ use crate::quant::tensor::QuantTensor;
 use crate::tensor::{DataRef, Tensor, TensorView, element_count};
 use crate::types::{Part, QuantType, TensorType};
 
+/// Which power of two an `e8m0` scale becomes, M being the largest magnitude among its values and L
+/// the largest code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PowerRule {
+    /// The smallest with which nothing clips: 2^ceil(log2(M / L)).
+    #[default]
+    NoClip,
+    /// That of OCP Microscaling Formats (MX) v1.0: 2^(floor(log2 M) - floor(log2 L)), the
+    /// second exponent being 2 for `e2m1`, 8 for `e4m3`, 15 for `e5m2` and 0 for `e1m2`. Values
+    /// beyond L times it saturate at L: whatever lies above 7/8 of the next power of two
+    /// (`e2m1`: 3/4). OCP knows no zero points; with one, `NoClip` holds.
+    Ocp,
+}
+
 /// Quantizes `values`, row-major of `shape`, to the type `ty`, whose names take their sizes from
-/// `shape`. The rules are those of this module.
+/// `shape`. The rules are those of this module, [`PowerRule::NoClip`] among them.
 ///
 /// # Errors
 /// `InputShape`, `DimensionConflict`, `DimensionUnset` or `Indivisible` if `shape` does not fit
@@ -53,12 +68,39 @@ use crate::types::{Part, QuantType, TensorType};
 /// # Ok::<(), msd_ir::diag::Diagnostic>(())
 /// ```
 pub fn quantize(ty: &QuantType, values: &[f32], shape: &[usize]) -> Result<QuantTensor, Diagnostic> {
+    quantize_with(ty, values, shape, PowerRule::NoClip)
+}
+
+/// [`quantize`], with a rule for scales of type `e8m0`.
+///
+/// # Errors
+/// As [`quantize`].
+///
+/// ```
+/// use msd_ir::dim::Dim;
+/// use msd_ir::dtype::DType;
+/// use msd_ir::quant::quantize::{PowerRule, quantize_with};
+/// use msd_ir::types::{QuantType, TensorType};
+///
+/// // e2m1[K] scale e8m0[1]
+/// let codes = TensorType::new(DType::E2M1, vec![Dim::name("K")]);
+/// let ty = QuantType::new(codes, TensorType::new(DType::E8M0, vec![Dim::constant(1)]), None)?;
+/// // 7 lies above 6, the largest code.
+/// let no_clip = quantize_with(&ty, &[7.0, 1.0], &[2], PowerRule::NoClip)?;
+/// assert_eq!((no_clip.scale().to_f32(), no_clip.codes().to_f32()), (vec![2.0], vec![4.0, 0.5]));
+/// let ocp = quantize_with(&ty, &[7.0, 1.0], &[2], PowerRule::Ocp)?;
+/// assert_eq!((ocp.scale().to_f32(), ocp.codes().to_f32()), (vec![1.0], vec![6.0, 1.0]));
+/// # Ok::<(), msd_ir::diag::Diagnostic>(())
+/// ```
+pub fn quantize_with(
+    ty: &QuantType,
+    values: &[f32],
+    shape: &[usize],
+    rule: PowerRule,
+) -> Result<QuantTensor, Diagnostic> {
     let view = TensorView::new(DType::F32, shape, DataRef::F32(values))?;
     let sizes = solve("values", &ty.codes, view)?;
-    if let Some(i) = view.first_not_finite() {
-        let message = format!("element {i} of the values is {}", values[i]);
-        return Err(Diagnostic::new(Code::ValueNotFinite, message).help("only finite values can be quantized"));
-    }
+    check_finite(values)?;
     let range = CodeRange::new(ty)?;
     range.check_sign(ty, values)?;
     // Symmetric codes have the zero point 0.
@@ -76,7 +118,8 @@ pub fn quantize(ty: &QuantType, values: &[f32], shape: &[usize]) -> Result<Quant
     for (codes, scale, zero) in runs() {
         needs[scale].extend(&range, zeros[zero], &values[codes]);
     }
-    let scale = |(i, need): (usize, &Need)| need.scale(&range, ty.scale.ty.dtype).ok_or_else(|| too_wide(ty, need, i));
+    let scale =
+        |(i, need): (usize, &Need)| need.scale(&range, ty.scale.ty.dtype, rule).ok_or_else(|| too_wide(ty, need, i));
     let scales = needs.iter().enumerate().map(scale).collect::<Result<Vec<f32>, _>>()?;
 
     let (range, scales_of, zeros_of) = (&range, &scales, &zeros);
@@ -88,6 +131,13 @@ pub fn quantize(ty: &QuantType, values: &[f32], shape: &[usize]) -> Result<Quant
     let zeros: Vec<f32> = zeros.iter().map(|z| *z as f32).collect();
     let zero = ty.zero.as_ref().map(|part| Tensor::from_f32(part.ty.dtype, zero_shape, &zeros)).transpose()?;
     QuantTensor::new(codes, scale, zero)
+}
+
+pub(super) fn check_finite(values: &[f32]) -> Result<(), Diagnostic> {
+    values.iter().position(|v| !v.is_finite()).map_or(Ok(()), |i| {
+        let message = format!("element {i} of the values is {}", values[i]);
+        Err(Diagnostic::new(Code::ValueNotFinite, message).help("only finite values can be quantized"))
+    })
 }
 
 /// What the codes of a type reach.
@@ -210,10 +260,14 @@ impl Need {
     }
 
     /// The scale, a value of `dtype`; nothing if that ends below it.
-    fn scale(&self, range: &CodeRange, dtype: DType) -> Option<f32> {
+    fn scale(&self, range: &CodeRange, dtype: DType, rule: PowerRule) -> Option<f32> {
         let ideal = self.ideal(range);
         if ideal == 0.0 {
             return Some(1.0);
+        }
+        if dtype == DType::E8M0 && rule == PowerRule::Ocp && !range.is_affine {
+            let exponent = floor_log2(self.high.max(-self.low)) - floor_log2(range.high);
+            return Some(e8m0_value((exponent + 127).clamp(0, 254) as u8));
         }
         let least = if dtype == DType::E8M0 { ideal } else { self.least };
         let mut bits = scale_bits(dtype, ideal as f32);
@@ -226,6 +280,11 @@ impl Need {
         let scale = scale_value(dtype, bits);
         (scale.is_finite() && scale as f64 >= least).then_some(scale)
     }
+}
+
+/// Of a positive number that is normal in F64, as all of F32 are.
+fn floor_log2(value: f64) -> i64 {
+    (value.to_bits() >> 52) as i64 - 1023
 }
 
 /// The bits of the value of a scale's type nearest to `value`. As numbers they are in the order of

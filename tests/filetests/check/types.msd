@@ -3,6 +3,7 @@
 kernel arithmetic(a: i8[M, N], b: bf16[N]) -> (i32[M, N], f32[M, N], bool[M, N], f32[M, N]) { (a * a, a + b, a < b, a / a) }
 kernel rows(x: f16[M, N]) -> (f32[M, 1], f32[M, N]) { (sum(x), softmax(x)) }
 kernel weight(W: mxfp4[N, K], X: bf16[B, M, K]) -> f32[B, M, N] { X @ dequant(W).T }
+kernel factor(W: nvfp4[N, K], s: f32[1], X: bf16[M, K]) -> f32[M, N] { X @ (dequant(W) * s).T }
 kernel cache(K: i8[H, T, D] scale f32[H, T]) -> f32[H, D, T] { dequant(K).T }
 kernel methods(w: i8[N, K] scale f32[N], x: bf16[M, K]) -> (f32[M, N], bf16[K, M]) { (x.matmul(w.dequant().t()).softmax(), x.t().cast(bf16)) }
 kernel stretched(x: f16[M, 1], n: f32[B, N]) -> f16[B, M, N] { broadcast(x, [B, M, N]) }
@@ -19,6 +20,7 @@ kernel blocks(x: f32[M, K], w: i8[K/32, 32, N], s: f32[K/32, 1, N]) -> (f32[M, N
 // arithmetic: (i8[M, N], bf16[N]) -> (i32[M, N], f32[M, N], bool[M, N], f32[M, N])
 // rows: (f16[M, N]) -> (f32[M, 1], f32[M, N])
 // weight: (e2m1[N, K] scale e8m0[N, K/32], bf16[B, M, K]) -> (f32[B, M, N])
+// factor: (e2m1[N, K] scale e4m3[N, K/16], f32[1], bf16[M, K]) -> (f32[M, N])
 // cache: (i8[H, T, D] scale f32[H, T]) -> (f32[H, D, T])
 // methods: (i8[N, K] scale f32[N], bf16[M, K]) -> (f32[M, N], bf16[K, M])
 // stretched: (f16[M, 1], f32[B, N]) -> (f16[B, M, N])

@@ -134,6 +134,54 @@ fn scales_by_hand() {
     }
 }
 
+/// Both rules against a search through all powers: the smallest that is no clip, and the one whose
+/// largest code has the exponent of the largest value.
+#[test]
+fn powers_of_two_by_either_rule() {
+    for (dtype, largest, emax) in
+        [(DType::E2M1, 6.0, 2), (DType::E4M3, 448.0, 8), (DType::E5M2, 57344.0, 15), (DType::E1M2, 1.75, 0)]
+    {
+        let ty = quant(dtype, (DType::E8M0, &["1"]), None);
+        let powers = (-127..=127).map(|e| 2f64.powi(e));
+        let mut clipped = 0;
+        for most in values(200, 0.5, 40.0).into_iter().flat_map(|v| [v, v * 1e-30, v * 1e30, v.round(), 448.0, 6.0]) {
+            let with = |rule| quantize_with(&ty, &[-most, 0.0, most / 2.0], &[1, 3], rule).unwrap();
+            let (no_clip, ocp) = (with(PowerRule::NoClip), with(PowerRule::Ocp));
+            let most = most as f64;
+            let smallest = powers.clone().find(|p| largest * p >= most).unwrap();
+            assert_eq!(no_clip.scale().value(0), smallest, "{} {most}", dtype.name());
+            let same_exponent = powers.clone().rfind(|p| p * 2f64.powi(emax) <= most).unwrap_or(2f64.powi(-127));
+            assert_eq!(ocp.scale().value(0), same_exponent, "{} {most}", dtype.name());
+            // One clips where the other doubles the scale.
+            let clips = most > largest * same_exponent;
+            assert_eq!(smallest, same_exponent * if clips { 2.0 } else { 1.0 }, "{} {most}", dtype.name());
+            assert!(!clips || ocp.codes().value(0) == -largest, "{} {most}", dtype.name());
+            clipped += clips as u32;
+        }
+        assert!((100..600).contains(&clipped), "{} {clipped}", dtype.name());
+    }
+}
+
+#[test]
+fn powers_of_two_end_where_e8m0_does() {
+    let scale = |dtype, zero, value: f32, rule| {
+        let tensor = quantize_with(&quant(dtype, (DType::E8M0, &["1"]), zero), &[value], &[1, 1], rule)?;
+        Ok::<f64, Diagnostic>(tensor.scale().value(0))
+    };
+    for rule in [PowerRule::NoClip, PowerRule::Ocp] {
+        for tiny in [f32::from_bits(1), f32::MIN_POSITIVE] {
+            assert_eq!(scale(DType::E4M3, None, tiny, rule).unwrap(), 2f64.powi(-127));
+        }
+        assert_eq!(scale(DType::E4M3, None, 0.0, rule).unwrap(), 1.0);
+        // With a zero point both take the same.
+        assert_eq!(scale(DType::U8, Some((DType::U8, &["1"])), 255.0, rule).unwrap(), 1.0);
+    }
+    assert_eq!(scale(DType::I8, None, 127.5, PowerRule::Ocp).unwrap(), 1.0);
+    assert_eq!(scale(DType::E1M2, None, f32::MAX, PowerRule::Ocp).unwrap(), 2f64.powi(127));
+    let fault = scale(DType::E1M2, None, f32::MAX, PowerRule::NoClip).unwrap_err();
+    assert_eq!(fault.code, Code::ScaleNotFinite);
+}
+
 #[test]
 fn narrow_scales_do_not_clip() {
     // 127 * 1.03: the nearest e4m3 is 1, which would clip 130.8 by 3.8 steps.

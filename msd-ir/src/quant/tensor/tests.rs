@@ -38,6 +38,14 @@ fn element_types_and_values() {
     let nan = || Tensor::from_f32(DType::F32, vec![1], &[f32::NAN]).unwrap();
     assert_eq!(fault(one(DType::I8), nan(), None), Code::ScaleNotFinite);
     assert_eq!(fault(one(DType::I8), one(DType::F32), Some(nan())), Code::ScaleNotFinite);
+    // The codes of e8m0 and e4m3 that are no number.
+    for (dtype, code) in [(DType::E8M0, 0xFF), (DType::E4M3, 0x7F), (DType::E4M3, 0xFF)] {
+        let scale = Tensor::from_codes(dtype, vec![1], [code].into_iter()).unwrap();
+        assert_eq!(fault(one(DType::E2M1), scale, None), Code::ScaleNotFinite);
+    }
+    // Weights may hold them, and dequantize to NaN.
+    let nan = Tensor::from_codes(DType::E4M3, vec![1], [0x7F].into_iter()).unwrap();
+    assert!(QuantTensor::new(nan, one(DType::F32), None).is_ok());
     let whole = QuantTensor::new(one(DType::I8), one(DType::F16), Some(one(DType::I32))).unwrap();
     assert_eq!((whole.shape(), whole.view().scale.dtype()), (&[1][..], DType::F16));
     assert_eq!(whole.view().zero.unwrap().dtype(), DType::I32);
