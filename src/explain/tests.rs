@@ -165,7 +165,7 @@ fn no_product_reads_a_weight_as_f32_without_a_reason() {
     for operand in operands {
         for product in ["X @ w", "(w.T @ X.T).T", "X @ (w + dequant(W))", "X @ (w * dequant(c))"] {
             let text = format!(
-                "kernel f(W: i8[K, N] scale f32[N], V: i8[K, N + 1] scale f32[1], F: e2m1[K, N] scale f32[N], \
+                "kernel f(W: i8[K, N] scale f32[N], V: i8[K, N + 1] scale f32[1], F: e4m3[K, N] scale f32[N], \
                 R: i8[1, N] scale f32[1], s: i8[N] scale f32[1], c: i8[1] scale f32[1], L: f32[K, N], v: f32[N], \
                 X: f32[M, K]) -> f32[M, N] {{ let w = {operand}; {product} }}"
             );

@@ -147,7 +147,7 @@ fn printed_ir_is_a_kernel_file() {
     let dir = dir(&[]);
     let alone =
         ["decode_attention", "decoder_layer", "ffn_up", "gate_up", "grouped", "linear", "linear_columns", "nvfp4"];
-    let together = [("mx", "mxfp4"), ("mx", "mxfp8"), ("fp8", "fp8"), ("fp8", "fp8_blocks")];
+    let together = [("fp8", "fp8"), ("fp8", "fp8_blocks"), ("fp8", "mxfp8")];
     for (file, name) in alone.map(|name| (name, name)).into_iter().chain(together) {
         let ran = msd(&dir, &["opt", &repository(&format!("kernels/{file}.msd")), "--kernel", name]);
         assert_eq!(ran.status, 0, "{name}: {}", ran.stderr);

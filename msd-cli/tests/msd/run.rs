@@ -90,8 +90,7 @@ fn every_way_gives_the_same_bytes() {
 #[test]
 fn float_formats_run_with_random_weights() {
     let dir = dir(&[]);
-    for (file, kernel) in [("mx", "mxfp4"), ("mx", "mxfp8"), ("nvfp4", "nvfp4"), ("fp8", "fp8"), ("fp8", "fp8_blocks")]
-    {
+    for (file, kernel) in [("mx", "mx"), ("fp8", "mxfp8"), ("nvfp4", "nvfp4"), ("fp8", "fp8"), ("fp8", "fp8_blocks")] {
         let path = repository(&format!("kernels/{file}.msd"));
         let args = ["run", &path, "--kernel", kernel, "-i", "W=randn:1", "-i", "X=randn:2", "-D", "N=128,K=256,M=3"];
         let factor: &[&str] = if kernel == "nvfp4" { &["-i", "s=const:0.5"] } else { &[] };
