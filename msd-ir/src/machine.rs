@@ -1,6 +1,9 @@
 //! Machine profiles: what the cost model believes about the CPU. Fixed by default, so that the
 //! same command makes the same plan, and so the same bits, everywhere.
 
+use crate::cost::{Rates, Units};
+use crate::dtype::DType;
+
 /// Rates of one thread.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Machine {
@@ -20,5 +23,16 @@ impl Machine {
     /// A server core of 2019 (Cascade Lake) running 128-bit code: the rates measured there.
     pub fn default_profile() -> Machine {
         Machine { name: "default".to_string(), read_gbs: 12.0, int8_gmacs: 48.0, f32_gmacs: 9.0, vector_gops: 2.0 }
+    }
+
+    /// The rates of products of `operand`: bytes, or floats that are multiplied as F32.
+    pub fn rates(&self, operand: DType) -> Rates {
+        let matrix = if operand.is_int() { self.int8_gmacs } else { self.f32_gmacs };
+        Rates {
+            memory: 1e9 * self.read_gbs,
+            matrix: 1e9 * matrix,
+            vector: 1e9 * self.vector_gops,
+            units: Units::Shared,
+        }
     }
 }

@@ -9,7 +9,8 @@ mod signs;
 use std::collections::BTreeMap;
 
 use crate::certificate::Certificate;
-use crate::cost::{Cost, Product};
+use crate::cost::cpu::{Cost, Groups, Product};
+use crate::cost::linear::Linear;
 use crate::diag::{Code, Diagnostic};
 use crate::dim::{Dim, Sizes};
 use crate::dtype::DType;
@@ -249,14 +250,16 @@ fn product(weight: &Weight, shape: &[Dim], x: DType, k: Option<u64>, sizes: &Siz
     let elements = count(&codes.shape)?;
     let part_bits = |p: &Part| count(&p.ty.shape).map(|n| n * p.ty.dtype.bits() as f64);
     let parts = part_bits(&weight.ty.scale)? + weight.ty.zero.as_ref().map_or(Some(0.0), part_bits)?;
-    Some(Product {
-        batches: count(&shape[..rank - 2])?,
+    let layer = Linear {
         m: count(&shape[rank - 2..rank - 1])?,
         n: count(&shape[rank - 1..])?,
         k: k? as f64,
         weight_bits: codes.dtype.bits() as f64 + if elements > 0.0 { parts / elements } else { 0.0 },
         activation_bits: x.bits() as f64,
-    })
+        result_bits: 32.0,
+    };
+    let batches = count(&shape[..rank - 2])?;
+    Some(Product { layer, batches, has_integer_codes: !matches!(codes.dtype, DType::E4M3 | DType::E5M2) })
 }
 
 fn alternatives(product: &Option<Product>, facts: &Facts, request: &Request) -> Vec<Alternative> {
@@ -268,18 +271,19 @@ fn alternatives(product: &Option<Product>, facts: &Facts, request: &Request) -> 
             lowering: Lowering::Msd,
             scheme: None,
             certificate: Some(Certificate::native()),
-            cost: product.map(|p| p.msd(1, None, machine)),
+            cost: product.map(|p| p.native(machine)),
         });
     } else if let Some(form) = &facts.form {
         list.extend(Scheme::ALL.iter().filter(|s| facts.offers(**s)).map(|scheme| {
             let block = facts.block(request, *scheme);
             let form = Form { unit: block.or(form.unit), ..*form };
-            let groups = form.unit.zip(facts.k).map(|(unit, k)| k.div_ceil(unit));
+            let has_units = block.is_some();
+            let groups = form.unit.zip(facts.k).map(|(unit, k)| Groups { count: k.div_ceil(unit), has_units });
             Alternative {
                 lowering: Lowering::Msd,
                 scheme: Some(*scheme),
-                certificate: Certificate::digits(*scheme, &form, block.is_some(), facts.k).map(rounded),
-                cost: product.map(|p| p.msd(scheme.weights().len(), groups, machine)),
+                certificate: Certificate::digits(*scheme, &form, has_units, facts.k).map(rounded),
+                cost: product.map(|p| p.msd(*scheme, groups, machine)),
             }
         }));
     }

@@ -108,9 +108,14 @@ impl SiteReport {
         if self.alternatives.is_empty() { Ok(()) } else { write_columns(f, &self.table()) }
     }
 
-    /// What was considered, under its heads.
+    /// What was considered, under its heads. "Paper bytes" leave out what the paper does not count
+    /// ([`msd_ir::cost::Counts`]).
     fn table(&self) -> Vec<[String; COLUMNS]> {
         let number = |v: Option<f64>| v.map_or_else(|| "open".to_owned(), |v| format!("{v:.3e}"));
+        let paper_bytes = |a: &Alternative| match a.cost.map(|c| c.counts) {
+            Some(c) if c.bytes == c.bytes_published => "same".to_owned(),
+            counts => number(counts.map(|c| c.bytes_published)),
+        };
         let time = |v: Option<f64>| v.map_or_else(|| "open".to_owned(), |v| format!("{:.1} us", v * 1e6));
         let row = |a: &Alternative| {
             let chosen = a.lowering == self.lowering && a.scheme == self.scheme;
@@ -118,19 +123,20 @@ impl SiteReport {
             [
                 format!("{} {name}", if chosen { "*" } else { " " }),
                 number(a.bound()),
-                number(a.cost.map(|c| c.bytes)),
-                number(a.cost.map(|c| 2.0 * c.macs)),
-                number(a.cost.map(|c| c.vector_ops)),
+                number(a.cost.map(|c| c.counts.bytes)),
+                paper_bytes(a),
+                number(a.cost.map(|c| c.counts.flops())),
+                number(a.cost.map(|c| c.counts.vector_ops)),
                 time(a.cost.map(|c| c.seconds)),
             ]
         };
-        let heads = ["  alternative", "bound", "bytes", "FLOPs", "vector ops", "predicted"].map(str::to_owned);
-        std::iter::once(heads).chain(self.alternatives.iter().map(row)).collect()
+        let heads = ["  alternative", "bound", "bytes", "paper bytes", "FLOPs", "vector ops", "predicted"];
+        std::iter::once(heads.map(str::to_owned)).chain(self.alternatives.iter().map(row)).collect()
     }
 }
 
 /// Columns of the table of alternatives.
-const COLUMNS: usize = 6;
+const COLUMNS: usize = 7;
 
 /// The first column to the left, the others, which are numbers, to the right. Cells are ASCII.
 fn write_columns(f: &mut Formatter<'_>, rows: &[[String; COLUMNS]]) -> fmt::Result {

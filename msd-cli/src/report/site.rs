@@ -60,7 +60,10 @@ struct JsonAlternative {
     lowering: &'static str,
     scheme: Option<&'static str>,
     bound: Option<f64>,
+    /// Every transfer counted.
     bytes: Option<f64>,
+    /// As the paper counts them.
+    bytes_published: Option<f64>,
     macs: Option<f64>,
     /// Two per multiply-accumulate.
     flops: Option<f64>,
@@ -125,10 +128,11 @@ fn alternative(a: &Alternative) -> JsonAlternative {
         lowering: a.lowering.name(),
         scheme: a.scheme.map(|s| s.name()),
         bound: a.bound(),
-        bytes: a.cost.map(|c| c.bytes),
-        macs: a.cost.map(|c| c.macs),
-        flops: a.cost.map(|c| 2.0 * c.macs),
-        vector_ops: a.cost.map(|c| c.vector_ops),
+        bytes: a.cost.map(|c| c.counts.bytes),
+        bytes_published: a.cost.map(|c| c.counts.bytes_published),
+        macs: a.cost.map(|c| c.counts.macs),
+        flops: a.cost.map(|c| c.counts.flops()),
+        vector_ops: a.cost.map(|c| c.counts.vector_ops),
         seconds: a.cost.map(|c| c.seconds),
     }
 }

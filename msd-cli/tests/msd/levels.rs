@@ -30,7 +30,7 @@ fn explain_gives_every_field_of_a_site() {
     let alternatives = site["alternatives"].as_array().unwrap();
     assert!(alternatives.iter().any(|a| a["lowering"] == "dequant" && a["scheme"].is_null()));
     for a in alternatives {
-        for key in ["bound", "bytes", "macs", "flops", "vector_ops", "seconds"] {
+        for key in ["bound", "bytes", "bytes_published", "macs", "flops", "vector_ops", "seconds"] {
             assert!(a[key].as_f64().unwrap() > 0.0, "{key} of {a}");
         }
         assert_eq!(a["flops"].as_f64().unwrap(), 2.0 * a["macs"].as_f64().unwrap());
