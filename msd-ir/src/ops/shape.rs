@@ -376,6 +376,10 @@ pub(super) fn combine(op: &Op, args: &[&Type]) -> Types {
     let t = match args[0] {
         // Digits that are floats have products that are.
         Type::Tensor(t) if t.dtype == DType::F32 && t.rank() >= 2 => t,
+        Type::Tensor(t) if t.dtype.is_float() => {
+            let message = format!("`{}` needs products of digits, in i64 or f32, this is `{t}`", op.spelled());
+            return Err(Diagnostic::new(Code::WrongType, message).help("combine the result of `msd.dot` or of `@`"));
+        }
         other => exact(op, other)?,
     };
     let Op::Combine { scheme } = op else { return one(t.dtype, t.shape.clone()) };

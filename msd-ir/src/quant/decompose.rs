@@ -85,7 +85,8 @@ fn small_floats(scheme: Scheme, format: Minifloat, row: &[f32], p: i32) -> Digit
                 rest *= (weights[d - 1] / weights[d]) as f64;
             }
             let nearest = format.decode(format.encode(rest as f32));
-            digit[k] = nearest / step;
+            // No digit is -0: what is too small for F32 may have lost its sign elsewhere.
+            digit[k] = nearest / step + 0.0;
             rest -= nearest as f64;
         }
     }

@@ -153,8 +153,10 @@ fn search(r: &mut Rewriter<'_>, start: Behind) -> Finding {
         }
         if let Some(weight) = at.weight(b) {
             match Form::of(&weight) {
+                // A product of their own would cost what the sum saves.
                 Ok(form) if form.codes == Codes::Floats => {
-                    let reason = format!("`{}` codes are as well dequantized first", weight.ty.codes.dtype.name());
+                    let name = weight.ty.codes.dtype.name();
+                    let reason = format!("`{name}` codes may as well be dequantized before");
                     hold_back(Stop { is_format: true, ..stop(first, "weight-format", reason) });
                 }
                 Ok(_) => is_weight = true,

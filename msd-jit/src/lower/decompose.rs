@@ -389,7 +389,12 @@ impl Frame<'_> {
                 let steps = self.b.ins().fmul(nearest, steps);
                 self.b.ins().fcvt_to_sint_sat(types::I32X4, steps)
             } else {
-                code
+                // No digit is -0.
+                let zero = self.splat_i32(0);
+                let none = self.splat_f32(0.0);
+                let is_zero = self.b.ins().fcmp(FloatCC::Equal, nearest, none);
+                let is_zero = self.cast_bits(types::I32X4, is_zero);
+                self.b.ins().bitselect(is_zero, zero, code)
             });
         }
         digits
