@@ -202,3 +202,114 @@ fn calls_share_code_only_if_their_weights_have_the_same_form() {
     }
     assert_eq!(kernel.classes().len(), 2);
 }
+
+fn small(weight: &str, x: &str) -> String {
+    format!("kernel f(W: {weight}, X: {x}[M, K]) -> f32[M, N] {{ X @ dequant(W).T }}")
+}
+
+#[test]
+fn the_default_scheme_goes_by_the_activations() {
+    let known = sizes(&[("N", 256), ("K", 256), ("M", 4)]);
+    let options = Options::new().lowering(Lowering::Msd);
+    for weight in ["mxfp4[N, K]", "mxfp8[N, K]", "e2m1[N, K] scale e4m3[N, K/16]", "e5m2[N, K] scale f32[N]"] {
+        for (x, scheme) in [("bf16", Scheme::Int8x2Pow2), ("f16", Scheme::Int8x2Radix), ("f32", Scheme::Int8x2Radix)] {
+            let found = site(&small(weight, x), &known, &options).unwrap();
+            assert_eq!((found.choice.scheme, found.choice.block), (scheme, None), "{weight} by {x}");
+            // Digits that are floats are for those who ask.
+            let floats = found.alternatives.iter().filter_map(|a| a.scheme).filter(|s| s.name().contains("fp"));
+            assert_eq!(floats.count(), 0, "{weight} by {x}");
+        }
+    }
+}
+
+#[test]
+fn digits_that_are_floats_are_used_where_they_fit() {
+    let asked = |weight: &str, scheme: Scheme, k: u64| {
+        let options = Options::new().scheme(scheme);
+        let found = site(&small(weight, "bf16"), &sizes(&[("N", 64), ("K", k), ("M", 4)]), &options).unwrap();
+        (found.choice.scheme, found.choice.block, found.choice.because)
+    };
+    for (weight, block) in
+        [("i8[N, K] scale f32[N]", Some(32)), ("u4[N, K] scale f16[N, K/64] zero u4[N, K/64]", Some(32))]
+    {
+        let found = asked(weight, Scheme::Mxfp4x2, 256);
+        assert_eq!((found.0, found.1), (Scheme::Mxfp4x2, block), "{weight}");
+    }
+    assert_eq!(asked("mxfp4[N, K]", Scheme::Fp8x2, 256).0, Scheme::Fp8x2);
+
+    let blocks = "which do not fit the contraction or its groups";
+    let zero = "rounded before a zero point could be taken off";
+    for (weight, scheme, k, reason) in [
+        ("i8[N, K] scale f32[N]", Scheme::Mxfp4x2, 48, blocks),
+        ("i8[N, K] scale f32[N]", Scheme::Mxfp8x1, 16, blocks),
+        ("i8[N, K] scale f32[N]", Scheme::Mxfp4x1, 0, blocks),
+        ("e2m1[N, K] scale e4m3[N, K/16]", Scheme::Mxfp4x2E2m1, 256, blocks),
+        ("i8[N, K] scale f32[N, K/48]", Scheme::Mxfp4x2V1, 96, blocks),
+        ("u8[N, K] scale f32[N] zero u8[N]", Scheme::Fp8x1, 256, zero),
+        ("u8[N, K] scale f32[N] zero f32[N]", Scheme::Mxfp8x1, 256, zero),
+        ("i8[N, K] scale f32[N] zero i8[K]", Scheme::Fp8x2, 256, zero),
+        ("u4[N, K] scale f32[N, K/64] zero u4[N, K/64]", Scheme::Fp8x2, 256, zero),
+    ] {
+        let (used, block, because) = asked(weight, scheme, k);
+        assert_eq!((used, block), (Scheme::Int8x2Pow2, None), "{weight} with {}", scheme.name());
+        assert!(because.contains(scheme.name()) && because.contains(reason), "{weight}: {because}");
+    }
+}
+
+#[test]
+fn blocks_of_a_scheme_outrank_those_asked_for() {
+    let known = sizes(&[("N", 64), ("K", 256), ("M", 4)]);
+    let options = Options::new().scheme(Scheme::Mxfp4x2).block(64);
+    assert_eq!(site(&linear(""), &known, &options).unwrap().choice.block, Some(32));
+    let options = Options::new().scheme(Scheme::Fp8x1).block(64);
+    assert_eq!(site(&linear(""), &known, &options).unwrap().choice.block, Some(64));
+}
+
+#[test]
+fn groups_of_powers_of_two_cost_no_rounding() {
+    let known = sizes(&[("N", 4096), ("K", 4096), ("M", 4)]);
+    let tolerant = |t: &str, weight: &str| format!("#[tolerance({t})] {}", small(weight, "bf16"));
+    let options = Options::new().lowering(Lowering::Msd);
+    // 128 groups with other scales add up to 7.6e-6.
+    for weight in ["mxfp4[N, K]", "i8[N, K] scale e8m0[N, K/32]"] {
+        let found = site(&tolerant("1e-6", weight), &known, &options).unwrap();
+        assert_eq!(found.choice.scheme, Scheme::Int8x3Pow2);
+        assert!(found.bound().unwrap() <= 2.5e-7, "{weight}: {:e}", found.bound().unwrap());
+    }
+    // Products with floats are rounded, each of 32 and each group.
+    let rounded = site(&tolerant("1e-6", "mxfp8[N, K]"), &known, &options).unwrap_err();
+    assert_eq!(rounded.0, Code::ToleranceUnmet);
+    let coarse = site(&tolerant("1e-2", "mxfp4[N, K]"), &known, &Options::new().scheme(Scheme::Mxfp4x2)).unwrap_err();
+    assert_eq!(coarse.0, Code::ToleranceUnmet);
+    assert!(site(&tolerant("2e-2", "mxfp4[N, K]"), &known, &Options::new().scheme(Scheme::Mxfp4x2)).is_ok());
+}
+
+#[test]
+fn blocks_of_an_open_contraction_may_fit() {
+    let because = |weight: &str| {
+        let options = Options::new().scheme(Scheme::Mxfp4x2);
+        site(&small(weight, "bf16"), &sizes(&[("N", 64)]), &options).unwrap().choice.because
+    };
+    let (open, never) = (because("i8[N, K] scale f32[N]"), because("e2m1[N, K] scale e4m3[N, K/16]"));
+    assert!(open.contains("whether they fit is open") && never.contains("do not fit"), "{open}; {never}");
+}
+
+#[test]
+fn calls_with_blocks_that_fit_share_no_code_with_others() {
+    let kernel = Kernel::new(&linear(""), &Options::new().scheme(Scheme::Mxfp4x2)).unwrap();
+    for (k, fits) in [(64, true), (48, false), (96, true), (32, true), (16, false)] {
+        let codes: Vec<f32> = (0..3 * k).map(|i| (i % 7) as f32 - 3.0).collect();
+        let weight = kernel.quantize("W", &codes, &[3, k]).unwrap();
+        let x: Vec<f32> = (0..2 * k).map(|i| (i % 5) as f32 / 5.0 + 0.5).collect();
+        let x = Tensor::from_f32(DType::BF16, vec![2, k], &x).unwrap();
+        let y = kernel.call(&[weight.view().into(), (&x).into()]).unwrap().remove(0);
+        let scale = weight.scale().to_f32();
+        let (w, x) = (weight.codes().to_f32(), x.to_f32());
+        let exact: f64 = (0..k).map(|i| (w[i] * scale[0]) as f64 * x[i] as f64).sum();
+        let error = (y.value(0) - exact).abs() / (0..k).map(|i| (w[i] * scale[0]) as f64).map(f64::abs).sum::<f64>();
+        // Digits of 4 bits are off by more than those of 8 could be.
+        assert!(error <= 1.3 / 59.5 && fits == (error > 1e-5), "K = {k}: {error:e}");
+    }
+    // The length of the contraction is open to both.
+    assert_eq!(kernel.classes().len(), 2);
+}

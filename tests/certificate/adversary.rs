@@ -53,7 +53,10 @@ impl Row {
     pub(crate) fn values(self, scheme: Scheme, dtype: DType, k: usize, draw: &mut Draw) -> Vec<f32> {
         let bell: Vec<f32> = draw.tensor(DType::F32, vec![k], super::draw::Values::Ordinary).to_f32();
         let sign = |i: usize| if i.is_multiple_of(2) { 1.0 } else { -1.0 };
-        let (largest, switch) = (1.0 + bell.first().map_or(0.0, |x| x.abs().min(0.9)), switch(scheme));
+        let (mut largest, switch) = (1.0 + bell.first().map_or(0.0, |x| x.abs().min(0.9)), switch(scheme));
+        if matches!(scheme.family(), Family::Minifloat { .. }) {
+            largest = frailest(scheme);
+        }
         let least = match dtype {
             DType::F16 => 2f32.powi(-24),
             DType::BF16 => 2f32.powi(-133),
@@ -94,12 +97,39 @@ impl Row {
 fn switch(scheme: Scheme) -> f32 {
     match scheme.family() {
         Family::Pow2 { largest } => largest as f32 / 2f32.powi(largest.ilog2() as i32),
+        Family::Minifloat { limit_128ths, .. } => limit_128ths as f32 / 256.0,
         _ => 1.5,
     }
 }
 
+/// The largest magnitude over which an element of digits that are floats can be off by most.
+fn frailest(scheme: Scheme) -> f32 {
+    match scheme {
+        // Where a digit is first off by half of 1, or of 32; and by so much that of 16, half is lost.
+        Scheme::Mxfp4x2E2m1 => 2.3125,
+        Scheme::Fp8x1 | Scheme::Mxfp8x1 => 272.0,
+        Scheme::Fp8x2 => 264.5,
+        _ => switch(scheme).next_up(),
+    }
+}
+
+/// Elements that digits are nearly as far from as can be, under the largest magnitude of a block.
+fn furthest(scheme: Scheme, largest: f32) -> Vec<f32> {
+    let row: Vec<f32> = (0..=8192).map(|i| (largest as f64 * i as f64 / 8192.0) as f32).collect();
+    let errors: Vec<f64> = errors_of_group(scheme, &row).into_iter().map(f64::abs).collect();
+    let worst = errors.iter().fold(0.0, |a: f64, b| a.max(*b));
+    row.iter().zip(&errors).filter(|(_, e)| **e > 0.98 * worst).map(|(x, _)| *x).collect()
+}
+
 /// Each element half a unit of the last digit from what digits can say, but one that is the largest.
 fn halves(scheme: Scheme, largest: f32, k: usize, draw: &mut Draw) -> Vec<f32> {
+    let sign = |draw: &mut Draw| if draw.below(2) == 0 { 1.0 } else { -1.0 };
+    if matches!(scheme.family(), Family::Minifloat { .. }) {
+        let far = furthest(scheme, largest);
+        // One of each block.
+        let element = |i: usize| if i.is_multiple_of(32) { largest } else { *draw.pick(&far) * sign(draw) };
+        return (0..k).map(element).collect();
+    }
     let unit = decompose_row(scheme, &[largest]).scale;
     let weights: Vec<f64> = scheme.weights().iter().map(|w| *w as f64).collect();
     let (first, last) = (weights[0], weights[weights.len() - 1]);
@@ -110,20 +140,22 @@ fn halves(scheme: Scheme, largest: f32, k: usize, draw: &mut Draw) -> Vec<f32> {
         let leading = draw.below(most) as f64 * first;
         let trailing = draw.below(2 * reach - 1) as f64 - (reach - 1) as f64 + 0.5;
         let half = leading + trailing * last;
-        if i == 0 { largest } else { (half * unit) as f32 * if draw.below(2) == 0 { 1.0 } else { -1.0 } }
+        if i == 0 { largest } else { (half * unit) as f32 * sign(draw) }
     };
     (0..k).map(element).collect()
 }
 
 /// What digits make of each element of a row, in blocks if there are any.
 pub(crate) fn errors(scheme: Scheme, row: &[f32], block: Option<usize>) -> Vec<f64> {
-    let of_block = |part: &[f32]| {
-        let digits = decompose_row(scheme, part);
-        let weights = scheme.weights().iter();
-        let n = |k: usize| weights.clone().zip(&digits.digits).map(|(w, d)| *w * d[k] as i64).sum::<i64>();
-        part.iter().enumerate().map(|(k, x)| digits.scale * n(k) as f64 - *x as f64).collect::<Vec<f64>>()
-    };
-    row.chunks(block.unwrap_or(row.len()).max(1)).flat_map(of_block).collect()
+    let block = scheme.block().map(|size| size as usize).or(block);
+    row.chunks(block.unwrap_or(row.len()).max(1)).flat_map(|part| errors_of_group(scheme, part)).collect()
+}
+
+fn errors_of_group(scheme: Scheme, part: &[f32]) -> Vec<f64> {
+    let digits = decompose_row(scheme, part);
+    let weights = scheme.weights().iter();
+    let n = |k: usize| weights.clone().zip(&digits.digits).map(|(w, d)| *w as f64 * d[k] as f64).sum::<f64>();
+    part.iter().enumerate().map(|(k, x)| digits.scale * n(k) - *x as f64).collect()
 }
 
 /// Codes of one channel.
@@ -142,24 +174,41 @@ pub(crate) enum Channel {
     Any,
 }
 
+/// The codes of a type.
+pub(crate) struct Codes {
+    least: i64,
+    greatest: i64,
+    /// Those that are numbers.
+    all: Vec<i64>,
+    /// Whether the code of a number is that number.
+    is_int: bool,
+}
+
+impl Codes {
+    pub(crate) fn of(dtype: DType) -> Codes {
+        if let Some(format) = dtype.minifloat() {
+            let greatest = format.largest_code() as i64;
+            let all = (0..1 << dtype.bits()).filter(|c| format.decode(*c as u8).is_finite()).collect();
+            return Codes { least: greatest | 1 << (dtype.bits() - 1), greatest, all, is_int: false };
+        }
+        let (least, greatest) = dtype.int_range().unwrap();
+        Codes { least, greatest, all: (least..=greatest).collect(), is_int: true }
+    }
+}
+
 impl Channel {
     /// The code for an element, `zero` being its zero point and `error` what its digits are off by.
-    pub(crate) fn code(self, range: (i64, i64), zero: f64, error: f64, at: usize, draw: &mut Draw) -> i64 {
-        let nothing = (zero.round() as i64).clamp(range.0, range.1);
+    pub(crate) fn code(self, codes: &Codes, zero: f64, error: f64, at: usize, draw: &mut Draw) -> i64 {
+        let nothing = if codes.is_int { (zero.round() as i64).clamp(codes.least, codes.greatest) } else { 0 };
         match self {
             Channel::Against(_) if error == 0.0 => nothing,
-            Channel::Against(_) if error > 0.0 => range.1,
-            Channel::Against(_) | Channel::Least => range.0,
-            Channel::Greatest => range.1,
+            Channel::Against(_) if error > 0.0 => codes.greatest,
+            Channel::Against(_) | Channel::Least => codes.least,
+            Channel::Greatest => codes.greatest,
             Channel::Nothing => nothing,
-            Channel::Single => {
-                if at == 1 {
-                    range.1
-                } else {
-                    nothing
-                }
-            }
-            Channel::Any => range.0 + draw.below((range.1 - range.0 + 1) as usize) as i64,
+            Channel::Single if at == 1 => codes.greatest,
+            Channel::Single => nothing,
+            Channel::Any => *draw.pick(&codes.all),
         }
     }
 }

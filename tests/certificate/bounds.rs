@@ -12,7 +12,7 @@ use msd::ir::quant::scheme::Scheme;
 use msd::ir::tensor::Tensor;
 use msd::ir::types::Type;
 
-use super::adversary::{Channel, ROWS, Row, errors};
+use super::adversary::{Channel, Codes, ROWS, Row, errors};
 use super::draw::Draw;
 use super::{for_seeds, kernels, named, rewritten};
 
@@ -31,6 +31,18 @@ const FORMS: &[&str] = &[
     "u4[N, K] scale f16[N, K/16] zero u4[N, K/16]",
     "u4[N, K] scale f32[N, K/16] zero f16[N, K/32]",
     "u4[N, K] scale f32[K] zero u4[N, K/16]",
+    "i8[N, K] scale f32[N, K/32]",
+    "u8[N, K] scale f32[N, K/32] zero u8[N, K/32]",
+    "i8[N, K] scale e8m0[N, K/32]",
+    "mxfp4[N, K]",
+    "e1m2[N, K] scale e8m0[N, K/32]",
+    "e1m2[N, K] scale e8m0[N]",
+    "e2m1[N, K] scale e4m3[N, K/16]",
+    "e2m1[N, K] scale f32[K]",
+    "mxfp8[N, K]",
+    "e4m3[N, K] scale f32[N]",
+    "e4m3[N, K] scale f32[K]",
+    "e5m2[N, K] scale f32[N/4, K/32]",
 ];
 
 struct Case {
@@ -99,7 +111,7 @@ impl Case {
         }
         let zeros = drawn[0].zero.as_ref().map(|z| spread(ty.zero.as_ref().unwrap(), z, &shape));
         let scales = spread(&ty.scale, &scale, &shape);
-        let range = ty.codes.dtype.int_range().unwrap();
+        let range = Codes::of(ty.codes.dtype);
         let mut codes = Vec::new();
         for (j, channel) in self.channels.iter().enumerate() {
             let off = match channel {
@@ -108,7 +120,7 @@ impl Case {
             };
             for (k, off) in off.iter().enumerate() {
                 let zero = zeros.as_ref().map_or(0.0, |z| z[j * shape[1] + k]);
-                codes.push(channel.code(range, zero, *off, k, draw));
+                codes.push(channel.code(&range, zero, *off, k, draw));
             }
         }
         let codes = Tensor::from_codes(ty.codes.dtype, shape.to_vec(), codes.into_iter()).unwrap();
@@ -128,10 +140,13 @@ impl Case {
         Request { lowering, scheme, block: self.block, ..Request::default() }
     }
 
-    /// The largest part of its bound that any output is off by.
-    fn worst(&self) -> Result<f64, String> {
+    /// The largest part of its bound that any output is off by, and the part that digits have in it;
+    /// no such part if digits are those of another scheme.
+    fn worst(&self) -> Result<(f64, Option<f64>), String> {
         let rewritten = rewritten(&self.kernel, &self.sizes, &self.request()).ok_or("no plan")?;
-        let certificate = rewritten.plan.sites[0].certificate.as_ref().ok_or("no certificate")?;
+        let site = &rewritten.plan.sites[0];
+        let certificate = site.certificate.as_ref().ok_or("no certificate")?;
+        let share = (site.choice.scheme == self.scheme).then(|| self.scheme.bound() / certificate.bound);
         if (certificate.measure == Measure::Absorbed) != self.absorbs {
             return Err(format!("relative to {:?}", certificate.measure));
         }
@@ -157,7 +172,7 @@ impl Case {
                 worst = if limit > 1e-40 { worst.max(error / limit) } else { worst };
             }
         }
-        Ok(worst)
+        Ok((worst, share))
     }
 
     /// Each weight and its scale.
@@ -190,20 +205,23 @@ fn is_coarse(scheme: Scheme) -> bool {
 
 #[test]
 fn hold_for_every_scheme_and_form() {
-    let mut draw = Draw::new(1);
     for form in FORMS {
-        for scheme in Scheme::ALL {
-            let mut worst: f64 = 0.0;
+        // What is drawn for one scheme is not moved by what is drawn for others.
+        for (seed, scheme) in Scheme::ALL.iter().enumerate() {
+            let mut draw = Draw::new(seed as u64);
+            let (mut worst, mut fits) = (0.0, false);
             for (dtype, block) in
                 [(DType::F32, None), (DType::F32, Some(16)), (DType::BF16, None), (DType::F16, Some(8))]
             {
                 let case = Case::new(form, *scheme, Lowering::Msd, dtype, block, &mut draw);
-                let found = case.worst().unwrap_or_else(|e| panic!("{e}\n{}", case.described()));
-                worst = worst.max(found);
+                let (found, share) = case.worst().unwrap_or_else(|e| panic!("{e}\n{}", case.described()));
+                fits |= share.is_some();
+                worst = share.map_or(worst, |share| f64::max(worst, found / share));
             }
-            // Rows and weights that go against each other come close to what is certified.
+            // Rows and weights that go against each other come close to what is certified, but for what
+            // roundings of products have in it, which never all go the same way.
             let least = if !is_coarse(*scheme) { 0.1 } else { 0.9 };
-            assert!(worst > least, "{form} with {}: no worse than {worst} of the bound", scheme.name());
+            assert!(!fits || worst > least, "{form} with {}: no worse than {worst} of the bound", scheme.name());
         }
     }
 }
@@ -224,7 +242,8 @@ fn hold_for_anything() {
         let dtype = *draw.pick(&[DType::F32, DType::BF16, DType::F16]);
         let lowering = *draw.pick(&[Lowering::Msd, Lowering::Msd, Lowering::Msd, Lowering::Dequant]);
         let block = *draw.pick(&[None, None, Some(4), Some(16)]);
-        let k = if !form.contains("K/") && draw.below(3) == 0 { 1 } else { K };
+        let has_groups = form.contains("K/") || form.starts_with("mx");
+        let k = if !has_groups && draw.below(3) == 0 { 1 } else { K };
         let case = Case::of_size(form, scheme, lowering, dtype, block.filter(|_| k > 1), k, draw);
         case.worst().map(|_| ()).map_err(|e| format!("{e}\n{}", case.described()))
     });

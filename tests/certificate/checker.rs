@@ -41,8 +41,46 @@ pub(crate) fn digit_error(scheme: Scheme) -> f64 {
         "uint8x2" => radix(65535.0),
         "int4x3-radix" => radix(7.0 * 273.0),
         "int4x4-radix" => radix(7.0 * 4369.0),
+        // Of the block's unit `a`, with the smallest largest magnitude that has it. An eighth:
+        "mxfp4x1" => 1.0 / 8.0 / (1.859375 / 2.0),
+        // the eighth of which is 2 of the second digit's, which end at 1.75; and half of a quarter, of
+        // an eighth.
+        "mxfp4x2" => 1.0 / 64.0 / (1.859375 / 2.0),
+        "mxfp4x2-v1" | "mxfp4x2-v2" => 1.0 / 64.0 / (1.75 / 2.0),
+        // From 2 on digits are 1 apart, and off by a half; of which from 2 on, as an eighth, half is lost.
+        "mxfp4x2-e2m1" => 1.0 / 16.0 / 2.25,
+        // Half of the last of 4 bits, and of the first from which on such an error is left over.
+        "fp8x1" | "mxfp8x1" => 1.0 / 16.0,
+        "fp8x2" => 1.0 / 16.0 / 32.0,
         other => panic!("what `{other}` can be off by is to be derived here"),
     }
+}
+
+/// What the magnitudes of an element's digits, each with its weight, add up to in such a row: each is at
+/// most what those before it left over and what it leaves over itself.
+pub(crate) fn digit_sum(scheme: Scheme) -> f64 {
+    let left_over: &[f64] = match scheme.name() {
+        "int8x2-greedy" | "int8x2-fractional" => &[1.0 / 254.0],
+        "int8x3-greedy" => &[1.0 / 254.0, 1.0 / 64516.0],
+        // Halves of the units of leading digits, of which there are at least so many.
+        "int8x2-pow2" => &[128.0 / 16319.5],
+        "int8x2-radix" => &[128.0 / 32639.0],
+        "int8x3-pow2" => &[32896.0 / 4177855.5, 128.0 / 4177855.5],
+        "int4x3-radix" => &[136.0 / 1911.0, 8.0 / 1911.0],
+        "int4x4-radix" => &[2184.0 / 30583.0, 136.0 / 30583.0, 8.0 / 30583.0],
+        "mxfp4x2" => &[1.0 / 7.4375],
+        "mxfp4x2-v1" | "mxfp4x2-v2" => &[1.0 / 7.0],
+        "mxfp4x2-e2m1" => &[1.0 / 5.0],
+        "fp8x2" => &[1.0 / 16.0],
+        // One digit, or several of one sign.
+        _ => &[],
+    };
+    1.0 + 2.0 * left_over.iter().sum::<f64>() + digit_error(scheme)
+}
+
+/// Whether units are powers of two.
+fn has_power_units(scheme: Scheme) -> bool {
+    scheme.name().ends_with("pow2") || scheme.name().contains("fp")
 }
 
 /// Every product with a stored operand, in the order of the graph.
@@ -60,7 +98,9 @@ impl Walk<'_> {
     fn product(&self, at: usize) -> Option<Derived> {
         let node = &self.kernel.nodes[at];
         match &node.op {
-            Op::Combine { scheme } | Op::CombineZero { scheme } => Some(self.digits(at, *scheme)),
+            Op::Combine { scheme } | Op::CombineZero { scheme } | Op::AccumulateWide { scheme } => {
+                Some(self.digits(at, *scheme))
+            }
             Op::Dot => {
                 let (left, right) = (self.origin(node.operands[0]), self.origin(node.operands[1]));
                 let native = left.op == Op::Codes && right.op == Op::Codes;
@@ -68,6 +108,8 @@ impl Walk<'_> {
                 let count = 1 + if native { self.scales_behind(at, 3) } else { 0 };
                 native.then(|| Derived { weight: self.name(right), bound: roundings(count), absorbed: false })
             }
+            // What is made of these is found where they are merged.
+            Op::MatMul if self.is_split(self.origin(node.operands[0])) => None,
             Op::MatMul => {
                 let right = self.stored(node.operands[1]);
                 let own = match right.op {
@@ -83,37 +125,55 @@ impl Walk<'_> {
         }
     }
 
+    fn is_split(&self, node: &Node) -> bool {
+        matches!(node.op, Op::Decompose { .. } | Op::DecomposeBlocks { .. })
+    }
+
     /// From the merged digits to the product with the row's unit.
     fn digits(&self, merged: usize, scheme: Scheme) -> Derived {
-        let dot = self.origin(self.kernel.nodes[merged].operands[0]);
-        assert_eq!(dot.op, Op::Dot);
-        let (split, codes) = (self.origin(dot.operands[0]), self.origin(dot.operands[1]));
-        assert_eq!(codes.op, Op::Codes);
+        let product = self.origin(self.kernel.nodes[merged].operands[0]);
+        let (split, mut codes) = (self.origin(product.operands[0]), self.origin(product.operands[1]));
+        if codes.op == Op::Steps {
+            codes = self.origin(codes.operands[0]);
+        }
+        assert!(self.is_split(split) && codes.op == Op::Codes);
         let x = split.operands[0];
-        let mut count = 1;
+        // Roundings of F32, and of F64: digits are merged in F64 where they are no integers.
+        let (mut single, mut double) = (0, 0);
+        if product.op == Op::MatMul {
+            single += self.size(product.operands[0], 0);
+            double += scheme.weights().len() as u64 - 1;
+        }
         let mut at = merged;
         loop {
-            at = self.only_user(at);
             let node = &self.kernel.nodes[at];
             match node.op {
+                Op::Combine { .. } | Op::CombineZero { .. } => single += 1,
                 Op::Mul if node.types[0].tensor().unwrap().dtype == DType::F64 => break,
-                Op::Mul => count += 1,
-                Op::Accumulate => {
-                    count += self.size(node.operands[0], 2);
+                Op::Mul => single += 1,
+                Op::Accumulate | Op::AccumulateWide { .. } => {
                     let is_one = |v: Value| self.kernel.node(v).op == Op::constant(1.0);
                     let (scale, unit) = (node.operands[1], node.operands[2]);
                     // The unit of a block over that of its row: exact if both are powers of two.
-                    count += u64::from(!is_one(unit) && !scheme.name().ends_with("pow2"));
-                    count += u64::from(!is_one(unit) && !is_one(scale));
+                    single += u64::from(!is_one(unit) && !has_power_units(scheme));
+                    let groups = self.size(node.operands[0], 2);
+                    if node.op == Op::Accumulate {
+                        single += groups + u64::from(!is_one(unit) && !is_one(scale));
+                    } else {
+                        double += groups;
+                    }
                 }
                 Op::Cast { dtype: DType::F32 } | Op::Reshape { .. } => {}
                 ref other => panic!("{other:?} between digits and the row's unit"),
             }
+            at = self.only_user(at);
         }
-        // The F64 product becomes F32.
-        count += 1;
+        // The product with the row's unit, which becomes F32.
+        let (single, double) = (single + 1, double + 1);
         let digits = digit_error(scheme);
-        let bound = digits + (1.0 + digits) * roundings(count);
+        // Sums of integers are exact, so that what digits cancel out is not rounded.
+        let most = if product.op == Op::MatMul { digit_sum(scheme) } else { 1.0 + digits };
+        let bound = digits + most * (single as f64 * U.ln_1p() + double as f64 * 2f64.powi(-53)).exp_m1();
         let absorbed = self.is_absorbed(x);
         let rounded = absorbed || self.is_dequantized(x);
         Derived { weight: self.name(codes), bound: with_rounded(bound, rounded), absorbed }

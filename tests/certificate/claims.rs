@@ -8,7 +8,7 @@ use msd::ir::plan::Request;
 use msd::ir::quant::decompose::decompose_row;
 use msd::ir::quant::scheme::Scheme;
 
-use super::checker::{derive, digit_error};
+use super::checker::{derive, digit_error, digit_sum};
 use super::{files, kernels, rewritten, sizes};
 
 /// Where scales and zero points stand, each with a contraction of 256.
@@ -30,6 +30,18 @@ pub(crate) const PLACEMENTS: &[&str] = &[
     "u8[N, K] scale f32[K] zero u8[K]",
     "i8[N, K] scale f32[N, K]",
     "mxfp4[N, K]",
+    "e1m2[N, K] scale e8m0[N, K/32]",
+    "e2m1[N, K] scale e4m3[N, K/16]",
+    "e2m1[N, K] scale f32[N]",
+    "e1m2[N, K] scale e8m0[K]",
+    "i8[N, K] scale e8m0[N, K/32]",
+    "u8[N, K] scale e8m0[N, K/32] zero u8[N, K/32]",
+    "i8[N, K] scale e8m0[N]",
+    "mxfp8[N, K]",
+    "e4m3[N, K] scale f32[N]",
+    "e4m3[N, K] scale f32[K]",
+    "e5m2[N, K] scale f32[N/128, K/128]",
+    "e4m3[N, K] scale e8m0[N, K]",
 ];
 
 /// Every request worth telling apart.
@@ -119,22 +131,26 @@ fn of_every_placement() {
     }
 }
 
-/// The checker's table of schemes is right: digits are found that are off by as much, and none by
-/// more.
+/// The checker's tables of schemes are right: digits are found that are off by as much, and none by
+/// more, nor any that add up to more.
 #[test]
 fn of_digits() {
     for scheme in Scheme::ALL {
         let limit = digit_error(*scheme);
         let mut worst: f64 = 0.0;
         // Largest magnitudes on both sides of where a power-of-two unit doubles.
-        let switches = [32639.0f32 / 16384.0, 8355711.0 / 4194304.0];
+        let switches = [32639.0f32 / 16384.0, 8355711.0 / 4194304.0, 1.859375, 1.75, 2.25, 2.3125, 272.0, 264.5];
         for largest in switches.into_iter().flat_map(|s| [s, s.next_up()]).chain([1.0, 1.000001, 1.5, 1.99999]) {
             let steps = 40_000;
             let row: Vec<f32> = (0..=steps).map(|i| largest * (i as f32 / steps as f32)).collect();
             let digits = decompose_row(*scheme, &row);
             for (k, x) in row.iter().enumerate() {
-                let n: i64 = scheme.weights().iter().zip(&digits.digits).map(|(w, d)| w * d[k] as i64).sum();
-                worst = worst.max((*x as f64 - digits.scale * n as f64).abs() / largest as f64);
+                let n: f64 = scheme.weights().iter().zip(&digits.digits).map(|(w, d)| *w as f64 * d[k] as f64).sum();
+                worst = worst.max((*x as f64 - digits.scale * n).abs() / largest as f64);
+                let all: f64 =
+                    scheme.weights().iter().zip(&digits.digits).map(|(w, d)| *w as f64 * d[k].abs() as f64).sum();
+                let sum = digits.scale * all / largest as f64;
+                assert!(sum <= digit_sum(*scheme), "{}: digits of {x} add up to {sum}", scheme.name());
             }
         }
         let ratio = worst / limit;

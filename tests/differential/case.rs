@@ -12,7 +12,7 @@ use super::SIZES;
 use super::oracle::draw::Draw;
 
 /// Most multiply-accumulates of a product: what a debug build evaluates in milliseconds.
-const MAX_MACS: usize = 1 << 16;
+pub(crate) const MAX_MACS: usize = 1 << 16;
 
 /// Where the weight stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,40 +52,53 @@ pub(crate) enum Epilogue {
 
 use Epilogue as E;
 
+impl Epilogue {
+    pub(crate) fn draw(draw: &mut Draw) -> Epilogue {
+        let simple = [E::None, E::None, E::None, E::None, E::Bias, E::Residual, E::Factor, E::Silu];
+        let hoisted =
+            [E::ChannelFactor, E::ContractionFactor, E::Sum, E::Concat, E::SliceN, E::SliceK, E::Gate, E::Gate];
+        let kinds = if draw.below(3) == 0 { &hoisted } else { &simple };
+        *draw.pick(kinds)
+    }
+
+    /// Whether it needs sizes that divide by 2.
+    pub(crate) fn halves(self) -> bool {
+        matches!(self, E::SliceN | E::SliceK)
+    }
+}
+
 /// One generated kernel.
 #[derive(Clone)]
 pub(crate) struct Case {
     pub(crate) orientation: Orientation,
     pub(crate) epilogue: Epilogue,
     /// Batches of X, if it has any.
-    batch: Option<usize>,
+    pub(crate) batch: Option<usize>,
     /// Whether the weight has the same batches.
-    is_batched: bool,
-    codes: &'static str,
+    pub(crate) is_batched: bool,
+    pub(crate) codes: &'static str,
     /// Of the scale: element type and shape.
     pub(crate) scale: (&'static str, String),
-    zero: Option<String>,
+    pub(crate) zero: Option<String>,
     pub(crate) x: DType,
     /// Whether the product takes the magnitudes of X.
-    positive: bool,
+    pub(crate) positive: bool,
     pub(crate) result: &'static str,
     pub(crate) request: Request,
     /// Of the dimensions M, N and K.
     pub(crate) sizes: [usize; 3],
     /// Whether the compiled kernel knows M.
     pub(crate) is_fixed: bool,
+    /// Powers of two that scales of E8M0 span, if more than usual.
+    pub(crate) span: usize,
 }
 
 impl Case {
     pub(crate) fn draw(draw: &mut Draw) -> Case {
         let orientation = *draw.pick(&[Orientation::Rows, Orientation::Columns, Orientation::Left]);
-        let simple = [E::None, E::None, E::None, E::None, E::Bias, E::Residual, E::Factor, E::Silu];
-        let hoisted =
-            [E::ChannelFactor, E::ContractionFactor, E::Sum, E::Concat, E::SliceN, E::SliceK, E::Gate, E::Gate];
-        let kinds = if draw.below(3) == 0 { &hoisted } else { &simple };
-        let epilogue = *draw.pick(kinds);
+        let epilogue = Epilogue::draw(draw);
         let group = *draw.pick(&[2, 8, 16, 32, 64, 128, 256]);
-        let halves = matches!(epilogue, E::SliceN | E::SliceK);
+        let halves = epilogue.halves();
         let sizes = loop {
             let mut one = || if draw.below(40) == 0 { 0 } else { *draw.pick(SIZES) };
             let [m, n, k] = [one(), one(), one()];
@@ -131,6 +144,7 @@ impl Case {
             request,
             sizes,
             is_fixed: draw.below(3) > 0,
+            span: 0,
         };
         case.scale.1 = case.part(draw, group);
         if draw.below(2) == 0 {
@@ -307,7 +321,7 @@ impl Case {
 
     /// The product with the weight by itself, to F32: what its certificate is about.
     pub(crate) fn bare(&self) -> Case {
-        let epilogue = if matches!(self.epilogue, E::SliceN | E::SliceK) { self.epilogue } else { E::None };
+        let epilogue = if self.epilogue.halves() { self.epilogue } else { E::None };
         Case { epilogue, ..self.uncast() }
     }
 

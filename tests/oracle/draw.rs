@@ -121,6 +121,16 @@ impl Draw {
         tensor.unwrap_or_else(|_| panic!("{} does not hold what was drawn for it", dtype.name()))
     }
 
+    /// Codes of a weight: each as likely, but for those of floats that are no numbers, which are special.
+    fn codes(&mut self, dtype: DType, shape: Vec<usize>, values: Values) -> Tensor {
+        let Some(format) = dtype.minifloat().filter(|_| values == Values::Ordinary) else {
+            return self.tensor(dtype, shape, values);
+        };
+        let finite: Vec<i64> = (0..1i64 << dtype.bits()).filter(|c| format.decode(*c as u8).is_finite()).collect();
+        let codes: Vec<i64> = (0..shape.iter().product()).map(|_| *self.pick(&finite)).collect();
+        Tensor::from_codes(dtype, shape, codes.into_iter()).unwrap_or_else(|_| panic!("codes of {}", dtype.name()))
+    }
+
     /// A scale: finite. Special ones may be tiny, large, zero or negative.
     fn scale(&mut self, dtype: DType, shape: Vec<usize>, values: Values) -> Tensor {
         if dtype == DType::E8M0 {
@@ -155,7 +165,7 @@ impl Draw {
             inputs.push(match &param.ty {
                 Type::Tensor(t) => self.tensor(t.dtype, shape(t, sizes), values).into(),
                 Type::Quant(q) => Input {
-                    tensor: self.tensor(q.codes.dtype, shape(&q.codes, sizes), values),
+                    tensor: self.codes(q.codes.dtype, shape(&q.codes, sizes), values),
                     scale: Some(self.scale(q.scale.ty.dtype, shape(&q.scale.ty, sizes), values)),
                     zero: q.zero.as_ref().map(|z| self.zero(z.ty.dtype, shape(&z.ty, sizes), values)),
                 },

@@ -52,7 +52,11 @@ impl Facts {
         }
         let form = self.form?;
         if let Some(block) = scheme.block().filter(|block| !self.fits(*block, &form)) {
-            return Some(format!("has blocks of {block}, which do not fit the contraction or its groups"));
+            let is_open = self.k.is_none() && form.unit.is_none_or(|unit| unit.is_multiple_of(block));
+            return Some(match is_open {
+                true => format!("has blocks of {block}: whether they fit is open until the contracted size is known"),
+                false => format!("has blocks of {block}, which do not fit the contraction or its groups"),
+            });
         }
         let is_rounded = form.zero != Zero::None && !form.codes.is_exact_with(scheme);
         is_rounded.then(|| "has products that are rounded before a zero point could be taken off".to_string())

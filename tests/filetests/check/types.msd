@@ -15,6 +15,16 @@ kernel blocks(x: f32[M, K], w: i8[K/32, 32, N], s: f32[K/32, 1, N]) -> (f32[M, N
     let (d, r, g) = msd.decompose_blocks(x, "int4x4-radix", 32);
     (msd.accumulate(msd.combine(msd.dot(d, w), "int4x4-radix"), s, r) * g, d)
 }
+kernel wide(p: i8[G, 2*M, N], s: e8m0[G, 1, N], u: f16[G, M, 1]) -> f32[M, N] {
+    cast(msd.accumulate_wide(cast(p, i64), s, u, "mxfp4x2") * 0.5, f32)
+}
+kernel floats(x: bf16[B, M, K], w: e4m3[K, N]) -> (f32[B, M, N], f32[B, 2*M, K]) {
+    let (d, g) = msd.decompose(x, "fp8x2");
+    (cast(msd.combine(d @ w, "fp8x2") * g, f32), d)
+}
+kernel steps(a: e2m1[M, K], b: e1m2[K, N], w: mxfp4[K, N]) -> (f32[M, N], i32[M, K], f32[N, K]) {
+    (cast(msd.dot(msd.steps(a), msd.steps(msd.codes(w))), f32), msd.steps(a), msd.steps(b.T) * 0.5)
+}
 
 // expected:
 // arithmetic: (i8[M, N], bf16[N]) -> (i32[M, N], f32[M, N], bool[M, N], f32[M, N])
@@ -26,3 +36,6 @@ kernel blocks(x: f32[M, K], w: i8[K/32, 32, N], s: f32[K/32, 1, N]) -> (f32[M, N
 // stretched: (f16[M, 1], f32[B, N]) -> (f16[B, M, N])
 // digits: (bf16[B, M, K], u4[K, N], u4[N]) -> (f32[B, M, N], i32[B, M, K])
 // blocks: (f32[M, K], i8[K/32, 32, N], f32[K/32, 1, N]) -> (f32[M, N], i32[K/32, 4*M, 32])
+// wide: (i8[G, 2*M, N], e8m0[G, 1, N], f16[G, M, 1]) -> (f32[M, N])
+// floats: (bf16[B, M, K], e4m3[K, N]) -> (f32[B, M, N], f32[B, 2*M, K])
+// steps: (e2m1[M, K], e1m2[K, N], e2m1[K, N] scale e8m0[K, N/32]) -> (f32[M, N], i32[M, K], f32[N, K])
