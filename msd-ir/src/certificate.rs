@@ -52,8 +52,8 @@ pub struct Certificate {
 const ROUNDING: f64 = 1.0 / (1u64 << 24) as f64;
 
 /// What the magnitudes of a row's digits, each times its weight, add up to at most, over the row's
-/// largest magnitude: the first digit is off by at most a quarter of it, and the others make up for
-/// that.
+/// largest magnitude: the first digit is off by at most 2/9 of it, and the others make up for that,
+/// which is 1 + 2 * 2/9 and the error of the whole.
 const SPREAD: f64 = 1.5;
 
 /// Relative error of `n` roundings in a row. A rounding of F64 is 2^-53: 2^-28 of the ones of F32

@@ -111,15 +111,14 @@ impl DType {
     }
 
     /// Layout of a float of 8 bits or fewer that has a mantissa.
-    pub const fn minifloat(self) -> Option<Minifloat> {
-        let (exp_bits, man_bits, bias, specials) = match self {
-            DType::E4M3 => (4, 3, 7, Specials::NanOnly),
-            DType::E5M2 => (5, 2, 15, Specials::Ieee),
-            DType::E2M1 => (2, 1, 1, Specials::None),
-            DType::E1M2 => (1, 2, 1, Specials::None),
-            _ => return None,
-        };
-        Some(Minifloat { exp_bits, man_bits, bias, specials })
+    pub fn minifloat(self) -> Option<Minifloat> {
+        match self {
+            DType::E4M3 => Some(Minifloat::E4M3),
+            DType::E5M2 => Some(Minifloat::E5M2),
+            DType::E2M1 => Some(Minifloat::E2M1),
+            DType::E1M2 => Some(Minifloat::E1M2),
+            _ => None,
+        }
     }
 }
 
@@ -148,6 +147,15 @@ pub struct Minifloat {
 }
 
 impl Minifloat {
+    /// FP8 with 4 exponent bits.
+    pub const E4M3: Minifloat = Minifloat { exp_bits: 4, man_bits: 3, bias: 7, specials: Specials::NanOnly };
+    /// FP8 with 5 exponent bits.
+    pub const E5M2: Minifloat = Minifloat { exp_bits: 5, man_bits: 2, bias: 15, specials: Specials::Ieee };
+    /// FP4 with 2 exponent bits.
+    pub const E2M1: Minifloat = Minifloat { exp_bits: 2, man_bits: 1, bias: 1, specials: Specials::None };
+    /// FP4 with 1 exponent bit.
+    pub const E1M2: Minifloat = Minifloat { exp_bits: 1, man_bits: 2, bias: 1, specials: Specials::None };
+
     /// The bits of a code but its sign.
     pub fn magnitude_mask(self) -> u8 {
         ((1u32 << (self.exp_bits + self.man_bits)) - 1) as u8

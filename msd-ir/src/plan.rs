@@ -18,7 +18,7 @@ use crate::graph::{Kernel, Lowering, Value};
 use crate::machine::Machine;
 use crate::ops::Op;
 use crate::quant::scheme::Scheme;
-use crate::rewrite::form::{Form, activations};
+use crate::rewrite::form::{Codes, Form, activations};
 use crate::rewrite::lowering::{native_codes, native_left};
 use crate::rewrite::pattern::Weight;
 use crate::span::Span;
@@ -259,7 +259,7 @@ fn product(weight: &Weight, shape: &[Dim], x: DType, k: Option<u64>, sizes: &Siz
         result_bits: 32.0,
     };
     let batches = count(&shape[..rank - 2])?;
-    Some(Product { layer, batches, has_integer_codes: !matches!(codes.dtype, DType::E4M3 | DType::E5M2) })
+    Some(Product { layer, batches, has_integer_codes: Codes::of(codes.dtype) != Codes::Floats })
 }
 
 fn alternatives(product: &Option<Product>, facts: &Facts, request: &Request) -> Vec<Alternative> {

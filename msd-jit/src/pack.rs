@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::dim::{Dim, Sizes};
-use msd_ir::dtype::DType;
+use msd_ir::dtype::{DType, f32_to_bf16};
 use msd_ir::tensor::{DataRef, TensorView};
 
 use crate::isa::internal;
@@ -132,7 +132,7 @@ impl Strided {
             Layout::Rows { .. } => Some(matrix[1]),
             Layout::Panels => matrix[1].checked_next_multiple_of(PANEL),
         };
-        let sizes = outer.iter().copied().chain([matrix[0], dtype.host_bytes()]);
+        let sizes = outer.iter().copied().chain([matrix[0], layout.stored(dtype).host_bytes()]);
         let bytes = last.and_then(|last| sizes.into_iter().try_fold(last, usize::checked_mul));
         bytes.ok_or_else(|| {
             Diagnostic::new(Code::TooLarge, "a weight is too large to pack").help("choose smaller sizes")
@@ -195,9 +195,13 @@ pub(crate) fn pack(
     match (layout, dtype.host_bytes()) {
         (Layout::Rows { offset }, 1) => pack_rows(codes, source, &stored_as(dtype, *offset), target),
         (Layout::Rows { .. }, _) => Err(internal("only bytes are packed as rows")),
-        (Layout::Panels, 1) => pack_panels::<1>(codes, source, target),
-        (Layout::Panels, 2) => pack_panels::<2>(codes, source, target),
-        (Layout::Panels, 4) => pack_panels::<4>(codes, source, target),
+        (Layout::Panels, 1) if dtype.minifloat().is_some() => {
+            let stored = as_bf16(dtype);
+            pack_panels(codes, source, |[code]| stored[code as usize], target)
+        }
+        (Layout::Panels, 1) => pack_panels::<1, 1>(codes, source, |code| code, target),
+        (Layout::Panels, 2) => pack_panels::<2, 2>(codes, source, |code| code, target),
+        (Layout::Panels, 4) => pack_panels::<4, 4>(codes, source, |code| code, target),
         (Layout::Panels, _) => Err(internal("accumulators are never packed")),
     }
 }
@@ -214,6 +218,16 @@ fn stored_as(dtype: DType, offset: bool) -> [u8; 256] {
         *byte = if offset { number ^ 0x80 } else { number };
     }
     bytes
+}
+
+/// The BF16 that equals each code of a small float.
+fn as_bf16(dtype: DType) -> [[u8; 2]; 256] {
+    let mut values = [[0; 2]; 256];
+    for (code, value) in (0..=u8::MAX).zip(&mut values) {
+        let exact = dtype.minifloat().map_or(0.0, |format| format.decode(code));
+        *value = f32_to_bf16(exact).to_ne_bytes();
+    }
+    values
 }
 
 /// `[batch][n][k]`, each code as the byte that stands for it.
@@ -235,19 +249,24 @@ fn pack_rows(codes: &[u8], source: &Strided, stored: &[u8; 256], target: &mut [u
 }
 
 /// `[batch][ceil(n / PANEL)][k][PANEL]`, zeros past the last column; `source` is `[.., k, n]`.
-fn pack_panels<const B: usize>(codes: &[u8], source: &Strided, target: &mut [u8]) -> Result<(), Diagnostic> {
+fn pack_panels<const B: usize, const T: usize>(
+    codes: &[u8],
+    source: &Strided,
+    stored: impl Fn([u8; B]) -> [u8; T],
+    target: &mut [u8],
+) -> Result<(), Diagnostic> {
     let rank = source.shape.len();
     let (depth, columns) = (source.shape[rank - 2], source.shape[rank - 1]);
     let (depth_step, column_step) = (source.strides[rank - 2], source.strides[rank - 1]);
-    let mut targets = target.chunks_exact_mut(PANEL * B);
+    let mut targets = target.chunks_exact_mut(PANEL * T);
     for batch in 0..source.batches() {
         for first in (0..columns).step_by(PANEL) {
             let width = PANEL.min(columns - first);
             for (k, target) in (0..depth).zip(&mut targets) {
                 let row = source.batch_start(batch) + k * depth_step + first * column_step;
-                let (elements, padding) = target.split_at_mut(width * B);
-                for (j, target) in elements.chunks_exact_mut(B).enumerate() {
-                    target.copy_from_slice(&element::<B>(codes, row + j * column_step)?);
+                let (elements, padding) = target.split_at_mut(width * T);
+                for (j, target) in elements.chunks_exact_mut(T).enumerate() {
+                    target.copy_from_slice(&stored(element(codes, row + j * column_step)?));
                 }
                 padding.fill(0);
             }

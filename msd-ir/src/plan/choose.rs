@@ -6,7 +6,7 @@ use crate::diag::{Code, Diagnostic};
 use crate::dtype::DType;
 use crate::graph::{Kernel, Lowering};
 use crate::quant::scheme::{Family, Scheme};
-use crate::rewrite::form::{Form, Zero};
+use crate::rewrite::form::{Codes, Form, Zero};
 
 /// What is known of a site before anything is chosen.
 pub(super) struct Facts {
@@ -52,7 +52,7 @@ impl Facts {
         }
         let form = self.form?;
         if let Some(block) = scheme.block().filter(|block| !self.fits(*block, &form)) {
-            let is_open = self.k.is_none() && form.unit.is_none_or(|unit| unit.is_multiple_of(block));
+            let is_open = self.k.is_none() && form.unit.is_none();
             return Some(match is_open {
                 true => format!("has blocks of {block}: whether they fit is open until the contracted size is known"),
                 false => format!("has blocks of {block}, which do not fit the contraction or its groups"),
@@ -69,10 +69,15 @@ impl Facts {
         scheme.block().or(request.block.filter(|block| *block > 0 && self.fits(*block, &form)))
     }
 
-    /// Whether blocks divide the contraction and its groups.
+    /// Whether blocks are known to divide the contraction and its groups, which divide it themselves.
     fn fits(&self, block: u64, form: &Form) -> bool {
         let divides = |n: u64| n >= block && n.is_multiple_of(block);
-        self.k.is_some_and(divides) && form.unit.is_none_or(divides)
+        form.unit.or(self.k).is_some_and(divides) && self.k.is_none_or(|k| k >= block)
+    }
+
+    /// The scheme that is asked for, if it fits.
+    fn wish(&self) -> Option<Scheme> {
+        self.asked.filter(|scheme| self.refusal(*scheme).is_none())
     }
 }
 
@@ -113,7 +118,7 @@ pub(super) fn choose(
     if is_within(done, t).unwrap_or(true) {
         return Ok(choice(lowering, because));
     }
-    if facts.asked.is_some() || asked_lowering != Lowering::Auto {
+    if facts.wish().is_some() || asked_lowering != Lowering::Auto {
         let bound = done.bound().unwrap_or(f64::INFINITY);
         let message = format!("what was asked for is certified to {bound:.3e} {} only, not to {t:e}", measure(done));
         return Err(Diagnostic::new(Code::ToleranceUnmet, message)
@@ -149,24 +154,23 @@ impl Deciding<'_> {
     fn scheme(&self) -> (Scheme, String) {
         let Deciding { request, facts, .. } = self;
         let default = facts.default_scheme();
-        let offers = |s: Scheme| facts.form.is_none() || self.find(Lowering::Msd, s).is_some();
-        let (scheme, reason) = match (facts.asked, self.tolerance) {
+        let (scheme, reason) = match (facts.wish(), self.tolerance) {
             _ if facts.is_native => (default, "both operands are stored as integers".to_string()),
-            (Some(scheme), _) if offers(scheme) => {
-                (scheme, format!("`{}` {}", scheme.name(), from(request.scheme.is_some())))
-            }
-            (Some(scheme), _) => {
-                let (asked, name) = (scheme.name(), default.name());
-                let refusal = facts.refusal(scheme).unwrap_or_default();
-                (default, format!("`{asked}` {refusal}; `{name}` is the default for these"))
-            }
+            (Some(scheme), _) => (scheme, format!("`{}` {}", scheme.name(), from(request.scheme.is_some()))),
             (None, Some(t)) if self.find(Lowering::Msd, default).is_some() => {
                 cheapest_within(t, self.alternatives, default)
             }
             (None, _) => (default, format!("`{}` is the default for these activations", default.name())),
         };
+        let reason = match self.refused() {
+            Some(refused) if !facts.is_native => format!("{refused}; {reason}"),
+            _ => reason,
+        };
         let reason = match (request.block.or(scheme.block()), facts.block(request, scheme)) {
             _ if facts.is_native || facts.form.is_none() => reason,
+            (Some(asked), Some(block)) if asked != block => {
+                format!("{reason}, in blocks of {block} of its own, not of {asked}")
+            }
             (Some(_), Some(block)) => format!("{reason}, in blocks of {block}"),
             (Some(block), None) if facts.k.is_none() => {
                 format!("{reason}; whether blocks of {block} fit is open until the contracted size is known")
@@ -177,14 +181,25 @@ impl Deciding<'_> {
         (scheme, reason)
     }
 
+    /// Why what was asked for is not done.
+    fn refused(&self) -> Option<String> {
+        let asked = self.facts.asked?;
+        Some(format!("`{}` {}", asked.name(), self.facts.refusal(asked)?))
+    }
+
     /// What the cost model finds cheaper; a scheme or block that is asked for is a wish for digits.
     fn cheaper(&self, scheme: Scheme, block: Option<u64>, reason: &str) -> (Lowering, String) {
         let (msd, dequant) = (self.find(Lowering::Msd, scheme), self.find(Lowering::Dequant, scheme));
         let Some(msd) = msd else {
             return (Lowering::Dequant, "no rule multiplies this weight as stored".to_string());
         };
-        if self.facts.asked.is_some() || block.is_some() || self.facts.is_native {
+        if self.facts.wish().is_some() || block.is_some() || self.facts.is_native {
             return (Lowering::Msd, reason.to_string());
+        }
+        let rest = self.refused().map_or(String::new(), |refused| format!("; {refused}"));
+        if self.facts.form.is_some_and(|form| form.codes == Codes::Floats) {
+            let because = "FP8 codes are converted exactly, and digits would add error and work";
+            return (Lowering::Dequant, format!("{because}{rest}"));
         }
         match (msd.cost, dequant.and_then(|a| a.cost)) {
             (Some(m), Some(d)) if m.seconds <= d.seconds => {
@@ -193,7 +208,7 @@ impl Deciding<'_> {
             }
             (Some(m), Some(d)) => {
                 let (m, d) = (time(m.seconds), time(d.seconds));
-                (Lowering::Dequant, format!("predicted {d} against {m} for msd"))
+                (Lowering::Dequant, format!("predicted {d} against {m} for msd{rest}"))
             }
             _ => (Lowering::Msd, format!("sizes are open; {reason}")),
         }

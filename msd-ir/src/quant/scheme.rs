@@ -122,29 +122,26 @@ schemes! {
         "the integer of int8x2-pow2 in one digit: the same results";
     Int16Radix "int16-radix" I16 Family::Radix { largest: 32639 }, &[1], radix_bound(32639),
         "the integer of int8x2-radix in one digit: the same results";
-    Mxfp4x1 "mxfp4x1" I8 small_float(DType::E1M2, 238, MX_BLOCK), &[1], 1.0 / 7.4375,
+    Mxfp4x1 "mxfp4x1" I8 small_float(Minifloat::E1M2, 238, MX_BLOCK), &[1], 1.0 / 7.4375,
         "the first digit of mxfp4x2 alone";
-    Mxfp4x2 "mxfp4x2" I8 small_float(DType::E1M2, 238, MX_BLOCK), &[16, 1], 1.0 / 59.5,
+    Mxfp4x2 "mxfp4x2" I8 small_float(Minifloat::E1M2, 238, MX_BLOCK), &[16, 1], 1.0 / 59.5,
         "paper, Algorithm 1: FP4 E1M2 in blocks of 32, a = 2^ceil(log2(Mb/1.859375)), b = a/16";
-    Mxfp4x2V1 "mxfp4x2-v1" I8 small_float(DType::E1M2, 224, MX_BLOCK), &[8, 1], 1.0 / 56.0,
+    Mxfp4x2V1 "mxfp4x2-v1" I8 small_float(Minifloat::E1M2, 224, MX_BLOCK), &[8, 1], 1.0 / 56.0,
         "paper, table 1, v1: a = 2^ceil(log2(Mb/1.75)), b = a/8";
-    Mxfp4x2V2 "mxfp4x2-v2" I8 small_float(DType::E1M2, 224, MX_BLOCK), &[16, 1], 1.0 / 56.0,
+    Mxfp4x2V2 "mxfp4x2-v2" I8 small_float(Minifloat::E1M2, 224, MX_BLOCK), &[16, 1], 1.0 / 56.0,
         "paper, table 1, v2: a = 2^ceil(log2(Mb/1.75)), b = a/16";
-    Mxfp4x2E2m1 "mxfp4x2-e2m1" I8 small_float(DType::E2M1, 576, MX_BLOCK), &[8, 1], 1.0 / 36.0,
+    Mxfp4x2E2m1 "mxfp4x2-e2m1" I8 small_float(Minifloat::E2M1, 576, MX_BLOCK), &[8, 1], 1.0 / 36.0,
         "OCP FP4 E2M1 in blocks of 32, a = 2^ceil(log2(Mb/4.5)), b = a/8";
-    Fp8x1 "fp8x1" E4M3 small_float(DType::E4M3, 448 * 128, None), &[1], 1.0 / 16.0,
+    Fp8x1 "fp8x1" E4M3 small_float(Minifloat::E4M3, 448 * 128, None), &[1], 1.0 / 16.0,
         "one FP8 E4M3 digit, a = 2^ceil(log2(Mx/448))";
-    Fp8x2 "fp8x2" E4M3 small_float(DType::E4M3, 448 * 128, None), &[16, 1], 1.0 / 512.0,
+    Fp8x2 "fp8x2" E4M3 small_float(Minifloat::E4M3, 448 * 128, None), &[16, 1], 1.0 / 512.0,
         "two FP8 E4M3 digits, b = a/16; exact for BF16 elements of magnitude >= Mx/14336";
-    Mxfp8x1 "mxfp8x1" E4M3 small_float(DType::E4M3, 448 * 128, MX_BLOCK), &[1], 1.0 / 16.0,
+    Mxfp8x1 "mxfp8x1" E4M3 small_float(Minifloat::E4M3, 448 * 128, MX_BLOCK), &[1], 1.0 / 16.0,
         "one FP8 E4M3 digit in blocks of 32, none of which clips";
 }
 
-const fn small_float(element: DType, limit_128ths: u32, block: Option<u64>) -> Family {
-    match element.minifloat() {
-        Some(format) => Family::Minifloat { format, limit_128ths, block },
-        None => panic!("digits of a type that is no small float"),
-    }
+const fn small_float(format: Minifloat, limit_128ths: u32, block: Option<u64>) -> Family {
+    Family::Minifloat { format, limit_128ths, block }
 }
 
 impl fmt::Display for Scheme {

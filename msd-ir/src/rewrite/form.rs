@@ -54,7 +54,8 @@ pub enum Codes {
 }
 
 impl Codes {
-    fn of(dtype: DType) -> Codes {
+    /// What codes of a type are.
+    pub fn of(dtype: DType) -> Codes {
         match (dtype.is_int(), dtype.bits()) {
             (true, _) => Codes::Integers,
             (false, 4) => Codes::Steps,
@@ -77,7 +78,7 @@ pub struct Form {
     pub absorbs: bool,
     /// What becomes of the zero point.
     pub zero: Zero,
-    /// Elements of the contraction that are summed as integers before a scale is applied; all of
+    /// Elements of the contraction whose products are summed before a scale is applied; all of
     /// them where nothing is said.
     pub unit: Option<u64>,
     /// Whether the scales of groups are powers of two, so that exact sums add up in F64.

@@ -1,8 +1,9 @@
 //! The lowering rules: they replace a canonical product by what the plan chose. Each has a filetest
 //! where it fires, one where its guard stops it, and one that runs it through evaluator and JIT.
 //!
-//! `S` stands for the exact integer `sum_d weight_d * digit_d(x) . codes(W)`, `g` for the unit of a
-//! row of digits, `s` and `z` for scale and zero point of the weight.
+//! `S` stands for `sum_d weight_d * digit_d(x) . codes(W)`, an exact integer unless digits or codes are
+//! floats of 8 bits; `g` for the unit of a row of digits, `s` and `z` for scale and zero point of the
+//! weight.
 
 use super::canonical::{DOUBLE_TRANSPOSE, swap_last};
 use super::form::{ABSORB_SCALE, Codes, DIGIT_SPLIT, FOLD_ZERO, Form, SPLIT_GROUPS, Stopped, Zero, activations};
@@ -73,31 +74,25 @@ fn recombine_int16(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied
 }
 
 fn absorb_scale(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
-    integer_product(r, op, operands, ABSORB_SCALE, |form| form.absorbs)
+    digit_product(r, op, operands, ABSORB_SCALE, |form| form.absorbs)
 }
 
 fn split_groups(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
-    integer_product(r, op, operands, SPLIT_GROUPS, |form| !form.absorbs && form.unit.is_some())
+    digit_product(r, op, operands, SPLIT_GROUPS, |form| !form.absorbs && form.unit.is_some())
 }
 
 fn fold_zero(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
     let is_folded = |form: &Form| !form.absorbs && form.unit.is_none() && form.zero != Zero::None;
-    integer_product(r, op, operands, FOLD_ZERO, is_folded)
+    digit_product(r, op, operands, FOLD_ZERO, is_folded)
 }
 
 fn digit_split(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
-    integer_product(r, op, operands, DIGIT_SPLIT, Form::is_plain)
+    digit_product(r, op, operands, DIGIT_SPLIT, Form::is_plain)
 }
 
 /// Digits times stored codes, if the weight has a form that is the rule's; or what stops it, if that
 /// is the rule's to say.
-fn integer_product(
-    r: &mut Rewriter<'_>,
-    op: &Op,
-    operands: &[Value],
-    rule: &str,
-    of_rule: fn(&Form) -> bool,
-) -> Applied {
+fn digit_product(r: &mut Rewriter<'_>, op: &Op, operands: &[Value], rule: &str, of_rule: fn(&Form) -> bool) -> Applied {
     let Some(weight) = weight_product(r, op, operands) else { return Ok(Outcome::NoMatch) };
     let Some(choice) = r.choice().cloned() else { return Ok(Outcome::NoMatch) };
     let form = match choice.form {
@@ -206,6 +201,7 @@ impl Split {
         if !form.codes.is_exact_with(self.scheme) {
             return Ok((digits, b.matmul(digits, codes, span)?));
         }
+        // The outermost op of the operand, where packing looks for it.
         let codes = if form.codes == Codes::Steps { b.steps(codes, span)? } else { codes };
         Ok((digits, b.dot(digits, codes, span)?))
     }

@@ -89,8 +89,7 @@ impl Scheduler<'_> {
             Layout::Rows { .. } => source.shape.clone(),
             Layout::Panels => panel_shape(&source)?,
         };
-        let is_steps = source.dtype.is_float() && matches!(layout, Layout::Rows { .. });
-        let dtype = if is_steps { DType::I8 } else { source.dtype };
+        let dtype = layout.stored(source.dtype);
         let memory = self.packed_memory(param, layout, source);
         View::dense(memory, dtype, shape).ok_or_else(too_complex)
     }

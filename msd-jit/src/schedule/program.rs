@@ -40,8 +40,20 @@ pub(crate) enum Layout {
     /// One row of `k` codes per `n`, floats of 4 bits as integers in steps of their type; 128 added
     /// where the dot product wants unsigned bytes.
     Rows { offset: bool },
-    /// `[ceil(n / 24)][k][24]`, elements as they are, zeros at the end.
+    /// `[ceil(n / 24)][k][24]`, small floats as the BF16 they equal, which one shift makes an F32; zeros
+    /// at the end.
     Panels,
+}
+
+impl Layout {
+    /// What elements of a parameter become in it.
+    pub(crate) fn stored(&self, dtype: DType) -> DType {
+        match (self, dtype.minifloat()) {
+            (_, None) => dtype,
+            (Layout::Rows { .. }, Some(_)) => DType::I8,
+            (Layout::Panels, Some(_)) => DType::BF16,
+        }
+    }
 }
 
 /// A slot of the memory table.

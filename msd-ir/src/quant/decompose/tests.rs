@@ -32,6 +32,9 @@ fn assert_within_bound(scheme: Scheme, row: &[f32]) {
         let error = (*x as f64 - value(scheme, &split, k)).abs();
         assert!(error <= scheme.bound() * mx, "{}: {x:e} in a row of {mx:e} is off by {error:e}", scheme.name());
         let most = scheme.digit_dtype().int_range().map_or(448.0, |(_, high)| high as f32);
+        let spread: f64 =
+            scheme.weights().iter().zip(&split.digits).map(|(w, d)| (*w as f64 * d[k] as f64).abs()).sum();
+        assert!(spread * split.scale <= 1.5 * mx, "{}: digits of {x:e} in a row of {mx:e}", scheme.name());
         assert!(split.digits[0][k] >= -most, "{}: first digit of {x:e} in a row of {mx:e}", scheme.name());
     }
 }
@@ -176,7 +179,7 @@ fn algorithm_1(block: &[f32], limit: f64, ratio: f64) -> (f64, Vec<(f64, f64)>) 
             // Of two as near, the even code.
             distance(*i).total_cmp(&distance(*j)).then((i % 2).cmp(&(j % 2)))
         });
-        E1M2[best.unwrap()].copysign(x)
+        E1M2[best.unwrap_or(0)].copysign(x)
     };
     let mb = block.iter().fold(0.0, |m: f64, x| m.max(x.abs() as f64));
     let mut a = 1.0;
