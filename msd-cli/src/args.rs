@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Show a kernel at a level of compilation
     Opt(OptArgs),
+    /// Run the paper's experiments again, beside its figures
+    Paper(PaperArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -54,7 +56,7 @@ impl Command {
             Command::Explain(args) => one(&args.plan.file),
             Command::Bench(args) => one(&args.plan.file),
             Command::Opt(args) => one(&args.plan.file),
-            Command::Completions(_) => &[],
+            Command::Paper(_) | Command::Completions(_) => &[],
         }
     }
 }
@@ -76,6 +78,20 @@ pub(crate) struct FmtArgs {
     /// Change nothing; name the files that would change and exit with status 1
     #[arg(long)]
     pub(crate) check: bool,
+}
+
+/// `msd paper`
+#[derive(Debug, Args)]
+pub(crate) struct PaperArgs {
+    /// The table to run [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) table: Option<u32>,
+    /// Write the charts of the tables into this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Write the tables into this file as Markdown, with charts from its directory `paper`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
 }
 
 /// `msd completions`

@@ -9,6 +9,7 @@ mod inputs;
 mod kernel_args;
 mod names;
 mod origin;
+mod paper;
 mod progress;
 mod report;
 mod request;
@@ -41,6 +42,7 @@ fn run(args: &[OsString]) -> Outcome {
             Command::Explain(args) => cmd::explain::run(&args),
             Command::Bench(args) => cmd::bench::run(&args),
             Command::Opt(args) => cmd::opt::run(&args),
+            Command::Paper(args) => cmd::paper::run(&args),
             Command::Completions(args) => cmd::completions::run(&args),
         },
     }

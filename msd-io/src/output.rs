@@ -26,6 +26,15 @@ pub struct Staged {
 pub(crate) type Sink<'a> = BufWriter<&'a fs::File>;
 
 impl Staged {
+    /// A file of these bytes.
+    ///
+    /// # Errors
+    /// `FileUnwritable` if the directory does not exist or `path` names something other than a regular
+    /// file, such as a device.
+    pub fn bytes(path: &Path, bytes: &[u8]) -> Result<Staged, Diagnostic> {
+        Staged::write(path, |sink| sink.write_all(bytes))
+    }
+
     /// Writes a temporary file for `path`. `FileUnwritable` if the directory does not exist or
     /// `path` names something other than a regular file, such as a device.
     pub(crate) fn write(path: &Path, fill: impl FnOnce(&mut Sink<'_>) -> io::Result<()>) -> Result<Staged, Diagnostic> {

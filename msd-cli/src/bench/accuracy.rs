@@ -135,7 +135,7 @@ fn token_dimensions(kernel: &Kernel) -> Vec<Arc<str>> {
 }
 
 /// `keep` of the indices below `size`, ascending: every index is as likely as any other.
-fn sample_indices(size: u64, keep: u64) -> Vec<usize> {
+pub(crate) fn sample_indices(size: u64, keep: u64) -> Vec<usize> {
     let mut state = SEED;
     let mut kept = Vec::new();
     for index in 0..size {

@@ -7,4 +7,5 @@ pub(crate) mod completions;
 pub(crate) mod explain;
 pub(crate) mod fmt;
 pub(crate) mod opt;
+pub(crate) mod paper;
 pub(crate) mod run;

@@ -7,7 +7,7 @@
 
 pub(crate) mod dims;
 mod generate;
-mod random;
+pub(crate) mod random;
 pub(crate) mod sizes;
 mod slots;
 pub(crate) mod syntax;

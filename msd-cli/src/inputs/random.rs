@@ -22,13 +22,13 @@ fn mix(mut z: u64) -> u64 {
 
 /// An unending sequence of draws.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stream {
+pub(crate) struct Stream {
     key: u64,
 }
 
 impl Stream {
     /// Stream `index` of a seed; streams of one seed are unrelated.
-    pub(super) fn new(seed: u64, index: u64) -> Stream {
+    pub(crate) fn new(seed: u64, index: u64) -> Stream {
         Stream { key: mix(seed.wrapping_add(mix(index))) }
     }
 
@@ -38,19 +38,19 @@ impl Stream {
     }
 
     /// Draw `i`: uniform over [0, 1), a multiple of 2^-53.
-    pub(super) fn unit(self, i: u64) -> f64 {
+    pub(crate) fn unit(self, i: u64) -> f64 {
         (self.bits(i) >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// Draw `i`: a whole number of `low..=high`, uniform but for a bias below 2^-32 where the range
     /// is that of 32 bits.
-    pub(super) fn integer(self, i: u64, low: i64, high: i64) -> i64 {
+    pub(crate) fn integer(self, i: u64, low: i64, high: i64) -> i64 {
         let count = (high as i128 - low as i128 + 1) as u128;
         (low as i128 + ((self.bits(i) as u128 * count) >> 64) as i128) as i64
     }
 
     /// Draw `i`: normal with mean 0 and standard deviation 1.
-    pub(super) fn normal(self, i: u64) -> f64 {
+    pub(crate) fn normal(self, i: u64) -> f64 {
         let first = i & !1;
         let radius = (-2.0 * ln(1.0 - self.unit(first))).sqrt();
         let (sin, cos) = circle(self.unit(first.wrapping_add(1)));
@@ -60,7 +60,7 @@ impl Stream {
 
 /// The natural logarithm of a normal positive number: `ln(2^e m) = e ln 2 + 2 artanh((m - 1)/(m + 1))`
 /// with `m` around 1, error below 2^-50 of the larger term.
-fn ln(x: f64) -> f64 {
+pub(crate) fn ln(x: f64) -> f64 {
     let bits = x.to_bits();
     let mut exponent = (bits >> 52) as i64 - 1023;
     let mut mantissa = f64::from_bits(bits & ((1 << 52) - 1) | 1023 << 52);
@@ -76,7 +76,7 @@ fn ln(x: f64) -> f64 {
 }
 
 /// Sine and cosine of `t` turns, `t` in [0, 1).
-fn circle(t: f64) -> (f64, f64) {
+pub(crate) fn circle(t: f64) -> (f64, f64) {
     let quarter = (t * 4.0).round();
     let a = (t - quarter / 4.0) * TAU;
     let square = a * a;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::paper::JsonTable;
 use super::site::{JsonResult, JsonSite};
 use super::{Fault, Origin};
 
@@ -98,6 +99,11 @@ pub(crate) enum Body {
         machine: Machine,
         /// What was measured.
         rows: Vec<Row>,
+    },
+    /// `msd paper`
+    Paper {
+        /// The tables that were run, in the paper's order.
+        tables: Vec<JsonTable>,
     },
     /// `msd completions`
     Completions {

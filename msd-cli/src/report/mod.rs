@@ -4,7 +4,9 @@
 
 mod draw;
 mod json;
+pub(crate) mod paper;
 pub(crate) mod site;
+pub(crate) mod svg;
 pub(crate) mod table;
 
 use std::io::{self, ErrorKind, Write};
