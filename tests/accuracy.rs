@@ -154,7 +154,7 @@ const FP8: &[&str] = &[
 ];
 
 /// Tokens and lengths of contraction.
-const SHAPES: [(usize, usize); 4] = [(1, 512), (1, 4096), (5, 2048), (64, 1024)];
+const SHAPES: [(usize, usize); 3] = [(1, 4096), (5, 512), (64, 1024)];
 
 #[test]
 fn two_digits_of_every_small_float() {
@@ -202,7 +202,7 @@ fn digits_of_small_floats() {
             if scheme.block().is_some() && weight.contains("K/16") {
                 continue;
             }
-            for (m, k) in [(1, 4096), (64, 1024)] {
+            for (m, k) in [(1, 4096), (16, 1024)] {
                 let product = Product::of(&linear(weight), m, 128, k, &Options::new().scheme(scheme));
                 assert_eq!(product.rewritten.scheme(), Some(scheme.name()), "{weight}");
                 let (found, share, name) = (product.error(), product.share_of_bound(weight), scheme.name());
