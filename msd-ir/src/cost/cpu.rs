@@ -1,6 +1,6 @@
 //! The closed forms for the code this project makes for CPUs, as the planner uses them. Owns what is
-//! particular to that code: digits go through memory, sums of integers do not, and weights become
-//! F32 on their way into a product unless nothing multiplies them as stored.
+//! particular to that code: digits go through memory, sums of integers and of groups do not, and weights
+//! become F32 on their way into a product unless nothing multiplies them as stored.
 
 use super::linear::{Digits, Linear};
 use super::{Conversion, Counts, WeightReads, greedy_split_ops};
@@ -86,7 +86,7 @@ impl Product {
             split_ops: split_ops(scheme),
             merge_ops,
             is_read_back: true,
-            stored_accumulators: if is_integer { 0.0 } else { parts },
+            stored_accumulators: if is_integer || groups.is_some() { 0.0 } else { 1.0 },
             unit_bytes: if has_units { 4.0 * parts } else { 0.0 },
         }
     }
@@ -145,10 +145,11 @@ mod tests {
         let (integers, floats) = (msd(PRODUCT, Scheme::Int8x2Pow2, None), msd(fp8, Scheme::Int8x2Pow2, None));
         assert_eq!((integers.operand, floats.operand), (DType::I8, DType::F32));
         assert_eq!((integers.macs, integers.vector_ops), (floats.macs, floats.vector_ops));
-        // Two partial products of F32 for each of 4 groups, written and read.
+        // Two partial products of F32, written and read; those of groups are added up as they are made.
+        assert_eq!(floats.bytes - integers.bytes, 2.0 * 4.0 * 2.0 * RESULTS);
         let groups = Some(Groups { count: 4, has_units: false });
-        let partial = msd(fp8, Scheme::Int8x2Pow2, groups).bytes - msd(PRODUCT, Scheme::Int8x2Pow2, groups).bytes;
-        assert_eq!(partial, 2.0 * 4.0 * 2.0 * 4.0 * RESULTS);
+        let [floats, integers] = [fp8, PRODUCT].map(|product| msd(product, Scheme::Int8x2Pow2, groups));
+        assert_eq!(floats.bytes, integers.bytes);
         let machine = Machine::default_profile();
         assert!(machine.rates(floats.operand).matrix < machine.rates(integers.operand).matrix);
     }
