@@ -57,9 +57,11 @@ impl Product {
         self.cost(self.layer.dequant(&stored), machine)
     }
 
-    /// The weight as F32; `materialized` if it is written out, where no rule multiplies its codes.
-    pub fn dequant(&self, materialized: bool, machine: &Machine) -> Cost {
-        self.cost(self.layer.dequant(if materialized { &MATERIALIZED } else { &IN_REGISTERS }), machine)
+    /// The weight as F32: each result scaled once, or once for each group, or else the weight written
+    /// out, where no rule multiplies its codes.
+    pub fn dequant(&self, scalings: Option<u64>, machine: &Machine) -> Cost {
+        let scaled = |count| Conversion { result_ops: count as f64, ..IN_REGISTERS };
+        self.cost(self.layer.dequant(&scalings.map_or(MATERIALIZED, scaled)), machine)
     }
 
     fn cost(&self, one: Counts, machine: &Machine) -> Cost {
@@ -157,10 +159,12 @@ mod tests {
     #[test]
     fn what_is_stored_twice_has_no_digits() {
         let machine = Machine::default_profile();
-        let (native, dequant) = (PRODUCT.native(&machine), PRODUCT.dequant(false, &machine));
+        let (native, dequant) = (PRODUCT.native(&machine), PRODUCT.dequant(Some(1), &machine));
         assert_eq!((native.counts.bytes, native.counts.operand), (dequant.counts.bytes, DType::I8));
         assert_eq!((native.counts.vector_ops, dequant.counts.vector_ops), (2.0 * RESULTS, RESULTS));
-        let materialized = PRODUCT.dequant(true, &machine).counts;
+        let groups = PRODUCT.dequant(Some(4), &machine).counts;
+        assert_eq!((groups.bytes, groups.vector_ops), (dequant.counts.bytes, 4.0 * RESULTS));
+        let materialized = PRODUCT.dequant(None, &machine).counts;
         assert_eq!(materialized.bytes - dequant.counts.bytes, 2.0 * 4.0 * WEIGHTS);
         assert_eq!(materialized.bytes_published - dequant.counts.bytes, 4.0 * WEIGHTS);
     }
