@@ -6,14 +6,15 @@ use std::sync::Arc;
 use msd::ir::diag::Code;
 use msd::ir::dim::Sizes;
 use msd::ir::dtype::DType;
-use msd::ir::graph::Kernel;
+use msd::ir::graph::{Kernel, Lowering};
 use msd::ir::input::Input;
+use msd::ir::quant::scheme::Scheme;
 use msd::ir::tensor::DataRef;
 use msd::jit::bound::Bound;
 use msd::jit::isa::{Isa, Level};
 use msd::jit::kernel::{CompiledKernel, Workspace, compile};
 use msd::jit::pool::Pool;
-use msd::{Argument, QuantTensor, QuantView, Source, Tensor, TensorView, Weight};
+use msd::{Argument, Options, QuantTensor, QuantView, Rewritten, Source, Tensor, TensorView, Weight};
 
 fn kernel(text: &str) -> Kernel {
     Source::new("test.msd", text).check().unwrap().kernel(None).unwrap().clone()
@@ -187,6 +188,30 @@ fn copies_and_packed_arguments_count_as_memory() {
     let w = TensorView::strided(DType::F32, &columns, &step, DataRef::F32(&data)).unwrap();
     let refused = product.bind(&[Argument::from(x), Argument::from(w)]).err();
     assert_eq!(refused.map(|d| d.code), Some(Code::TooLarge));
+}
+
+/// Written out, the products of all groups would take 32 GiB and more: they are added up as they are made.
+#[test]
+fn products_of_groups_are_never_all_in_memory() {
+    let (m, n, k) = (1 << 14, 1 << 13, 4096);
+    let (x, code, one, exponent) = ([0u16], [0u8], [1.0f32], [127u8]);
+    let (x_shape, w_shape) = ([m, k], [n, k]);
+    let x = TensorView::strided(DType::BF16, &x_shape, &[0, 0], DataRef::U16(&x)).unwrap();
+    let codes = TensorView::strided(DType::E4M3, &w_shape, &[0, 0], DataRef::U8(&code)).unwrap();
+    let blocks = (DType::F32, [n / 128, k / 128], DataRef::F32(&one));
+    let mxfp8 = (DType::E8M0, [n, k / 32], DataRef::U8(&exponent));
+    let checked = Source::new("fp8.msd", include_str!("../kernels/fp8.msd")).check().unwrap();
+    for (name, (dtype, shape, data)) in [("fp8_blocks", blocks), ("mxfp8", mxfp8)] {
+        for scheme in ["int8x2-pow2", "fp8x2", "mxfp8x1"] {
+            let options = Options::new().lowering(Lowering::Msd).scheme(Scheme::from_name(scheme).unwrap());
+            let fixed = sizes(&[("N", n as u64), ("K", k as u64)]);
+            let rewritten = Rewritten::new(checked.kernel(Some(name)).unwrap(), &fixed, &options).unwrap();
+            let scale = TensorView::strided(dtype, &shape, &[0, 0], data).unwrap();
+            let arguments = [Argument::from(QuantView { codes, scale, zero: None }), Argument::from(x)];
+            let bound = compile(&rewritten.kernel, &fixed, &host(), false).unwrap().bind(&arguments);
+            assert!(bound.is_ok(), "{name} with {scheme}: {:?}", bound.err());
+        }
+    }
 }
 
 #[test]

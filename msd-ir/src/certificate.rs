@@ -150,10 +150,18 @@ impl Certificate {
     }
 
     /// The dequantized weight: `k` multiply-adds in sequence, and one rounding of the scaled result
-    /// or of each weight.
-    pub fn dequant(k: u64) -> Certificate {
-        let what = format!("{} roundings of 2^-24: the scale, and each multiply-add along the contraction", k + 1);
-        Certificate::new(Measure::Product, vec![Term { what, error: roundings(k + 1) }])
+    /// or of each weight. Or so many in each group, and one more for each group.
+    pub fn dequant(k: u64, groups_of: Option<u64>) -> Certificate {
+        let (count, causes) = match groups_of {
+            None => (k + 1, "the scale, and each multiply-add along the contraction".to_string()),
+            Some(length) => {
+                let groups = k.div_ceil(length);
+                let causes = format!("{length} multiply-adds along a group, {groups} multiply-adds of groups");
+                (length + groups, causes)
+            }
+        };
+        let what = format!("{count} roundings of 2^-24: {causes}");
+        Certificate::new(Measure::Product, vec![Term { what, error: roundings(count) }])
     }
 
     /// The same for activations that are rounded once each beforehand.

@@ -287,11 +287,17 @@ fn alternatives(product: &Option<Product>, facts: &Facts, request: &Request) -> 
             }
         }));
     }
+    let groups_of = facts.form.as_ref().and_then(Form::float_groups);
+    // How often a result is scaled, where the weight is not written out.
+    let scalings = match facts.form {
+        Some(form) if form.is_plain() => Some(1),
+        _ => groups_of.zip(facts.k).map(|(length, k)| k.div_ceil(length)),
+    };
     list.push(Alternative {
         lowering: Lowering::Dequant,
         scheme: None,
-        certificate: facts.k.map(Certificate::dequant).map(rounded),
-        cost: product.map(|p| p.dequant(facts.form.is_none_or(|f| !f.is_plain()), machine)),
+        certificate: facts.k.map(|k| Certificate::dequant(k, groups_of)).map(rounded),
+        cost: product.map(|p| p.dequant(scalings, machine)),
     });
     list
 }

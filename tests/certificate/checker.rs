@@ -111,10 +111,13 @@ impl Walk<'_> {
             // What is made of these is found where they are merged.
             Op::MatMul if self.is_split(self.origin(node.operands[0])) => None,
             Op::MatMul => {
-                let right = self.stored(node.operands[1]);
-                let own = match right.op {
-                    Op::Dequant => 1,
-                    Op::Codes => self.scales_behind(at, 1),
+                let (right, groups) = (self.stored(node.operands[1]), self.groups_behind(at));
+                let right = if groups.is_some() { self.origin(node.operands[1]) } else { right };
+                let own = match (&right.op, groups) {
+                    (Op::Dequant, None) => 1,
+                    (Op::Codes, None) => self.scales_behind(at, 1),
+                    // The multiply-adds of groups.
+                    (Op::Codes, Some(groups)) => groups,
                     _ => return None,
                 };
                 let k = self.size(node.operands[0], 0);
@@ -190,6 +193,12 @@ impl Walk<'_> {
             at = user;
         }
         count
+    }
+
+    /// How many groups of products are added up.
+    fn groups_behind(&self, at: usize) -> Option<u64> {
+        let node = &self.kernel.nodes[self.users(at).next()?];
+        (node.op == Op::Accumulate && node.operands[0].node == at).then(|| self.size(node.operands[0], 2))
     }
 
     fn is_absorbed(&self, x: Value) -> bool {

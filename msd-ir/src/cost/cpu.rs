@@ -1,6 +1,6 @@
 //! The closed forms for the code this project makes for CPUs, as the planner uses them. Owns what is
-//! particular to that code: digits go through memory, sums of integers do not, and weights become
-//! F32 on their way into a product unless nothing multiplies them as stored.
+//! particular to that code: digits go through memory, sums of integers and of groups do not, and weights
+//! become F32 on their way into a product unless nothing multiplies them as stored.
 
 use super::linear::{Digits, Linear};
 use super::{Conversion, Counts, WeightReads, greedy_split_ops};
@@ -57,9 +57,11 @@ impl Product {
         self.cost(self.layer.dequant(&stored), machine)
     }
 
-    /// The weight as F32; `materialized` if it is written out, where no rule multiplies its codes.
-    pub fn dequant(&self, materialized: bool, machine: &Machine) -> Cost {
-        self.cost(self.layer.dequant(if materialized { &MATERIALIZED } else { &IN_REGISTERS }), machine)
+    /// The weight as F32: each result scaled once, or once for each group, or else the weight written
+    /// out, where no rule multiplies its codes.
+    pub fn dequant(&self, scalings: Option<u64>, machine: &Machine) -> Cost {
+        let scaled = |count| Conversion { result_ops: count as f64, ..IN_REGISTERS };
+        self.cost(self.layer.dequant(&scalings.map_or(MATERIALIZED, scaled)), machine)
     }
 
     fn cost(&self, one: Counts, machine: &Machine) -> Cost {
@@ -86,7 +88,7 @@ impl Product {
             split_ops: split_ops(scheme),
             merge_ops,
             is_read_back: true,
-            stored_accumulators: if is_integer { 0.0 } else { parts },
+            stored_accumulators: if is_integer || groups.is_some() { 0.0 } else { 1.0 },
             unit_bytes: if has_units { 4.0 * parts } else { 0.0 },
         }
     }
@@ -145,10 +147,11 @@ mod tests {
         let (integers, floats) = (msd(PRODUCT, Scheme::Int8x2Pow2, None), msd(fp8, Scheme::Int8x2Pow2, None));
         assert_eq!((integers.operand, floats.operand), (DType::I8, DType::F32));
         assert_eq!((integers.macs, integers.vector_ops), (floats.macs, floats.vector_ops));
-        // Two partial products of F32 for each of 4 groups, written and read.
+        // Two partial products of F32, written and read; those of groups are added up as they are made.
+        assert_eq!(floats.bytes - integers.bytes, 2.0 * 4.0 * 2.0 * RESULTS);
         let groups = Some(Groups { count: 4, has_units: false });
-        let partial = msd(fp8, Scheme::Int8x2Pow2, groups).bytes - msd(PRODUCT, Scheme::Int8x2Pow2, groups).bytes;
-        assert_eq!(partial, 2.0 * 4.0 * 2.0 * 4.0 * RESULTS);
+        let [floats, integers] = [fp8, PRODUCT].map(|product| msd(product, Scheme::Int8x2Pow2, groups));
+        assert_eq!(floats.bytes, integers.bytes);
         let machine = Machine::default_profile();
         assert!(machine.rates(floats.operand).matrix < machine.rates(integers.operand).matrix);
     }
@@ -156,10 +159,12 @@ mod tests {
     #[test]
     fn what_is_stored_twice_has_no_digits() {
         let machine = Machine::default_profile();
-        let (native, dequant) = (PRODUCT.native(&machine), PRODUCT.dequant(false, &machine));
+        let (native, dequant) = (PRODUCT.native(&machine), PRODUCT.dequant(Some(1), &machine));
         assert_eq!((native.counts.bytes, native.counts.operand), (dequant.counts.bytes, DType::I8));
         assert_eq!((native.counts.vector_ops, dequant.counts.vector_ops), (2.0 * RESULTS, RESULTS));
-        let materialized = PRODUCT.dequant(true, &machine).counts;
+        let groups = PRODUCT.dequant(Some(4), &machine).counts;
+        assert_eq!((groups.bytes, groups.vector_ops), (dequant.counts.bytes, 4.0 * RESULTS));
+        let materialized = PRODUCT.dequant(None, &machine).counts;
         assert_eq!(materialized.bytes - dequant.counts.bytes, 2.0 * 4.0 * WEIGHTS);
         assert_eq!(materialized.bytes_published - dequant.counts.bytes, 4.0 * WEIGHTS);
     }

@@ -163,6 +163,12 @@ impl Form {
         !self.absorbs && self.zero == Zero::None && self.unit.is_none()
     }
 
+    /// Elements of a group, where the codes are multiplied as floats by activations that are not split,
+    /// and a scale for each group is all there is to apply.
+    pub fn float_groups(&self) -> Option<u64> {
+        self.unit.filter(|_| self.codes == Codes::Floats && !self.absorbs && self.zero == Zero::None)
+    }
+
     /// Whether exact sums of groups are added up in F64, with digits of `scheme`.
     pub fn is_wide_with(&self, scheme: Scheme) -> bool {
         self.has_power_scales && self.codes.is_exact_with(scheme)

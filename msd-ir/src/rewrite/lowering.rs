@@ -36,7 +36,11 @@ pub const RULES: &[Rule] = &[
     Rule { name: SPLIT_GROUPS, equation: "x @ dequant(W; s[k/G]) -> (sum_G f32(S_G) * s_G) * g", apply: split_groups },
     Rule { name: FOLD_ZERO, equation: "x @ dequant(W; s, z) -> (f32(S - z * R) * s) * g", apply: fold_zero },
     Rule { name: DIGIT_SPLIT, equation: "x @ dequant(W; s) -> (f32(S) * s) * g", apply: digit_split },
-    Rule { name: "post-scale", equation: "x @ dequant(W; s) -> (x @ codes(W)) * s", apply: post_scale },
+    Rule {
+        name: "post-scale",
+        equation: "x @ dequant(W; s) -> (x @ codes(W)) * s, and of FP8 s[k/G] -> sum_G (x_G @ codes(W)_G) * s_G",
+        apply: post_scale,
+    },
 ];
 
 /// The rules that multiply a weight as stored.
@@ -142,6 +146,26 @@ fn scaled(r: &mut Rewriter<'_>, y: Value, weight: &Weight) -> Result<Value, Diag
     b.mul(y, row, span)
 }
 
+/// Rows `[.., M, K]` as `[.., K/unit, M, unit]`.
+fn rows_in_groups(r: &mut Rewriter<'_>, rows: Value, unit: u64) -> Result<Value, Diagnostic> {
+    let span = r.span();
+    let b = r.graph();
+    let rank = b.ty(rows).shape().len();
+    let grouped = in_groups(b, rows, rank - 1, unit, span)?;
+    let mut order: Vec<usize> = (0..=rank).collect();
+    order.swap(rank - 2, rank - 1);
+    transposed(b, grouped, &order, span)
+}
+
+/// The scale of each group of `unit`, as products of groups see it.
+fn group_scale(r: &mut Rewriter<'_>, weight: &Weight, unit: u64) -> Result<Value, Diagnostic> {
+    let span = r.span();
+    let b = r.graph();
+    let scale = b.scale(weight.param, span)?;
+    let scale = b.cast(scale, DType::F32, span)?;
+    weight.aligned(b, scale, &weight.ty.scale, Some(unit), span)
+}
+
 /// Activations as digits.
 struct Split {
     /// `[.., D*M, K]`, or with blocks `[.., K/B, D*M, B]`.
@@ -190,14 +214,9 @@ impl Split {
         let (digits, codes) = match form.unit {
             None => (self.digits, weight.codes(b, span)?),
             Some(unit) if self.relative.is_some() => (self.digits, weight.codes_in_groups(b, unit, span)?),
-            Some(unit) => {
-                let rank = b.ty(self.digits).shape().len();
-                let grouped = in_groups(b, self.digits, rank - 1, unit, span)?;
-                let mut order: Vec<usize> = (0..=rank).collect();
-                order.swap(rank - 2, rank - 1);
-                (transposed(b, grouped, &order, span)?, weight.codes_in_groups(b, unit, span)?)
-            }
+            Some(unit) => (rows_in_groups(r, self.digits, unit)?, weight.codes_in_groups(r.graph(), unit, span)?),
         };
+        let b = r.graph();
         if !form.codes.is_exact_with(self.scheme) {
             return Ok((digits, b.matmul(digits, codes, span)?));
         }
@@ -243,13 +262,8 @@ impl Split {
         let b = r.graph();
         let one = b.constant(1.0, span);
         let relative = self.relative.unwrap_or(one);
-        let scale = if form.absorbs {
-            one
-        } else {
-            let scale = b.scale(weight.param, span)?;
-            let scale = b.cast(scale, DType::F32, span)?;
-            weight.aligned(b, scale, &weight.ty.scale, Some(unit), span)?
-        };
+        let scale = if form.absorbs { one } else { group_scale(r, weight, unit)? };
+        let b = r.graph();
         if is_wide {
             b.accumulate_wide(sums, scale, relative, self.scheme, span)
         } else {
@@ -260,12 +274,20 @@ impl Split {
 
 fn post_scale(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
     let Some(weight) = weight_product(r, op, operands) else { return Ok(Outcome::NoMatch) };
-    if let Err(Stopped { guard, reason, .. }) =
-        activations(&*r.graph(), operands[0]).and_then(|()| Form::native(&weight))
-    {
+    let form = match r.choice().and_then(|c| c.form) {
+        Some(form) => Ok(form),
+        None => activations(&*r.graph(), operands[0]).and_then(|()| Form::of(&weight)),
+    };
+    let span = r.span();
+    if let Some(unit) = form.as_ref().ok().and_then(Form::float_groups) {
+        let (x, codes) = (rows_in_groups(r, operands[0], unit)?, weight.codes_in_groups(r.graph(), unit, span)?);
+        let products = r.graph().matmul(x, codes, span)?;
+        let (scale, one) = (group_scale(r, &weight, unit)?, r.graph().constant(1.0, span));
+        return Ok(Outcome::Fired(r.graph().accumulate(products, scale, one, span)?));
+    }
+    if let Err(Stopped { guard, reason, .. }) = form.and_then(|_| Form::native(&weight)) {
         return Ok(Outcome::Stopped { guard, reason });
     }
-    let span = r.span();
     let codes = weight.codes(r.graph(), span)?;
     let product = r.graph().matmul(operands[0], codes, span)?;
     Ok(Outcome::Fired(scaled(r, product, &weight)?))

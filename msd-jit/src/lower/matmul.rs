@@ -1,5 +1,5 @@
 //! Products of floats and wide integers: the loop nest around panel tiles, and the rearrangement into
-//! panels of matrices that are computed.
+//! panels of matrices that are computed. Groups that are added up are `groups.rs`'s.
 
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value, types};
 use msd_ir::dim::Dim;
@@ -64,7 +64,7 @@ impl Frame<'_> {
     }
 
     /// Copies `count` 4-byte elements.
-    fn copy_words(&mut self, source: Value, target: Value, count: Value) -> Emit<()> {
+    pub(crate) fn copy_words(&mut self, source: Value, target: Value, count: Value) -> Emit<()> {
         let zero = self.int(0);
         let main = self.round_down(count, 4);
         for (from, to, step, kind) in [(zero, main, 4, types::I32X4), (main, count, 1, types::I32)] {

@@ -210,7 +210,7 @@ impl Frame<'_> {
 
     /// `sum + product * factors`, the factors multiplied first and the sum fused: F64 or F32, as the
     /// sum is.
-    fn add_scaled(&mut self, product: Lane, factors: &[Lane], sum: Lane) -> Emit<Lane> {
+    pub(crate) fn add_scaled(&mut self, product: Lane, factors: &[Lane], sum: Lane) -> Emit<Lane> {
         let dtype = if let Lane::F64(_) = sum { DType::F64 } else { DType::F32 };
         let scale = match factors {
             [scale, unit] => self.elementwise(&Op::Mul, &[*scale, *unit], dtype)?,

@@ -3,6 +3,7 @@
 pub(crate) mod decompose;
 pub(crate) mod dot;
 pub(crate) mod frame;
+pub(crate) mod groups;
 pub(crate) mod lanes;
 pub(crate) mod matmul;
 pub(crate) mod merge;
@@ -83,7 +84,10 @@ impl Lowering<'_> {
             (Work::Panels { b, out }, _) => f.emit_panels(b, out)?,
             (Work::Dot(dot), Tiles::Rows(tiles)) => f.emit_dot(dot, &tiles)?,
             (Work::Accumulate { p, s, u, out }, _) => f.emit_accumulate(p, s, u.as_ref(), out)?,
-            (Work::MatMul { a, panels, out }, Tiles::Panels(tiles)) => f.emit_matmul(a, panels, out, tiles)?,
+            (Work::MatMul { a, panels, sum, out }, Tiles::Panels(tiles)) => match sum {
+                Some(sum) => f.emit_group_sums([a, panels, out], sum, tiles)?,
+                None => f.emit_matmul(a, panels, out, tiles)?,
+            },
             (Work::Dot(_) | Work::MatMul { .. }, _) => return Err(crate::isa::internal("a product without tiles")),
         }
         f.close(self.isa.target.frontend_config());

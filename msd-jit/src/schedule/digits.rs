@@ -11,8 +11,8 @@ use msd_ir::types::Shape;
 
 use super::products::transposed;
 use super::{
-    Blocks, Dot, Groups, Layout, Merge, Region, RowOp, RowSums, Scheduler, Source, Step, View, Work, ZeroPoint,
-    product, size, too_complex,
+    Blocks, Dot, GroupSum, Groups, Layout, Merge, Region, RowOp, RowSums, Scheduler, Source, Step, View, Work,
+    ZeroPoint, product, size, too_complex,
 };
 use crate::isa::internal;
 use crate::tile::{CHANNELS, RowForm};
@@ -73,10 +73,26 @@ impl Scheduler<'_> {
 
     /// The node that adds up merged products over groups, if the whole chain is of no other use.
     fn accumulating_user(&self, merged: Value) -> Option<usize> {
-        let is_chain =
-            self.kernel.node(merged).operands.first().and_then(|p| self.merging_user(*p)) == Some(merged.node);
+        let product = self.kernel.node(merged).operands.first().copied();
+        let is_product = |p: &Value| self.merging_user(*p).is_some() || self.is_float_product(*p);
+        let is_chain = product.filter(is_product).and_then(|p| self.first_user(p)) == Some(merged.node);
         let user = self.first_user(merged).filter(|_| is_chain);
         user.filter(|u| self.kernel.nodes[*u].op == Op::Accumulate)
+    }
+
+    fn is_float_product(&self, value: Value) -> bool {
+        self.kernel.node(value).op == Op::MatMul && self.kernel.tensor_ty(value).dtype == DType::F32
+    }
+
+    /// The node that adds up a float product over groups, its digits merged before if it has any: if
+    /// the product and what is merged are of no other use.
+    pub(super) fn summing_user(&self, product: Value) -> Option<usize> {
+        let user = self.first_user(product).filter(|_| self.is_float_product(product))?;
+        match self.kernel.nodes[user].op {
+            Op::Accumulate => Some(user),
+            Op::Combine { .. } => self.accumulating_user(Value { node: user, result: 0 }),
+            _ => None,
+        }
     }
 
     pub(super) fn place_combine(&mut self, value: Value, scheme: Scheme) -> Result<(), Diagnostic> {
@@ -114,6 +130,14 @@ impl Scheduler<'_> {
         let out = self.buffer(DType::F32, self.shape(value))?;
         self.set(value, out.clone());
         let (scale, unit) = self.group_factors(&operands, &shape)?;
+        let (product, weights) = match &self.kernel.node(p).op {
+            Op::Combine { scheme } => (self.kernel.node(p).operands[0], scheme.weights()),
+            _ => (p, [1].as_slice()),
+        };
+        if self.summing_user(product) == Some(value.node) {
+            let groups = Groups { scale, unit, is_wide: false };
+            return self.push_matmul(product, Some(GroupSum { weights, groups }), out);
+        }
         if let (true, Op::Combine { scheme } | Op::CombineZero { scheme }) =
             (self.accumulating_user(p).is_some(), &self.kernel.node(p).op)
         {

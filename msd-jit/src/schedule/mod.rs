@@ -16,8 +16,8 @@ mod products;
 mod program;
 
 pub(crate) use program::{
-    Blocks, Dot, Groups, Layout, Memory, MemoryKind, Merge, PartName, Program, Region, RowOp, RowSums, Source, Stage,
-    Step, View, Work, ZeroPoint,
+    Blocks, Dot, GroupSum, Groups, Layout, Memory, MemoryKind, Merge, PartName, Program, Region, RowOp, RowSums,
+    Source, Stage, Step, View, Work, ZeroPoint,
 };
 
 /// Nodes one elementwise loop may hold; bounds code size and compile time.

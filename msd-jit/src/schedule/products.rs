@@ -8,7 +8,9 @@ use msd_ir::graph::Value;
 use msd_ir::ops::Op;
 use msd_ir::types::{Part, Shape, Type};
 
-use super::{Layout, MemoryKind, PartName, Region, Scheduler, Source, Step, View, Work, product, size, too_complex};
+use super::{
+    GroupSum, Layout, MemoryKind, PartName, Region, Scheduler, Source, Step, View, Work, product, size, too_complex,
+};
 use crate::isa::internal;
 use crate::tile::PANEL;
 
@@ -95,6 +97,17 @@ impl Scheduler<'_> {
     }
 
     pub(super) fn place_matmul(&mut self, value: Value) -> Result<(), Diagnostic> {
+        if self.summing_user(value).is_some() {
+            return Ok(());
+        }
+        let out = self.buffer(self.kernel.tensor_ty(value).dtype, self.shape(value))?;
+        self.push_matmul(value, None, out.clone())?;
+        self.set(value, out);
+        Ok(())
+    }
+
+    /// The product `value`, or what `sum` makes of it, into `out`.
+    pub(super) fn push_matmul(&mut self, value: Value, sum: Option<GroupSum>, out: View) -> Result<(), Diagnostic> {
         let (a, b) = (self.kernel.node(value).operands[0], self.kernel.node(value).operands[1]);
         let dtype = self.kernel.tensor_ty(value).dtype;
         let a = self.view_as(a, dtype)?;
@@ -109,13 +122,10 @@ impl Scheduler<'_> {
             self.push(Work::Panels { b: b.clone(), out: out.clone() }, batch, b.size_from_end(0), PANEL as u64, cost)?;
             out
         };
-        let out = self.buffer(dtype, self.shape(value))?;
         let batch = product(&out.shape[..out.shape.len() - 2])?;
-        let cost = size(&out.shape).and_then(|n| n.mul(&a.size_from_end(0)));
+        let cost = size(&self.shape(value)).and_then(|n| n.mul(&a.size_from_end(0)));
         let channels = out.size_from_end(0);
-        self.push(Work::MatMul { a, panels, out: out.clone() }, batch, channels, PANEL as u64, cost)?;
-        self.set(value, out);
-        Ok(())
+        self.push(Work::MatMul { a, panels, sum, out }, batch, channels, PANEL as u64, cost)
     }
 }
 

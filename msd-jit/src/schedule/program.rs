@@ -207,6 +207,14 @@ pub(crate) struct Groups {
     pub(crate) is_wide: bool,
 }
 
+/// What becomes of the F32 products of a token's digits in groups of K.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupSum {
+    /// Of the digits.
+    pub(crate) weights: &'static [i64],
+    pub(crate) groups: Groups,
+}
+
 /// Integer products of rows `x [.., R, K]` and `w [.., N, K]`. With `merge`, the digit rows of each
 /// token are merged into F32 `out [.., M, N]`, else `out [.., R, N]` is I64.
 #[derive(Clone, Debug)]
@@ -254,8 +262,9 @@ pub(crate) enum Work {
     Accumulate { p: View, s: View, u: Option<View>, out: View },
     /// `b [.., K, N]` rearranged into panels `out [.., ceil(N/24), K, 24]`.
     Panels { b: View, out: View },
-    /// `out [.., M, N] = a [.., M, K] @ panels`, floats or integers.
-    MatMul { a: View, panels: View, out: View },
+    /// `out [.., M, N] = a [.., M, K] @ panels`, floats or integers. With `sum`, `a` is `[.., G, D*M, K]`
+    /// and `out` the sums of the products.
+    MatMul { a: View, panels: View, sum: Option<GroupSum>, out: View },
 }
 
 /// A piece of work and how many units it splits into.
