@@ -96,7 +96,11 @@ fn check(a: &Side, b: &Side, expected: usize) {
     let k = longest(a, b);
     assert_eq!(k, expected);
     let mut draw = Draw::new(k as u64);
-    let signs = [|_: usize| 1, |i: usize| if i % 2 == 0 { 1 } else { -1 }, |i: usize| if i % 3 == 0 { -1 } else { 1 }];
+    let signs = [
+        |_: usize| 1,
+        |i: usize| if i.is_multiple_of(2) { 1 } else { -1 },
+        |i: usize| if i.is_multiple_of(3) { -1 } else { 1 },
+    ];
     for sign in signs {
         let largest: Vec<i64> = (0..k).map(|i| a.largest() * sign(i)).collect();
         let (all, found) = (vec![b.largest(); k], |x: &[i64], y: &[i64]| summed((a.format, x), (b.format, y)));

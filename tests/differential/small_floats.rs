@@ -84,7 +84,7 @@ fn draw(draw: &mut Draw) -> Case {
         zero: None,
         x: *draw.pick(&[DType::BF16, DType::F16, DType::F32]),
         positive: draw.below(6) == 0,
-        result: *draw.pick(&["f32", "f32", "f32", "bf16", "f16"]),
+        result: draw.pick::<&str>(&["f32", "f32", "f32", "bf16", "f16"]),
         request,
         sizes,
         is_fixed: draw.below(3) > 0,

@@ -373,15 +373,13 @@ fn exact<'a>(op: &Op, ty: &'a Type) -> Result<&'a TensorType, Diagnostic> {
 }
 
 pub(super) fn combine(op: &Op, args: &[&Type]) -> Types {
-    let t = match args[0] {
-        // Digits that are floats have products that are.
-        Type::Tensor(t) if t.dtype == DType::F32 && t.rank() >= 2 => t,
-        Type::Tensor(t) if t.dtype.is_float() => {
-            let message = format!("`{}` needs products of digits, in i64 or f32, this is `{t}`", op.spelled());
-            return Err(Diagnostic::new(Code::WrongType, message).help("combine the result of `msd.dot` or of `@`"));
-        }
-        other => exact(op, other)?,
-    };
+    let t = number(op, args[0])?;
+    min_rank(op, t, 2)?;
+    // Digits that are floats have products that are.
+    if !matches!(t.dtype, DType::I64 | DType::F32) {
+        let message = format!("`{}` needs products of digits, in i64 or f32, this is `{t}`", op.spelled());
+        return Err(Diagnostic::new(Code::WrongType, message).help("combine the result of `msd.dot` or of `@`"));
+    }
     let Op::Combine { scheme } = op else { return one(t.dtype, t.shape.clone()) };
     one(DType::F32, unstacked(op, *scheme, t)?)
 }

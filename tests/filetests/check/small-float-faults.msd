@@ -38,8 +38,8 @@ kernel blocks_of_their_own(x: f32[M, 48]) -> f32[M, 1] { let (d, r, g) = msd.dec
 // 15:75: E0302 `msd.accumulate_wide`: scales `f32[N, 3]` do not broadcast to `[G, M, N]`
 // 16:57: E0302 `msd.accumulate_wide` needs 2 rows for each token, `i64[G, 3, N]` has `3`
 // 17:99: E0503 there is no scheme `mxfp4x3`
-// 18:52: E0304 `msd.combine` needs exact digit products, this is `f16[M, N]`
-// 19:50: E0304 `msd.combine` needs exact digit products, this is `i8[M, N]`
+// 18:52: E0304 `msd.combine` needs products of digits, in i64 or f32, this is `f16[M, N]`
+// 19:50: E0304 `msd.combine` needs products of digits, in i64 or f32, this is `i8[M, N]`
 // 20:48: E0303 `msd.combine` needs at least 2 dimensions, `f32[N]` has 1
 // 21:58: E0302 `msd.combine` needs 2 rows for each token, `f32[3, N]` has `3`
 // 22:76: E0304 `msd.combine_zero` needs exact digit products, this is `f32[M, N]`
