@@ -45,7 +45,7 @@ fn random_graphs() {
 #[test]
 fn the_generator_reaches_every_op() {
     let mut reached = BTreeSet::new();
-    for seed in 0..300 {
+    for seed in 0..1000 {
         let mut draw = Draw::new(seed);
         let sizes = draw_sizes(&mut draw);
         let kernel = graph(&mut draw, &sizes);
@@ -89,6 +89,7 @@ fn parameters(b: &mut Builder, draw: &mut Draw) -> Vec<Value> {
     types.push(plain(*draw.pick(&kinds), &[&m, &one]));
     types.push(plain(*draw.pick(&small), &[&m, &n]));
     types.push(plain(*draw.pick(&small), &[&m, &two_k]));
+    types.push(plain(*draw.pick(&[DType::E2M1, DType::E1M2]), &[&n, &k]));
     types.push(plain(DType::Bool, &[&n]));
     let codes = *draw.pick(&[DType::I8, DType::U8, DType::I4, DType::U4]);
     let scale = *draw.pick(&[DType::F32, DType::F16, DType::BF16]);
@@ -113,7 +114,7 @@ fn graph(draw: &mut Draw, sizes: &Sizes) -> Kernel {
         if draw.below(12) == 0 {
             values.push(b.constant(*draw.pick(&[0.0, 1.0, -2.5, 1e-3, 3e38, f32::INFINITY]), AT));
         }
-        if draw.below(40) == 0 {
+        if draw.below(20) == 0 {
             applied.extend(digit_product(&mut b, draw, &values, sizes));
         }
         let info = *draw.pick(OPS);
@@ -153,13 +154,19 @@ fn digit_product(b: &mut Builder, draw: &mut Draw, values: &[Value], sizes: &Siz
     for _ in 0..30 {
         let w = *draw.pick(&codes);
         let w = if draw.below(2) == 0 { b.t(w, AT).ok() } else { Some(w) };
-        let Some(products) = w.and_then(|w| b.dot(digits, w, AT).ok()) else { continue };
+        let Some(products) = w.and_then(|w| product(b, digits, w)) else { continue };
         let sum = merged(b, draw, values, scheme, digits, products)?;
         let scaled = b.mul(sum, digits.sibling(1), AT).ok()?;
         // Used again, the products must come to memory unmerged.
         return if draw.below(4) == 0 { b.sum(products, AT).ok() } else { Some(scaled) };
     }
     None
+}
+
+/// Digits times codes: exact where both are integers, floats of 4 bits in steps, else in floats.
+fn product(b: &mut Builder, digits: Value, w: Value) -> Option<Value> {
+    let w = b.steps(w, AT).unwrap_or(w);
+    b.dot(digits, w, AT).or_else(|_| b.matmul(digits, w, AT)).ok()
 }
 
 /// Digits merged, in half of the cases less a zero point, with the digits' row sums or what else fits.
@@ -208,10 +215,12 @@ fn grouped_product(
     for _ in 0..30.min(codes.len() * 30) {
         let w = *draw.pick(&codes);
         let Some(rows) = groups_of(b, w, size, outer) else { continue };
-        let products = b.t(rows, AT).and_then(|w| b.dot(digits, w, AT));
-        let Ok(products) = products else { continue };
-        let sum = merged(b, draw, values, scheme, digits, products)?;
+        let Some(products) = b.t(rows, AT).ok().and_then(|w| product(b, digits, w)) else { continue };
         let scales: Vec<Value> = values.iter().copied().filter(|v| b.ty(*v).shape().len() < outer + 3).collect();
+        if draw.below(2) == 0 {
+            return (0..30).find_map(|_| b.accumulate_wide(products, *draw.pick(&scales), unit, scheme, AT).ok());
+        }
+        let sum = merged(b, draw, values, scheme, digits, products)?;
         let added = (0..30).find_map(|_| {
             let scale = *draw.pick(&scales);
             b.accumulate(sum, scale, unit, AT).ok()
