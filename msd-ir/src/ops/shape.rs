@@ -293,7 +293,9 @@ fn narrow_int(op: &Op, t: &TensorType, bits: u32) -> Result<(), Diagnostic> {
         return Ok(());
     }
     let message = format!("`{}` needs integers of at most {bits} bits here, this is `{t}`", op.spelled());
-    Err(Diagnostic::new(Code::WrongType, message).help("for other types use `@`"))
+    let is_fp4 = t.dtype.is_float() && t.dtype.bits() == 4;
+    let help = if is_fp4 { "floats of 4 bits are integers in `msd.steps(x)`" } else { "for other types use `@`" };
+    Err(Diagnostic::new(Code::WrongType, message).help(help))
 }
 
 pub(super) fn dot(op: &Op, args: &[&Type]) -> Types {
