@@ -14,7 +14,7 @@ kernel other_ops(W: i8[K, N] scale f32[N], X: bf16[M, K]) -> (f32[M, N], f32[M, 
 }
 
 // expected:
-// hoist-add: stopped weight-format: `e4m3` codes are as well dequantized first
+// hoist-add: stopped weight-format: `e4m3` codes may as well be dequantized before
 // kernel sum(W: e4m3[K, N] scale f32[N], L: f32[K, N], X: bf16[M, K]) -> f32[M, N] {
 //     let v3 = dequant(W);
 //     let v4 = v3 + L;

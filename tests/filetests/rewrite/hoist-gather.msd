@@ -55,7 +55,7 @@ kernel formats(W: i8[K, N] scale f32[N], F: e4m3[K, N] scale f32[N], L: f32[K, N
 //     let v23 = cast(v22, f32);
 //     v12 - v23
 // }
-// hoist-add: stopped weight-format: `e4m3` codes are as well dequantized first
+// hoist-add: stopped weight-format: `e4m3` codes may as well be dequantized before
 // hoist-add: fired
 // digit-split: fired
 // kernel formats(W: i8[K, N] scale f32[N], F: e4m3[K, N] scale f32[N], L: f32[K, N], X: bf16[M, K]) -> f32[M, N] {
