@@ -196,6 +196,9 @@ fn build(steps: &[Step], literals: &[u32], results: &[prop::sample::Index], attr
     // Exact products and their row sums come about too rarely by themselves.
     let wide = b.cast(values[3], DType::I64, AT).unwrap();
     values.extend([wide, b.sum(wide, AT).unwrap()]);
+    // Those of groups even more so.
+    let groups: Vec<Dim> = [Dim::constant(1)].into_iter().chain(b.ty(wide).shape().iter().cloned()).collect();
+    values.push(b.reshape(wide, groups, AT).unwrap());
     for (i, step) in steps.iter().enumerate() {
         if let Some(bits) = literals.get(i) {
             values.push(b.constant(f32::from_bits(*bits), AT));
