@@ -132,8 +132,8 @@ impl Frame<'_> {
             let zero = self.load_site(&zero.zero, place, i);
             return self.less_zero(sum, sums, zero);
         }
-        let is_wide = merge.groups.as_ref().is_some_and(|g| g.is_wide);
-        Ok(if is_wide { sum } else { Lane::F32(self.f32_of(sum)) })
+        // What is added up in F64 is not rounded before.
+        Ok(if dot.out.dtype == DType::F64 { sum } else { Lane::F32(self.f32_of(sum)) })
     }
 
     /// The merged row sums of a token. As I32, the low halves are read: narrow sums fit those.

@@ -135,13 +135,13 @@ impl Scheduler<'_> {
             _ => (p, [1].as_slice()),
         };
         if self.summing_user(product) == Some(value.node) {
-            let groups = Groups { scale, unit, is_wide: false };
+            let groups = Groups { scale, unit };
             return self.push_matmul(product, Some(GroupSum { weights, groups }), out);
         }
         if let (true, Op::Combine { scheme } | Op::CombineZero { scheme }) =
             (self.accumulating_user(p).is_some(), &self.kernel.node(p).op)
         {
-            let merge = Merge { groups: Some(Groups { scale, unit, is_wide: false }), ..self.merge(p, *scheme)? };
+            let merge = Merge { groups: Some(Groups { scale, unit }), ..self.merge(p, *scheme)? };
             return self.push_dot(self.kernel.node(p).operands[0], Some(merge), out);
         }
         let p = self.view(p)?;
@@ -160,7 +160,7 @@ impl Scheduler<'_> {
         self.set(value, out.clone());
         let (scale, unit) = self.group_factors(&operands, &shape)?;
         if self.merging_user(operands[0]).is_some() {
-            let groups = Some(Groups { scale, unit, is_wide: true });
+            let groups = Some(Groups { scale, unit });
             let merge = Merge { weights: scheme.weights(), zero: None, groups, is_narrow: false };
             return self.push_dot(operands[0], Some(merge), out);
         }

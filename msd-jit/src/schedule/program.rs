@@ -203,8 +203,6 @@ pub(crate) struct ZeroPoint {
 pub(crate) struct Groups {
     pub(crate) scale: View,
     pub(crate) unit: Option<View>,
-    /// Whether they are added up in F64, without rounding any of them before.
-    pub(crate) is_wide: bool,
 }
 
 /// What becomes of the F32 products of a token's digits in groups of K.
