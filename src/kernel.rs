@@ -175,6 +175,8 @@ impl Kernel {
 
     /// Quantizes F32 values of that shape, row-major, to the declared type of a parameter: symmetric,
     /// or with a zero point if it declares one. Scales are as small as they may be without clipping.
+    /// For `nvfp4` take [`crate::quantize_nvfp4`], which has the factor of the tensor too: without it
+    /// scales of small weights are among the few least values of their type.
     ///
     /// # Errors
     /// If there is no such quantized parameter, the shape does not fit its type, or a value is not

@@ -260,7 +260,9 @@ fn digits_that_are_floats_are_used_where_they_fit() {
 fn blocks_of_a_scheme_outrank_those_asked_for() {
     let known = sizes(&[("N", 64), ("K", 256), ("M", 4)]);
     let options = Options::new().scheme(Scheme::Mxfp4x2).block(64);
-    assert_eq!(site(&linear(""), &known, &options).unwrap().choice.block, Some(32));
+    let choice = site(&linear(""), &known, &options).unwrap().choice;
+    assert_eq!(choice.block, Some(32));
+    assert!(choice.because.ends_with("in blocks of 32 of its own, not of 64"), "{}", choice.because);
     let options = Options::new().scheme(Scheme::Fp8x1).block(64);
     assert_eq!(site(&linear(""), &known, &options).unwrap().choice.block, Some(64));
 }
@@ -282,6 +284,34 @@ fn groups_of_powers_of_two_cost_no_rounding() {
     let coarse = site(&tolerant("1e-2", "mxfp4[N, K]"), &known, &Options::new().scheme(Scheme::Mxfp4x2)).unwrap_err();
     assert_eq!(coarse.0, Code::ToleranceUnmet);
     assert!(site(&tolerant("2e-2", "mxfp4[N, K]"), &known, &Options::new().scheme(Scheme::Mxfp4x2)).is_ok());
+}
+
+#[test]
+fn fp8_weights_have_digits_only_where_they_are_asked_for_or_needed() {
+    let known = sizes(&[("N", 64), ("K", 4096), ("M", 4)]);
+    for weight in ["e4m3[N, K] scale f32[N]", "e5m2[N, K] scale f32[N/32, K/128]", "mxfp8[N, K]"] {
+        let text = small(weight, "bf16");
+        let choice = |options: &Options| site(&text, &known, options).unwrap().choice;
+        let own = choice(&Options::default());
+        assert_eq!(own.lowering, Lowering::Dequant, "{weight}");
+        assert!(own.because.starts_with("FP8 codes are converted exactly"), "{weight}: {}", own.because);
+        let asked = choice(&Options::new().scheme(Scheme::Fp8x2));
+        assert_eq!((asked.lowering, asked.scheme), (Lowering::Msd, Scheme::Fp8x2), "{weight}");
+    }
+}
+
+#[test]
+fn a_scheme_that_does_not_fit_counts_as_not_asked_for() {
+    let known = sizes(&[("N", 4096), ("K", 4080), ("M", 64)]);
+    // 4080 is no number of blocks of 32: the tolerance decides, as if nothing had been asked for.
+    for (t, scheme) in [("1e-2", Scheme::Int8x1), ("1e-6", Scheme::Int8x3Pow2)] {
+        let text = format!("#[tolerance({t})] {}", small("i8[N, K] scale f32[N]", "bf16"));
+        let asked = site(&text, &known, &Options::new().scheme(Scheme::Mxfp4x2)).unwrap().choice;
+        assert_eq!((asked.lowering, asked.scheme), (Lowering::Msd, scheme));
+        assert!(asked.because.contains("`mxfp4x2` has blocks of 32, which do not fit"), "{}", asked.because);
+        let own = site(&text, &known, &Options::default()).unwrap().choice;
+        assert_eq!((own.lowering, own.scheme, own.block), (asked.lowering, asked.scheme, asked.block));
+    }
 }
 
 #[test]

@@ -73,8 +73,8 @@ impl Certificate {
     }
 
     /// Digits of `scheme` times codes in `form`, over a contraction of `k`. Nothing if a sum of
-    /// groups makes the bound depend on a `k` that is not known. A zero point costs nothing: it is
-    /// part of the exact sum (a float one is, to 2^-53).
+    /// groups, or products that are rounded, make the bound depend on a `k` that is not known. A zero
+    /// point costs nothing: it is part of the exact sum (a float one is, to 2^-53).
     pub fn digits(scheme: Scheme, form: &Form, blocks: bool, k: Option<u64>) -> Option<Certificate> {
         let digits = scheme.bound();
         if form.is_wide_with(scheme) {
