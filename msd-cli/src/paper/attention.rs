@@ -189,7 +189,7 @@ impl Attention {
         let unit = digits.scale as f32;
         let scores = |j| {
             let codes = self.k.codes(j);
-            // Integers below 2^24, so F32 has them exactly.
+            // Either sum is an integer below 2^24, which F32 has exactly; putting them together rounds.
             (254.0 * sum_of(high, codes) + sum_of(low, codes)) * unit / root() as f32
         };
         let block = |result: &mut [f32; DEPTH], keys: std::ops::Range<usize>, p: &[f32]| {
