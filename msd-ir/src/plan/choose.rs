@@ -81,6 +81,10 @@ impl Facts {
     }
 }
 
+/// Digits are the choice up to this multiple of the time of dequantization: with few tokens, when reading the
+/// weight is all there is to it, both take as long, and small sizes differ by less than the model is good for.
+const TIE: f64 = 1.5;
+
 /// A site being decided.
 struct Deciding<'a> {
     request: &'a Request,
@@ -202,7 +206,7 @@ impl Deciding<'_> {
             return (Lowering::Dequant, format!("{because}{rest}"));
         }
         match (msd.cost, dequant.and_then(|a| a.cost)) {
-            (Some(m), Some(d)) if m.seconds <= d.seconds => {
+            (Some(m), Some(d)) if m.seconds <= TIE * d.seconds => {
                 let (m, d) = (time(m.seconds), time(d.seconds));
                 (Lowering::Msd, format!("predicted {m} against {d} for dequant; {reason}"))
             }
