@@ -170,7 +170,7 @@ impl Kernel {
     /// As [`Kernel::call`].
     pub fn prepare(&self, arguments: &[Argument<'_>]) -> Result<()> {
         let call = self.lookup(arguments)?;
-        Ok(call.class.compiled.code().prepare(&call.bound, arguments)?)
+        Ok(call.class.compiled.prepare(&call.bound, arguments)?)
     }
 
     /// Quantizes F32 values of that shape, row-major, to the declared type of a parameter: symmetric,

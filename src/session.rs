@@ -353,6 +353,14 @@ impl Compiled {
         self.code.bind(arguments)
     }
 
+    /// Packs every weight among `arguments` that is not packed yet, so that no later call does.
+    ///
+    /// # Errors
+    /// If the arguments do not have the bound shapes, or memory is lacking.
+    pub fn prepare(&self, bound: &Bound, arguments: &[Argument<'_>]) -> Result<(), Diagnostic> {
+        self.code.prepare(bound, arguments, &self.pool)
+    }
+
     /// Runs the kernel and writes its results over `outputs`.
     ///
     /// # Errors

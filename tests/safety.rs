@@ -93,9 +93,9 @@ fn groups_of_k_read_the_packed_form_of_whole_rows() {
     let quant = QuantTensor::new(Tensor::zeros(DType::I8, vec![5, 64]).unwrap(), tensor(&[5, 16], 1.0), None);
     let (weight, x) = (Weight::from(quant.unwrap()), tensor(&[1, 64], 1.0));
     let arguments = [Argument::from(&x), Argument::from(&weight)];
-    code.prepare(&code.bind(&arguments).unwrap(), &arguments).unwrap();
-    // One block of memory, rounded up to cache lines.
-    assert_eq!(weight.packed_bytes(), 5 * 64);
+    code.prepare(&code.bind(&arguments).unwrap(), &arguments, &Pool::new(1)).unwrap();
+    // One block of codes, a panel of sixteen channels, and the scales of its groups.
+    assert_eq!(weight.packed_bytes(), 16 * 64 + 16 * 16 * 4);
 }
 
 #[test]

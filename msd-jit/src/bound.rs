@@ -8,9 +8,13 @@ use msd_ir::dtype::DType;
 use msd_ir::tensor::{TensorView, TensorViewMut};
 
 use crate::argument::Argument;
+use crate::blocking::{Blocking, ENTRIES, Limits, Shape, TERM_ENTRIES, tile};
 use crate::isa::internal;
+use crate::lower::frame::{Known, LINE};
+use crate::micro::Emitter;
 use crate::pack::Strided;
-use crate::schedule::{Layout, MemoryKind, PartName, Program};
+use crate::schedule::{Layout, MemoryKind, PartName, Product, Program, Work};
+use crate::tile::Tile;
 
 /// Work (elements or multiply-accumulates) below which waking threads costs more than it saves.
 const THREAD_THRESHOLD: u64 = 1 << 16;
@@ -31,8 +35,34 @@ pub struct Bound {
     pub(crate) table: Vec<u64>,
     /// One for each stage.
     pub(crate) stages: Vec<Extent>,
+    /// How the product of each stage is cut, if it is one.
+    pub(crate) cuts: Vec<Option<Blocking>>,
     pub(crate) outputs: Vec<(DType, Vec<usize>)>,
     params: usize,
+}
+
+/// What of a compiled kernel a call is worked out from.
+pub(crate) struct CodeView<'c> {
+    /// Identity of the kernel.
+    pub(crate) id: u64,
+    pub(crate) emitter: Emitter,
+    /// What the code reads from the table.
+    pub(crate) known: &'c [Known],
+    /// The address of a tile, if it was compiled.
+    pub(crate) tile: &'c dyn Fn(&Tile) -> Option<u64>,
+}
+
+/// An entry of a product's part of the table.
+fn blocking_entry(
+    product: &Product,
+    cut: &Blocking,
+    entry: usize,
+    address: &dyn Fn(&Tile) -> Option<u64>,
+) -> Result<u64, Diagnostic> {
+    let Some(of_terms) = entry.checked_sub(ENTRIES) else { return Ok(cut.entries()[entry]) };
+    let term = &product.region.terms[of_terms / TERM_ENTRIES];
+    let wanted = tile(term, cut.tiles()[of_terms % TERM_ENTRIES]);
+    address(&wanted).ok_or_else(|| internal(format!("{} was not compiled", wanted.name())))
 }
 
 /// One array of the arguments.
@@ -49,10 +79,12 @@ pub(crate) struct Piece {
 pub(crate) enum Slot {
     /// The array of that piece.
     Input { piece: usize },
-    /// The codes of that piece, packed.
+    /// That piece, packed.
     Packed { piece: usize, layout: Layout, source: Strided, bytes: usize },
-    /// Scratch.
+    /// Memory of the call.
     Buffer { bytes: usize },
+    /// Memory of each thread.
+    Scratch { bytes: usize },
     /// A result.
     Output { index: usize },
 }
@@ -70,9 +102,8 @@ impl Bound {
     /// Works out a call; `sizes` and the shapes of `arguments` fit the kernel, as
     /// [`msd_ir::input::bind`] has found.
     pub(crate) fn new(
-        kernel: u64,
         program: &Program,
-        table: &[Dim],
+        code: &CodeView<'_>,
         sizes: &Sizes,
         arguments: &[Argument<'_>],
     ) -> Result<Bound, Diagnostic> {
@@ -89,19 +120,23 @@ impl Bound {
             let found = pieces.iter().position(|p| p.param == param && p.part == part);
             found.ok_or_else(|| internal("a part that binding let pass"))
         };
+        let memory_bytes =
+            |bytes: &Dim| usize::try_from(bytes.eval(sizes).map_err(|_| too_large(u64::MAX))?).map_err(internal);
         let mut slots = Vec::with_capacity(program.memories.len());
         for memory in &program.memories {
             slots.push(match &memory.kind {
                 MemoryKind::Input { param, part } => Slot::Input { piece: find(*param, *part)? },
-                MemoryKind::Packed { param, layout } => {
-                    let source = memory.source.as_ref().ok_or_else(|| internal("a packed memory without a source"))?;
-                    let (piece, source) = (find(*param, PartName::Codes)?, Strided::new(source, sizes)?);
+                MemoryKind::Packed { param, part, layout } => {
+                    let packing = memory.packing.as_ref().ok_or_else(|| internal("a packed memory of nothing"))?;
+                    let (piece, source) = (find(*param, *part)?, Strided::new(packing, sizes)?);
                     let bytes = source.packed_bytes(layout, pieces[piece].dtype)?;
                     Slot::Packed { piece, layout: layout.clone(), source, bytes }
                 }
-                MemoryKind::Buffer { bytes } => Slot::Buffer {
-                    bytes: usize::try_from(bytes.eval(sizes).map_err(|_| too_large(u64::MAX))?).map_err(internal)?,
-                },
+                MemoryKind::Buffer { bytes } => Slot::Buffer { bytes: memory_bytes(bytes)? },
+                MemoryKind::Scratch { bytes } => {
+                    let bytes = memory_bytes(bytes)?;
+                    Slot::Scratch { bytes: bytes.next_multiple_of(LINE as usize) }
+                }
                 MemoryKind::Output { index } => Slot::Output { index: *index },
             });
         }
@@ -110,18 +145,39 @@ impl Bound {
             let shape: Result<Vec<usize>, Diagnostic> = shape.iter().map(|d| Ok(eval(d)? as usize)).collect();
             outputs.push((*dtype, shape?));
         }
-        let stages = program.stages.iter().map(|stage| {
+        let mut cuts = Vec::new();
+        for stage in &program.stages {
+            cuts.push(match &stage.work {
+                Work::Product(product) => {
+                    let tokens = eval(&product.out.size_from_end(1))?;
+                    let shape = Shape { tokens, channels: eval(&stage.inner)?, batches: eval(&stage.outer)? };
+                    Some(Limits::new(&product.region.terms, code.emitter).cut(shape))
+                }
+                _ => None,
+            });
+        }
+        let stages = program.stages.iter().zip(&cuts).map(|(stage, cut)| {
             if eval(&stage.writes)? == 0 {
                 return Ok(Extent { units: 0, is_large: false });
             }
-            let units = eval(&stage.outer)? * eval(&stage.inner)?.div_ceil(stage.by);
+            let units = match cut {
+                Some(cut) => cut.units(eval(&stage.outer)?),
+                None => eval(&stage.outer)? * eval(&stage.inner)?.div_ceil(stage.by),
+            };
             // A cost beyond every bound is worth waking threads for.
             let is_large = !stage.cost.as_ref().is_some_and(|c| c.eval(sizes).is_ok_and(|c| c < THREAD_THRESHOLD));
             Ok(Extent { units, is_large })
         });
         let stages = stages.collect::<Result<_, Diagnostic>>()?;
-        let table = table.iter().map(eval).collect::<Result<_, _>>()?;
-        let bound = Bound { kernel, pieces, slots, table, stages, outputs, params: arguments.len() };
+        let table = code.known.iter().map(|known| match known {
+            Known::Size(size) => eval(size),
+            Known::Blocking { stage, entry } => match (&program.stages[*stage].work, &cuts[*stage]) {
+                (Work::Product(product), Some(cut)) => blocking_entry(product, cut, *entry, code.tile),
+                _ => Err(internal("a blocking of no product")),
+            },
+        });
+        let table = table.collect::<Result<_, _>>()?;
+        let bound = Bound { kernel: code.id, pieces, slots, table, stages, cuts, outputs, params: arguments.len() };
         bound.check_memory(arguments)?;
         Ok(bound)
     }
@@ -142,6 +198,7 @@ impl Bound {
             Slot::Buffer { bytes } => *bytes as u64,
             Slot::Packed { piece, bytes, .. } if !is_weight(*piece) => *bytes as u64,
             Slot::Packed { .. } | Slot::Input { .. } | Slot::Output { .. } => 0,
+            Slot::Scratch { bytes } => *bytes as u64,
         });
         let arrays = arguments.iter().flat_map(Argument::arrays).flatten().filter(|a| !a.is_dense());
         let copies = arrays.map(|a| (a.len() as u64).saturating_mul(a.dtype().host_bytes() as u64));

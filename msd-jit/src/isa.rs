@@ -4,7 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use cranelift_codegen::isa::{self, OwnedTargetIsa};
+use crate::micro::Emitter;
+use cranelift_codegen::isa::{self, CallConv, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use msd_ir::diag::{Code, Diagnostic};
 
@@ -15,7 +16,9 @@ pub enum Level {
     Portable,
     /// x86-64 with AVX2 and FMA.
     Avx2,
-    /// x86-64 with the 128-bit forms of AVX-512 VNNI.
+    /// The same with AVX-VNNI.
+    AvxVnni,
+    /// x86-64 with AVX-512 and its VNNI.
     Avx512Vnni,
     /// Whatever this machine has.
     Native,
@@ -41,13 +44,14 @@ impl FromStr for Level {
 
 impl Level {
     /// Every level, weakest first.
-    pub const ALL: &'static [Level] = &[Level::Portable, Level::Avx2, Level::Avx512Vnni, Level::Native];
+    pub const ALL: &'static [Level] = &[Level::Portable, Level::Avx2, Level::AvxVnni, Level::Avx512Vnni, Level::Native];
 
     /// Name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Level::Portable => "portable",
             Level::Avx2 => "avx2",
+            Level::AvxVnni => "avxvnni",
             Level::Avx512Vnni => "avx512vnni",
             Level::Native => "native",
         }
@@ -59,28 +63,15 @@ impl Level {
     }
 
     /// Cranelift's flags of an x86-64 level.
-    fn x86_flags(self) -> &'static [&'static str] {
-        const AVX512: [&str; 15] = [
-            "has_sse3",
-            "has_ssse3",
-            "has_sse41",
-            "has_sse42",
-            "has_popcnt",
-            "has_avx",
-            "has_avx2",
-            "has_fma",
-            "has_bmi1",
-            "has_bmi2",
-            "has_lzcnt",
-            "has_avx512f",
-            "has_avx512vl",
-            "has_avx512dq",
-            "has_avx512vnni",
-        ];
+    fn x86_flags(self) -> Vec<&'static str> {
+        let portable = ["has_sse3", "has_ssse3", "has_sse41"];
+        let avx2 = ["has_sse42", "has_popcnt", "has_avx", "has_avx2", "has_fma", "has_bmi1", "has_bmi2", "has_lzcnt"];
+        let avx512 = ["has_avx512f", "has_avx512vl", "has_avx512dq", "has_avx512vnni"];
         match self {
-            Level::Portable => AVX512.split_at(3).0,
-            Level::Avx2 => AVX512.split_at(11).0,
-            Level::Avx512Vnni | Level::Native => &AVX512,
+            Level::Portable => portable.to_vec(),
+            Level::Avx2 => [&portable[..], &avx2].concat(),
+            Level::AvxVnni => [&portable[..], &avx2, &["has_avx_vnni"]].concat(),
+            Level::Avx512Vnni | Level::Native => [&portable[..], &avx2, &avx512].concat(),
         }
     }
 
@@ -96,6 +87,7 @@ impl Level {
             match self {
                 Level::Portable | Level::Native => sse,
                 Level::Avx2 => avx2,
+                Level::AvxVnni => avx2 && std::is_x86_feature_detected!("avxvnni"),
                 Level::Avx512Vnni => {
                     avx2 && std::is_x86_feature_detected!("avx512vnni")
                         && std::is_x86_feature_detected!("avx512vl")
@@ -127,6 +119,8 @@ pub struct Isa {
     level: Option<Level>,
     pub(crate) target: OwnedTargetIsa,
     pub(crate) dot: DotForm,
+    /// The widest emitter of tiles.
+    pub(crate) emitter: Emitter,
 }
 
 impl Isa {
@@ -167,6 +161,11 @@ impl Isa {
         self.level
     }
 
+    /// Whether the target has the instructions of x86-64.
+    pub(crate) fn is_x86(&self) -> bool {
+        self.target.name() == "x64"
+    }
+
     fn finish(builder: isa::Builder, level: Option<Level>) -> Result<Isa, Diagnostic> {
         let mut flags = settings::builder();
         let choices = [
@@ -188,7 +187,15 @@ impl Isa {
         } else {
             DotForm::Pairs
         };
-        Ok(Isa { level, target, dot })
+        // Machine code is written for the System V convention, and by a program of the same architecture.
+        let is_ours =
+            cfg!(target_arch = "x86_64") && target.name() == "x64" && target.default_call_conv() == CallConv::SystemV;
+        let emitter = match is_ours {
+            true if evex && has("has_avx512f") && has("has_avx512dq") => Emitter::Zmm,
+            true if has("has_avx2") && has("has_fma") && (!evex || has("has_avx_vnni")) => Emitter::Ymm,
+            _ => Emitter::Portable,
+        };
+        Ok(Isa { level, target, dot, emitter })
     }
 }
 

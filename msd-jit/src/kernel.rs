@@ -1,40 +1,58 @@
 //! Compiled kernels: the handle that owns its code, and the loop that runs its stages over a
 //! thread pool. What depends on shapes alone is worked out in [`Bound`], before.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cranelift_module::FuncId;
 use msd_ir::diag::{Code as Fault, Diagnostic};
-use msd_ir::dim::{Dim, Sizes};
+use msd_ir::dim::Sizes;
 use msd_ir::graph::Kernel;
 use msd_ir::input::{InputView, bind};
 use msd_ir::tensor::TensorViewMut;
 use msd_ir::verify::verify;
 
 use crate::argument::Argument;
-use crate::bound::{Bound, Extent, Slot};
-use crate::isa::{DotForm, Isa, internal};
+use crate::bound::{Bound, CodeView, Extent, Slot};
+use crate::isa::{Isa, internal};
+use crate::lower::frame::Known;
 use crate::lower::{Lowered, lower};
+use crate::micro::Emitter;
 use crate::module::{Code, CodeBuilder, Listing};
-use crate::pack::{Aligned, bytes_of, gather, pack};
+use crate::pack::{Aligned, bytes_of, gather, pack_into};
 use crate::pool::Pool;
-use crate::schedule::{Program, Stage, Work, schedule};
-use crate::tile::{CHANNELS, PANEL};
+use crate::schedule::{Program, Work, schedule};
+use crate::tile::{PANEL, Tile};
 
 /// Signature of every stage; see [`crate::lower::frame`].
-type StageFn = unsafe extern "C" fn(memories: *const *mut u8, sizes: *const u64, begin: u64, end: u64);
+type StageFn = unsafe extern "C" fn(memories: *const *mut u8, sizes: *const u64, begin: u64, end: u64, thread: u64);
 
 /// A kernel in machine code. Drop frees the code; calls borrow the handle, so none outlives it.
 pub struct CompiledKernel {
     code: Code,
     stages: Vec<FuncId>,
-    sizes: Vec<Dim>,
+    known: Vec<Known>,
+    tiles: HashMap<Tile, FuncId>,
+    emitter: Emitter,
     program: Program,
     kernel: Kernel,
     /// Unique in this process; bound shapes remember it.
     id: u64,
     fixed: Sizes,
     listing: Option<Listing>,
+}
+
+/// How a product is computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tiling {
+    /// Who wrote the tiles: `zmm`, `ymm` or, of Cranelift's 128-bit vectors, `128`.
+    pub emitter: &'static str,
+    /// The tile that does most: tokens and digits, panels and their channels, element types of rows and
+    /// panels.
+    pub tile: String,
+    /// Tokens of a block, number of blocks and of those done together; channels of a unit of work; elements
+    /// along K of a block.
+    pub blocking: String,
 }
 
 /// Scratch memory of one call at a time; grows to what the largest call needed, so that calls
@@ -62,11 +80,12 @@ pub fn compile(kernel: &Kernel, fixed: &Sizes, isa: &Isa, listing: bool) -> Resu
     }
     let program = schedule(kernel, fixed, isa.dot)?;
     let mut code = CodeBuilder::new(isa, program.stages.len(), listing)?;
-    let Lowered { stages, sizes } = lower(isa, &mut code, &program)?;
+    let Lowered { stages, known, tiles } = lower(isa, &mut code, &program)?;
     let (code, listing) = code.finish()?;
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    Ok(CompiledKernel { code, stages, sizes, program, kernel: kernel.clone(), id, fixed: fixed.clone(), listing })
+    let (kernel, fixed) = (kernel.clone(), fixed.clone());
+    Ok(CompiledKernel { code, stages, known, tiles, emitter: isa.emitter, program, kernel, id, fixed, listing })
 }
 
 impl CompiledKernel {
@@ -75,19 +94,22 @@ impl CompiledKernel {
         &self.kernel
     }
 
-    /// What multiplies in each product, in the order of the stages: how many weight rows or output
-    /// channels a tile takes at once, and of what.
-    pub fn tiles(&self) -> Vec<String> {
-        let tile = |stage: &Stage| match &stage.work {
-            Work::Dot(dot) => Some(match dot.form.dot {
-                DotForm::UnsignedBytes => format!("rows{CHANNELS}-u8s8"),
-                DotForm::SignedBytes => format!("rows{CHANNELS}-s8s8"),
-                DotForm::Pairs => format!("rows{CHANNELS}-s16"),
-            }),
-            Work::MatMul { a, .. } => Some(format!("panel{PANEL}-{}", a.dtype.name())),
-            _ => None,
-        };
-        self.program.stages.iter().filter_map(tile).collect()
+    /// How each product of a call is computed, in the order of the stages.
+    pub fn tilings(&self, bound: &Bound) -> Vec<Tiling> {
+        let mut found = Vec::new();
+        for (stage, cut) in self.program.stages.iter().zip(&bound.cuts) {
+            let (Work::Product(product), Some(cut)) = (&stage.work, cut) else { continue };
+            for term in &product.region.terms {
+                let (tokens, panels) = cut.tiles()[0];
+                let (digits, operands) = (term.digits().max(1), term.operands.name());
+                found.push(Tiling {
+                    emitter: self.emitter.serving(&term.operands, digits).name(),
+                    tile: format!("{tokens}x{digits}-{panels}x{PANEL}-{operands}"),
+                    blocking: cut.describe(term),
+                });
+            }
+        }
+        found
     }
 
     /// Cranelift IR of every function, if a listing was asked for.
@@ -108,20 +130,23 @@ impl CompiledKernel {
     pub fn bind(&self, arguments: &[Argument<'_>]) -> Result<Bound, Diagnostic> {
         let views: Vec<InputView<'_>> = arguments.iter().map(Argument::view).collect();
         let sizes = bind(&self.kernel, &views, &self.fixed)?;
-        Bound::new(self.id, &self.program, &self.sizes, &sizes, arguments)
+        let tile = |tile: &Tile| self.tiles.get(tile).map(|id| self.code.address(*id).addr() as u64);
+        let code = CodeView { id: self.id, emitter: self.emitter, known: &self.known, tile: &tile };
+        Bound::new(&self.program, &code, &sizes, arguments)
     }
 
     /// Packs every weight among `arguments` that is not packed yet, so that no later call does.
     ///
     /// # Errors
     /// If the arguments do not have the bound shapes, or memory is lacking.
-    pub fn prepare(&self, bound: &Bound, arguments: &[Argument<'_>]) -> Result<(), Diagnostic> {
+    pub fn prepare(&self, bound: &Bound, arguments: &[Argument<'_>], pool: &Pool) -> Result<(), Diagnostic> {
         self.check_arguments(bound, arguments)?;
         for slot in &bound.slots {
-            if let Slot::Packed { piece, layout, source, .. } = slot
-                && let Some(weight) = arguments[bound.pieces[*piece].param].weight()
-            {
-                weight.packed(layout, source)?;
+            if let Slot::Packed { piece, layout, source, .. } = slot {
+                let piece = &bound.pieces[*piece];
+                if let Some(weight) = arguments[piece.param].weight() {
+                    weight.packed(piece.part, layout, source, pool)?;
+                }
             }
         }
         Ok(())
@@ -149,7 +174,7 @@ impl CompiledKernel {
         }
         bound.check_outputs(outputs)?;
         bound.check_memory(arguments)?;
-        workspace.fill(bound, arguments, outputs)?;
+        workspace.fill(bound, arguments, outputs, pool)?;
         for (extent, id) in bound.stages.iter().zip(&self.stages) {
             self.run_stage(*extent, *id, &workspace.table, &bound.table, pool);
         }
@@ -173,21 +198,22 @@ impl CompiledKernel {
         }
         // SAFETY: every stage was declared with the signature of `StageFn` in the host's C convention.
         let call: StageFn = unsafe { std::mem::transmute(self.code.address(id)) };
-        let run = |begin: u64, end: u64| {
+        let run = |begin: u64, end: u64, thread: u64| {
             // SAFETY: `check_arguments` and `check_outputs` found every array to have the type and
             // shape the views were derived from; `memories` holds a live address of at least that
             // size for each slot, and `table` holds the sizes this code was compiled against, both
-            // of this kernel. Units write disjoint elements, so ranges may run at once. `Address`
-            // is a transparent pointer.
-            unsafe { call(memories.as_ptr().cast(), table.as_ptr(), begin, end) }
+            // of this kernel, addresses of its tiles among them. Units write disjoint elements, and each
+            // thread its own scratch memory, of which there is as much as the pool has threads, so ranges
+            // may run at once. `Address` is a transparent pointer.
+            unsafe { call(memories.as_ptr().cast(), table.as_ptr(), begin, end, thread) }
         };
         let tasks = if extent.is_large { units.min(pool.threads() as u64) } else { 1 };
         if tasks <= 1 {
-            run(0, units);
+            run(0, units, 0);
         } else {
             pool.run(tasks as usize, &|task| {
                 let share = |i: u64| (units as u128 * i as u128 / tasks as u128) as u64;
-                run(share(task as u64), share(task as u64 + 1));
+                run(share(task as u64), share(task as u64 + 1), task as u64);
             });
         }
     }
@@ -205,6 +231,7 @@ impl Workspace {
         bound: &Bound,
         arguments: &[Argument<'_>],
         outputs: &mut [TensorViewMut<'_>],
+        pool: &Pool,
     ) -> Result<(), Diagnostic> {
         grow(&mut self.buffers, bound.slots.len());
         grow(&mut self.dense, bound.pieces.len());
@@ -213,24 +240,29 @@ impl Workspace {
             let address = match slot {
                 Slot::Input { piece } => self.input(bound, *piece, arguments)?,
                 Slot::Packed { piece, layout, source, bytes } => {
-                    let (param, view) = (bound.pieces[*piece].param, bound.view(*piece, arguments)?);
-                    let kept = arguments[param].weight().map(|w| w.packed(layout, source)).transpose()?.flatten();
+                    let (of, view) = (&bound.pieces[*piece], bound.view(*piece, arguments)?);
+                    let weight = arguments[of.param].weight();
+                    let kept = weight.map(|w| w.packed(of.part, layout, source, pool)).transpose()?.flatten();
                     match kept {
                         Some(address) => address.cast_mut(),
                         None => {
                             let target = at_least(&mut self.buffers[memory], *bytes)?;
                             if view.is_dense() {
-                                pack(bytes_of(view.data()), view.dtype(), source, layout, target)?;
+                                pack_into(bytes_of(view.data()), view.dtype(), source, layout, target, pool)?;
                             } else {
                                 let dense = at_least(&mut self.dense[*piece], view.len() * view.dtype().host_bytes())?;
                                 gather(&view, dense)?;
-                                pack(dense.bytes(), view.dtype(), source, layout, target)?;
+                                pack_into(dense.bytes(), view.dtype(), source, layout, target, pool)?;
                             }
                             target.as_mut_ptr()
                         }
                     }
                 }
                 Slot::Buffer { bytes } => at_least(&mut self.buffers[memory], *bytes)?.as_mut_ptr(),
+                Slot::Scratch { bytes } => {
+                    let bytes = bytes.saturating_mul(pool.threads());
+                    at_least(&mut self.buffers[memory], bytes)?.as_mut_ptr()
+                }
                 Slot::Output { index } => outputs[*index].as_mut_ptr(),
             };
             self.table.push(Address(address));

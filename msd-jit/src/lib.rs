@@ -4,6 +4,7 @@
 //! file formats are other crates' business.
 
 pub mod argument;
+mod blocking;
 pub mod bound;
 pub mod inspect;
 pub mod isa;

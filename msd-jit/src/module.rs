@@ -2,18 +2,22 @@
 //! writable or executable, never both) and frees them when the last handle goes.
 
 use cranelift_codegen::Context;
-use cranelift_codegen::ir::{AbiParam, Function, Signature, UserFuncName, types};
+use cranelift_codegen::ir::{AbiParam, FuncRef, Function, Signature, UserFuncName, types};
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module, default_libcall_names};
 use msd_ir::diag::Diagnostic;
 
 use crate::isa::{Isa, internal};
+use crate::micro::Machine;
 
 /// Address space reserved per kernel: one range, because direct calls reach 2 GB. Pages are used
 /// only as code fills them, so the allowance per stage is generous: the largest are a few KB.
 const RESERVED: usize = 8 << 20;
 const RESERVED_PER_STAGE: usize = 64 << 10;
 const MAX_RESERVED: usize = 1 << 30;
+
+/// Alignment of machine code: loops begin where the processor fetches.
+const CODE_ALIGN: u64 = 64;
 
 /// A module under construction.
 pub(crate) struct CodeBuilder {
@@ -70,8 +74,13 @@ impl CodeBuilder {
     }
 
     /// Makes `callee` callable from the function under construction.
-    pub(crate) fn import(&mut self, callee: FuncId, into: &mut Function) -> cranelift_codegen::ir::FuncRef {
+    pub(crate) fn import(&mut self, callee: FuncId, into: &mut Function) -> FuncRef {
         self.module.declare_func_in_func(callee, into)
+    }
+
+    /// How many functions there are.
+    pub(crate) fn count(&self) -> usize {
+        self.module.declarations().get_functions().count()
     }
 
     /// Compiles a filled body.
@@ -89,6 +98,14 @@ impl CodeBuilder {
         }
         self.module.clear_context(&mut self.context);
         Ok(())
+    }
+
+    /// Takes the code of an emitter that is not Cranelift: complete, without relocations.
+    pub(crate) fn define_machine(&mut self, name: &str, id: FuncId, machine: Machine) -> Result<(), Diagnostic> {
+        if let Some(listing) = &mut self.listing {
+            listing.asm.push((name.to_string(), machine.text));
+        }
+        self.module.define_function_bytes(id, CODE_ALIGN, &machine.bytes, &[]).map_err(internal)
     }
 
     /// Makes everything executable.

@@ -1,114 +1,278 @@
-//! The tile contract: what the innermost product function is given and gives back, whatever
-//! emitter wrote it. Loop nests, packing and epilogues know tiles only through this page, so
-//! wider machine-code tiles can stand beside the Cranelift ones.
+//! The tile contract: what the innermost product function is given and gives back, whatever emitter
+//! wrote it ([`crate::micro`]). Loop nests, packing and epilogues know tiles only through this page.
 //!
-//! *Row tile* `(w, w_stride, x, x_stride, k, c)`: adds the exact integers
-//! `c[r][v] += sum_k x[r][k] * w[v][k]` for `r < rows`, `v < channels` (4, or 1 at the
-//! edge), to I64 `c`, row-major `[rows][channels]`. A narrow one stores the sums, to I32 `c`.
-//! Rows of `w` are bytes, those of `x` bytes or words of 16 bits; strides count bytes. Nothing beyond
-//! `k` elements of a row is read.
+//! A tile multiplies the digit rows of a few tokens with a few *panels* of 16 output channels.
+//! Panels are packed ([`crate::pack`]): of integers `[units][16][4]` bytes, a unit being four
+//! neighbours along K, zero bytes past the end; of floats `[K][16]`, a unit being one. Rows are read
+//! where they lie: digit `d` of token `j` starts at `X + j * X_TOKEN + d * X_DIGIT`, and a unit of it
+//! is four neighbouring bytes or words, or one float. The last unit of a row may read up to three
+//! elements past its end; the panel holds zeros there.
 //!
-//! *Panel tile* `(panel, a, a_stride, k, c, c_stride)`: stores `c[r][j] = sum_k a[r][k] * panel[k][j]`
-//! for `r < rows`, `j < 24`: floats with one fused multiply-add per step, `k` ascending from 0, or
-//! integers modulo 2^32 (2^64). `a` and `c` are of the type computed in; strides count bytes.
+//! A tile takes one argument, the address of a [`Call`] table. With `acc[d][j][p][n]` the sums over
+//! the units of the call, exact modulo 2^32 or, of floats, with one fused multiply-add per `k`,
+//! ascending:
+//!
+//! * [`Sum::Whole`]: `C[d][j][p][n]`, dense, becomes `acc`, having begun at what `C` held, or with
+//!   `FIRST` at 0 or at `START[d][j]`. Of a tile that merges, `LAST` leaves F32 in place of the first digit's
+//!   sums: those of all digits, weighted and added, rounded once.
+//! * [`Sum::Wide`]: the same in I64, each call's sums being added. `START` is not looked at.
+//! * [`Sum::Groups`]: `K` counts groups of as many units as the tile was made for, whose sums
+//!   (beginning at 0 or `START[group][d][j]`) are merged and added up in floats,
+//!   `C[j][p][n] += merged * (SCALE[p][group][n] * UNIT[group][j])`, groups ascending, from 0 with `FIRST`.
+//!   With a zero point `ZERO[p][group][n] * ROWS[group][j]` is taken off the merged sum first.
+//!
+//! Pointers in the table are the tile's to move on. `AHEAD` is where memory is read next: for every 64 bytes of
+//! a panel, a tile may fetch from there, at the distances of the panels, and move it on by `AHEAD_STEP`. Any
+//! address is good.
 
 use msd_ir::dtype::DType;
 
 use crate::isa::DotForm;
 
-/// Weight rows (output channels) per row tile: four streams keep the memory busy at one token.
-pub(crate) const CHANNELS: usize = 4;
+/// Output channels per panel.
+pub(crate) const PANEL: usize = 16;
 
-/// Output channels per panel: six vectors, so that two rows of accumulators fit 16 registers.
-pub(crate) const PANEL: usize = 24;
+/// Neighbours along K in a unit of an integer panel.
+pub(crate) const QUAD: usize = 4;
 
-/// How a row tile reads an element of 4 or 8 bits, which takes a byte, or of 16.
+/// Most panels a tile takes.
+pub(crate) const MAX_PANELS: usize = 4;
+
+/// Fields of the table a tile is called with, each an I64: addresses, distances in bytes, counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Call {
+    /// First panel.
+    W,
+    /// To the next panel.
+    WPanel,
+    /// First digit of the first token.
+    X,
+    XToken,
+    XDigit,
+    /// Units, or groups.
+    K,
+    C,
+    /// Not 0 if nothing is added up so far.
+    First,
+    /// Not 0 if nothing will be added any more.
+    Last,
+    /// I32 of the first token's first digit; to the next token it is 4 bytes.
+    Start,
+    StartDigit,
+    StartGroup,
+    Ahead,
+    AheadStep,
+    /// F32 `[groups][16]` of the first panel.
+    Scale,
+    ScalePanel,
+    /// F32 of the first token; to the next token it is 4 bytes.
+    Unit,
+    UnitGroup,
+    /// `[groups][16]` of the first panel, of the tile's type of zero points.
+    Zero,
+    ZeroPanel,
+    /// Of the first token, its merged row sum: I32 where merging is narrow, else F64; to the next token
+    /// it is 4 or 8 bytes.
+    Rows,
+    RowsGroup,
+}
+
+impl Call {
+    /// Where the field lies.
+    pub(crate) fn offset(self) -> i32 {
+        self as i32 * 8
+    }
+
+    /// Bytes of the table.
+    pub(crate) const BYTES: usize = (Call::RowsGroup as usize + 1) * 8;
+}
+
+/// Elements of integer operands as a tile reads them: 8 bits, or words of 16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Element {
     Signed,
     Unsigned,
-    /// 16 bits, signed; `x` alone.
+    /// Rows alone.
     Word,
 }
 
-impl Element {
-    fn of(dtype: DType) -> Element {
-        match dtype {
-            DType::I16 => Element::Word,
-            DType::I8 | DType::I4 => Element::Signed,
-            _ => Element::Unsigned,
-        }
-    }
-}
-
-/// How a row tile reads its operands.
+/// How integers are multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct RowForm {
+pub(crate) struct QuadForm {
     pub(crate) dot: DotForm,
     pub(crate) x: Element,
+    /// As stored in the panel.
     pub(crate) w: Element,
-    /// Signed weights stored with 128 added (packed), ready for unsigned-times-signed products.
-    pub(crate) stored_offset: bool,
+    /// Where codes are stored with their sign bit flipped, so that one side of a product is unsigned
+    /// and the other signed: what the row sums of `x` are multiplied with to put that right.
+    pub(crate) flip: Option<i32>,
 }
 
-impl RowForm {
-    /// The form for rows of `x` and `w`; `packed` rows may be stored in whatever way suits.
-    pub(crate) fn choose(host: DotForm, x: DType, w: DType, packed: bool) -> RowForm {
+impl QuadForm {
+    /// The form for rows of `x` and codes of `w` on a target.
+    pub(crate) fn choose(host: DotForm, x: DType, w: DType) -> QuadForm {
         // An unsigned code of 4 bits is the same number as a signed byte.
-        let is_signed_byte = |d: DType| matches!(d, DType::I8 | DType::I4 | DType::U4);
+        let is_signed = |d: DType| matches!(d, DType::I8 | DType::I4 | DType::U4);
         let is_unsigned = |d: DType| matches!(d, DType::U8 | DType::U4);
-        let form = |dot, x, w| RowForm { dot, x, w, stored_offset: false };
+        let form = |x, w, flip| QuadForm { dot: host, x, w, flip };
         match host {
-            DotForm::UnsignedBytes if is_signed_byte(x) && is_unsigned(w) => {
-                form(host, Element::Signed, Element::Unsigned)
+            DotForm::UnsignedBytes if is_signed(x) && is_unsigned(w) => form(Element::Signed, Element::Unsigned, None),
+            // w + 128 as an unsigned byte is w with its sign bit flipped.
+            DotForm::UnsignedBytes if is_signed(x) => form(Element::Signed, Element::Unsigned, Some(-128)),
+            DotForm::UnsignedBytes if x == DType::U8 && is_signed(w) => form(Element::Unsigned, Element::Signed, None),
+            DotForm::UnsignedBytes if x == DType::U8 => form(Element::Unsigned, Element::Signed, Some(128)),
+            DotForm::SignedBytes if is_signed(x) && is_signed(w) => form(Element::Signed, Element::Signed, None),
+            DotForm::SignedBytes if is_signed(x) => form(Element::Signed, Element::Signed, Some(128)),
+            _ => {
+                let w = if matches!(w, DType::I8 | DType::I4) { Element::Signed } else { Element::Unsigned };
+                QuadForm { dot: DotForm::Pairs, x: Element::Word, w, flip: None }
             }
-            DotForm::UnsignedBytes if is_signed_byte(x) => {
-                RowForm { stored_offset: packed, ..form(host, Element::Signed, Element::Signed) }
-            }
-            DotForm::UnsignedBytes if is_unsigned(x) && is_signed_byte(w) => {
-                form(host, Element::Unsigned, Element::Signed)
-            }
-            DotForm::SignedBytes if is_signed_byte(x) && is_signed_byte(w) => {
-                form(host, Element::Signed, Element::Signed)
-            }
-            _ => form(DotForm::Pairs, Element::of(x), Element::of(w)),
         }
     }
 
-    /// Whether products are taken with `w + 128`, which the digit sum of the row puts right.
-    pub(crate) fn is_offset(&self) -> bool {
-        self.dot == DotForm::UnsignedBytes && self.x == Element::Signed && self.w == Element::Signed
-    }
-
-    /// Most products per call that an I32 is sure to hold, all lanes together: of bytes 255 * 255 each,
-    /// of words 2^15 * 255.
-    pub(crate) fn max_k(&self) -> u64 {
-        if self.x == Element::Word { 1 << 8 } else { 1 << 15 }
-    }
-
-    /// Bytes of an element of `x`.
-    pub(crate) fn x_bytes(&self) -> i64 {
-        if self.x == Element::Word { 2 } else { 1 }
+    /// The type in which rows are read.
+    pub(crate) fn x_dtype(&self) -> DType {
+        match self.x {
+            Element::Signed => DType::I8,
+            Element::Unsigned => DType::U8,
+            Element::Word => DType::I16,
+        }
     }
 }
 
-/// A row tile to be emitted.
+/// What a tile multiplies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct RowTile {
-    pub(crate) rows: usize,
-    pub(crate) form: RowForm,
+pub(crate) enum Operands {
+    Quads(QuadForm),
+    /// Panels of `panel`, rows and sums of `compute`: F32, F64, or integers modulo 2^32 (2^64).
+    Floats {
+        panel: DType,
+        compute: DType,
+    },
+}
+
+/// How the sums of a token's digits become one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct MergeForm {
+    /// Of the digits.
+    pub(crate) weights: &'static [i64],
+    /// Whether an I32 holds every integer up to the one rounding; else merging happens in F64, which
+    /// holds them all.
     pub(crate) is_narrow: bool,
 }
 
-/// A panel tile to be emitted.
+/// What becomes of the sums of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct PanelTile {
-    pub(crate) rows: usize,
-    /// Element type of the panel.
-    pub(crate) panel: DType,
-    /// F32, F64, I32 or I64.
-    pub(crate) compute: DType,
+pub(crate) struct GroupForm {
+    pub(crate) units: u32,
+    /// Bytes along a row from one group to the next.
+    pub(crate) x_step: u32,
+    pub(crate) merge: MergeForm,
+    /// Whether sums begin at `START`.
+    pub(crate) has_start: bool,
+    /// F32; F64 where merged sums are not rounded before they are added up.
+    pub(crate) total: DType,
+    pub(crate) has_unit: bool,
+    /// Type of the zero points: I32 or, merged in F64, F32.
+    pub(crate) zero: Option<DType>,
 }
 
-/// Arguments of either tile function.
-pub(crate) const TILE_ARGUMENTS: usize = 6;
+/// What a tile does with its sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Sum {
+    Whole { has_start: bool, merge: Option<MergeForm> },
+    Wide,
+    Groups(GroupForm),
+}
+
+/// A tile to be emitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Tile {
+    pub(crate) operands: Operands,
+    pub(crate) sum: Sum,
+    pub(crate) digits: usize,
+    pub(crate) tokens: usize,
+    pub(crate) panels: usize,
+}
+
+impl Operands {
+    /// Bytes of a panel's unit.
+    pub(crate) fn unit_bytes(&self) -> usize {
+        match self {
+            Operands::Quads(_) => PANEL * QUAD,
+            Operands::Floats { panel, .. } => PANEL * panel.host_bytes(),
+        }
+    }
+
+    /// Elements along K of a unit.
+    pub(crate) fn unit_depth(&self) -> usize {
+        match self {
+            Operands::Quads(_) => QUAD,
+            Operands::Floats { .. } => 1,
+        }
+    }
+
+    /// Type of the rows.
+    pub(crate) fn x_dtype(&self) -> DType {
+        match self {
+            Operands::Quads(form) => form.x_dtype(),
+            Operands::Floats { compute, .. } => *compute,
+        }
+    }
+
+    /// Bytes along a row of a unit.
+    pub(crate) fn x_bytes(&self) -> usize {
+        self.unit_depth() * self.x_dtype().host_bytes()
+    }
+
+    /// In a few letters: types of the rows and of the panels.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Operands::Quads(form) => {
+                let letter = |e| match e {
+                    Element::Signed => "s8",
+                    Element::Unsigned => "u8",
+                    Element::Word => "s16",
+                };
+                format!("{}{}", letter(form.x), letter(form.w))
+            }
+            Operands::Floats { panel, compute } => format!("{}_{}", compute.name(), panel.name()),
+        }
+    }
+}
+
+impl Tile {
+    /// Rows of `x`.
+    pub(crate) fn rows(&self) -> usize {
+        self.digits * self.tokens
+    }
+
+    /// Type of the elements of `C`.
+    pub(crate) fn c_dtype(&self) -> DType {
+        self.sum.c_dtype(&self.operands)
+    }
+
+    /// The function's name.
+    pub(crate) fn name(&self) -> String {
+        let Tile { operands, digits, tokens, panels, .. } = self;
+        let sum = match self.sum {
+            Sum::Whole { .. } => "",
+            Sum::Wide => "_i64",
+            Sum::Groups(_) => "_groups",
+        };
+        format!("tile_{tokens}x{digits}_{panels}x{PANEL}_{}{sum}", operands.name())
+    }
+}
+
+impl Sum {
+    /// Type of the elements of `C`.
+    pub(crate) fn c_dtype(&self, operands: &Operands) -> DType {
+        match (self, operands) {
+            (Sum::Groups(group), _) => group.total,
+            (Sum::Wide, _) => DType::I64,
+            (Sum::Whole { .. }, Operands::Quads(_)) => DType::I32,
+            (Sum::Whole { .. }, Operands::Floats { compute, .. }) => *compute,
+        }
+    }
+}

@@ -10,12 +10,15 @@ use msd_ir::input::{Input, InputView};
 use msd_ir::quant::tensor::QuantTensor;
 use msd_ir::tensor::Tensor;
 
+use crate::isa::internal;
 use crate::pack::{Aligned, Strided, bytes_of, pack};
-use crate::schedule::Layout;
+use crate::pool::Pool;
+use crate::schedule::{Layout, PartName};
 
-/// Most packed forms of one weight. Kernels need one or two; a kernel that slices its weight by a
+/// Most packed forms of one weight. Kernels need one or two, and of scales and zero points in groups one each;
+/// a kernel that slices its weight by a
 /// size of the call would ask for a new one each time.
-const MAX_FORMS: usize = 8;
+const MAX_FORMS: usize = 16;
 
 /// A weight: a quantized or plain tensor that many calls read.
 ///
@@ -29,8 +32,9 @@ pub struct Weight {
     forms: RwLock<Vec<Form>>,
 }
 
-/// The codes in one layout, as seen through one window.
+/// One of its tensors in one layout, as seen through one window.
 struct Form {
+    part: PartName,
     layout: Layout,
     source: Strided,
     bytes: Aligned,
@@ -49,9 +53,9 @@ impl Weight {
     /// If the memory cannot be had.
     pub fn duplicate(&self) -> Result<Weight, Diagnostic> {
         let forms = self.forms.read().unwrap_or_else(PoisonError::into_inner);
-        let forms = forms
-            .iter()
-            .map(|f| Ok(Form { layout: f.layout.clone(), source: f.source.clone(), bytes: f.bytes.duplicate()? }));
+        let forms = forms.iter().map(|f| {
+            Ok(Form { part: f.part, layout: f.layout.clone(), source: f.source.clone(), bytes: f.bytes.duplicate()? })
+        });
         let forms = forms.collect::<Result<Vec<_>, Diagnostic>>()?;
         Ok(Weight { input: self.input.clone(), forms: RwLock::new(forms) })
     }
@@ -73,11 +77,17 @@ impl Weight {
         InputView::from(&*self.input)
     }
 
-    /// Address of the codes in that layout, packing them if nobody has; `None` if too many forms
-    /// are kept already. The bytes stay where they are for as long as the weight lives.
-    pub(crate) fn packed(&self, layout: &Layout, source: &Strided) -> Result<Option<*const u8>, Diagnostic> {
+    /// Address of a part in that layout, packed by the threads of `pool` if nobody has; `None` if too many
+    /// forms are kept already. The bytes stay where they are for as long as the weight lives.
+    pub(crate) fn packed(
+        &self,
+        part: PartName,
+        layout: &Layout,
+        source: &Strided,
+        pool: &Pool,
+    ) -> Result<Option<*const u8>, Diagnostic> {
         let find = |forms: &[Form]| {
-            let form = forms.iter().find(|f| f.layout == *layout && f.source == *source);
+            let form = forms.iter().find(|f| f.part == part && f.layout == *layout && f.source == *source);
             form.map(|f| f.bytes.as_ptr())
         };
         let known = find(&self.forms.read().unwrap_or_else(PoisonError::into_inner));
@@ -92,11 +102,12 @@ impl Weight {
         if forms.len() == MAX_FORMS {
             return Ok(None);
         }
-        let codes = self.input.tensor.view();
-        let mut bytes = Aligned::zeroed(source.packed_bytes(layout, codes.dtype())?)?;
-        pack(bytes_of(codes.data()), codes.dtype(), source, layout, &mut bytes)?;
+        let InputView { tensor, scale, zero } = self.view();
+        let tensor = [Some(tensor), scale, zero][part as usize];
+        let tensor = tensor.ok_or_else(|| internal("a part that the weight lacks"))?;
+        let bytes = pack(bytes_of(tensor.data()), tensor.dtype(), source, layout, pool)?;
         let address = bytes.as_ptr();
-        forms.push(Form { layout: layout.clone(), source: source.clone(), bytes });
+        forms.push(Form { part, layout: layout.clone(), source: source.clone(), bytes });
         Ok(Some(address))
     }
 }

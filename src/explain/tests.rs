@@ -34,8 +34,8 @@ fn text_without_places() {
         "  bound    |y - y*| <= 1.788e-7 max|x| sum|w|, the sum of",
         "           1.788e-7  3 roundings of 2^-24: the exact sum, its product with each scale",
         "  alternative     bound    bytes  paper bytes    FLOPs  vector ops  predicted",
-        "* msd          1.788e-7  7.475e4         same  5.243e5     2.048e3     7.3 us",
-        "  dequant      1.538e-5  7.475e4         same  5.243e5     1.024e3    29.6 us",
+        "* msd          1.788e-7  7.475e4         same  5.243e5     2.048e3     6.3 us",
+        "  dequant      1.538e-5  7.475e4         same  5.243e5     1.024e3     6.3 us",
         "",
         "result 0: |y - y*| <= 1.788e-7 max|A| sum|B|",
     ];

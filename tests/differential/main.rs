@@ -10,6 +10,7 @@ mod measure;
 #[path = "../oracle/mod.rs"]
 mod oracle;
 mod samples;
+mod sizes;
 mod small_floats;
 
 use std::ops::Range;

@@ -7,6 +7,7 @@ use msd::ir::diag::Diagnostic;
 use msd::ir::input::Input;
 use msd::ir::tensor::Tensor;
 use msd::jit::bound::Bound;
+use msd::jit::kernel::Tiling;
 use msd::{Argument, Compiled, Options, Weight};
 
 use super::Variant;
@@ -46,7 +47,7 @@ impl Cold {
         let first = weights.iter().map(own).collect::<Result<Vec<_>, _>>().map_err(fault)?;
         let arguments = arguments(&variant.inputs, weights, &first);
         let bound = compiled.bind(&arguments).map_err(fault)?;
-        compiled.code().prepare(&bound, &arguments).map_err(fault)?;
+        compiled.prepare(&bound, &arguments).map_err(fault)?;
         let mut direct = 0;
         for weight in &first {
             let input = weight.input();
@@ -68,6 +69,11 @@ impl Cold {
         let results = bound.outputs().iter().map(|(dtype, shape)| Tensor::zeros(*dtype, shape.clone()));
         let results = results.collect::<Result<_, _>>().map_err(fault)?;
         Ok(Cold { compiled, bound, weights: weights.to_vec(), copies, results, next: 0, bytes })
+    }
+
+    /// How each product is computed.
+    pub(crate) fn tilings(&self) -> Vec<Tiling> {
+        self.compiled.code().tilings(&self.bound)
     }
 
     /// Memory of all copies.

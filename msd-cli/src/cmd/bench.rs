@@ -9,6 +9,7 @@ use msd::ir::diag::{Code, Diagnostic};
 use msd::ir::dim::Sizes;
 use msd::ir::input::Input;
 use msd::ir::quant::scheme::Scheme;
+use msd::jit::kernel::Tiling;
 use msd::jit::probe::{self, Limits, Probe};
 
 use crate::bench::accuracy::{self, Yardstick};
@@ -123,15 +124,20 @@ impl<'a> Bench<'a> {
     /// The row of a contender; what takes time to find out is filled in by [`Bench::measure`].
     fn row(&self, point: &Point, variant: &Variant, cold: &Cold, rel_l2: Option<f64>, threads: usize) -> Row {
         let bytes: f64 = point.weights.iter().map(|w| stored_bytes(&variant.inputs[*w])).sum();
-        let mut tiles = cold.compiled.code().tiles();
-        tiles.dedup();
+        let mut tilings = cold.tilings();
+        tilings.dedup();
+        let join = |of: fn(&Tiling) -> &str| {
+            (!tilings.is_empty()).then(|| tilings.iter().map(of).collect::<Vec<_>>().join("+"))
+        };
         Row {
             dims: point.sizes.iter().map(|(name, size)| (name.to_string(), *size)).collect(),
             threads,
             lowering: variant.lowering,
             scheme: variant.scheme,
             isa: self.options.level.name(),
-            tile: (!tiles.is_empty()).then(|| tiles.join("+")),
+            emitter: join(|t| t.emitter),
+            tile: join(|t| &t.tile),
+            blocking: join(|t| &t.blocking),
             seconds: f64::NAN,
             weight_gbs: (!point.weights.is_empty()).then_some(bytes * 1e-9),
             gmacs: point.macs * 1e-9,
@@ -210,6 +216,7 @@ fn rows_text(rows: &[Row]) -> String {
         text("lowering"),
         text("scheme"),
         text("isa"),
+        text("tile"),
         number("time"),
         number("weight GB/s"),
         number("of read"),
@@ -236,6 +243,7 @@ fn cells(row: &Row, rows: &[Row]) -> Vec<String> {
         row.lowering.to_owned(),
         row.scheme.unwrap_or("-").to_owned(),
         row.isa.to_owned(),
+        tile(row),
         time(row.seconds),
         row.weight_gbs.map_or_else(none, |w| format!("{w:.2}")),
         row.weight_gbs.map_or_else(none, |w| percent(w, row.limits.read_gbs)),
@@ -256,6 +264,12 @@ fn compute_limit(row: &Row) -> (String, f64) {
         ("msd" | "mixed", _) => ("int8".to_owned(), int8_gmacs),
         _ => ("f32".to_owned(), f32_gmacs),
     }
+}
+
+/// Emitter and tile; blocking is in the JSON.
+fn tile(row: &Row) -> String {
+    let parts: Vec<&str> = row.emitter.iter().chain(&row.tile).map(String::as_str).collect();
+    if parts.is_empty() { "-".to_owned() } else { parts.join(" ") }
 }
 
 fn time(seconds: f64) -> String {

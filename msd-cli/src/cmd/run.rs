@@ -101,7 +101,7 @@ fn run_compiled(compiled: &msd::Compiled, inputs: &[Input]) -> Result<(Vec<Tenso
     let weights = inputs.iter().cloned().map(Weight::try_from).collect::<Result<Vec<_>, _>>().map_err(fault)?;
     let arguments: Vec<Argument<'_>> = weights.iter().map(Argument::from).collect();
     let bound = compiled.bind(&arguments).map_err(fault)?;
-    compiled.code().prepare(&bound, &arguments).map_err(fault)?;
+    compiled.prepare(&bound, &arguments).map_err(fault)?;
     let start = Instant::now();
     let results = compiled.call_bound(&bound, &arguments).map_err(fault)?;
     Ok((results, start.elapsed().as_secs_f64()))

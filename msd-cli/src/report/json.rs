@@ -173,8 +173,14 @@ pub(crate) struct Row {
     pub(crate) scheme: Option<&'static str>,
     /// Instruction set level.
     pub(crate) isa: &'static str,
-    /// What multiplies; several are joined by `+`, null without a product.
+    /// Who wrote the tiles: `zmm`, `ymm` or, of 128-bit vectors, `128`. Several products are joined by `+`
+    /// here and in the next two, which are null without one.
+    pub(crate) emitter: Option<String>,
+    /// What multiplies: tokens and digits, panels and their channels, element types of rows and panels.
     pub(crate) tile: Option<String>,
+    /// Tokens of a block, number of blocks and of those done together; channels of a unit of work; elements
+    /// along K of a block.
+    pub(crate) blocking: Option<String>,
     /// Of one call: median over rounds.
     pub(crate) seconds: f64,
     /// Weights as stored (codes, scales, zero points) over time, 1e9 bytes per second; null without

@@ -1,30 +1,47 @@
 //! What every stage function shares: its arguments, loops, sizes and addresses. Owns no
 //! knowledge of ops.
 //!
-//! A stage function takes `(memories, sizes, begin, end)`: the table of memory addresses, the
-//! table of dimension sizes, and the range of its units to do.
+//! A stage function takes `(memories, sizes, begin, end, thread)`: the table of memory addresses, the
+//! table of what only the call knows, sizes above all, the range of its units to do, and who does them.
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_codegen::ir::{
+    BlockArg, InstBuilder, InstructionData, MemFlagsData, Opcode, StackSlotData, StackSlotKind, Type, Value, types,
+};
 use cranelift_frontend::FunctionBuilder;
 use msd_ir::diag::Diagnostic;
 use msd_ir::dim::Dim;
 
 use crate::isa::internal;
-use crate::schedule::{Memory, View};
+use crate::schedule::{Memory, MemoryKind, View};
 
 /// Number of arguments of a stage function.
-pub(crate) const STAGE_ARGUMENTS: usize = 4;
+pub(crate) const STAGE_ARGUMENTS: usize = 5;
+
+/// What memory of several threads is rounded up to: cache lines, each of one thread.
+pub(crate) const LINE: i64 = 64;
+
+/// An entry of the table of what only the call knows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Known {
+    /// A size.
+    Size(Dim),
+    /// How the product of that stage is cut; see [`crate::blocking`].
+    Blocking { stage: usize, entry: usize },
+}
 
 /// Emission of one function.
 pub(crate) struct Frame<'a> {
     pub(crate) b: FunctionBuilder<'a>,
     memories: &'a [Memory],
-    used: &'a mut Vec<Dim>,
+    used: &'a mut Vec<Known>,
     table: Value,
     sizes: Value,
     pub(crate) begin: Value,
     pub(crate) end: Value,
+    thread: Value,
+    /// Whether the target has the instructions of x86.
+    pub(crate) is_x86: bool,
 }
 
 /// Result of emitting code: only faults of ours can occur here.
@@ -33,20 +50,21 @@ pub(crate) type Emit<T> = Result<T, Diagnostic>;
 impl<'a> Frame<'a> {
     /// Opens the entry block of a stage function.
     ///
-    /// `used` collects the sizes that are not constants; their values are the sizes table.
-    pub(crate) fn open(mut b: FunctionBuilder<'a>, memories: &'a [Memory], used: &'a mut Vec<Dim>) -> Self {
+    /// `used` collects the entries of the sizes table: what stands there already, and the sizes that are not
+    /// constants.
+    pub(crate) fn open(mut b: FunctionBuilder<'a>, memories: &'a [Memory], used: &'a mut Vec<Known>) -> Self {
         let entry = b.create_block();
         b.append_block_params_for_function_params(entry);
         b.switch_to_block(entry);
         b.seal_block(entry);
-        let [table, sizes, begin, end] = [0, 1, 2, 3].map(|i| b.block_params(entry)[i]);
-        Frame { b, memories, used, table, sizes, begin, end }
+        let [table, sizes, begin, end, thread] = [0, 1, 2, 3, 4].map(|i| b.block_params(entry)[i]);
+        Frame { b, memories, used, table, sizes, begin, end, thread, is_x86: false }
     }
 
     /// Opens a leaf function of integer arguments, such as a tile: no memories, no range.
     pub(crate) fn open_leaf(
         mut b: FunctionBuilder<'a>,
-        used: &'a mut Vec<Dim>,
+        used: &'a mut Vec<Known>,
         arguments: usize,
     ) -> (Self, Vec<Value>) {
         let entry = b.create_block();
@@ -55,7 +73,18 @@ impl<'a> Frame<'a> {
         b.seal_block(entry);
         let values = b.block_params(entry)[..arguments].to_vec();
         let none = values[0];
-        (Frame { b, memories: &[], used, table: none, sizes: none, begin: none, end: none }, values)
+        let frame = Frame {
+            b,
+            memories: &[],
+            used,
+            table: none,
+            sizes: none,
+            begin: none,
+            end: none,
+            thread: none,
+            is_x86: false,
+        };
+        (frame, values)
     }
 
     /// Ends the function.
@@ -92,12 +121,41 @@ impl<'a> Frame<'a> {
         if let Some(constant) = dim.as_constant() {
             return Ok(self.int(constant as i64));
         }
-        let index = self.used.iter().position(|d| d == dim).unwrap_or_else(|| {
-            self.used.push(dim.clone());
+        let index = self.used.iter().position(|k| matches!(k, Known::Size(d) if d == dim)).unwrap_or_else(|| {
+            self.used.push(Known::Size(dim.clone()));
             self.used.len() - 1
         });
-        let offset = i32::try_from(index * 8).map_err(internal)?;
-        Ok(self.b.ins().load(types::I64, Self::table_flags(), self.sizes, offset))
+        Ok(self.entry(index))
+    }
+
+    /// An entry of the table of what only the call knows.
+    pub(crate) fn entry(&mut self, index: usize) -> Value {
+        self.b.ins().load(types::I64, Self::table_flags(), self.sizes, index as i32 * 8)
+    }
+
+    /// Memory of the thread that runs this.
+    pub(crate) fn thread_memory(&mut self, memory: usize) -> Emit<Value> {
+        let Some(Memory { kind: MemoryKind::Scratch { bytes }, .. }) = self.memories.get(memory) else {
+            return Err(internal("memory that is no thread's"));
+        };
+        let step = self.dim(bytes)?;
+        let step = self.b.ins().iadd_imm_s(step, LINE - 1);
+        let step = self.b.ins().band_imm_s(step, -LINE);
+        let skip = self.b.ins().imul(step, self.thread);
+        let base = self.address(memory)?;
+        Ok(self.b.ins().iadd(base, skip))
+    }
+
+    /// Whether a view lies in a result.
+    pub(crate) fn is_result(&self, view: &View) -> bool {
+        matches!(self.memories.get(view.memory), Some(Memory { kind: MemoryKind::Output { .. }, .. }))
+    }
+
+    /// Stack memory of this function.
+    pub(crate) fn scratch(&mut self, bytes: usize) -> Value {
+        let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes as u32, 4);
+        let slot = self.b.create_sized_stack_slot(slot);
+        self.b.ins().stack_addr(types::I64, slot, 0)
     }
 
     /// `value * size`, without code for the factors 0 and 1.
@@ -146,7 +204,7 @@ impl<'a> Frame<'a> {
 
     /// `for i in (from..to).step_by(step)`, carrying values. Carried values come first among the
     /// block's parameters: Cranelift emits in the order of demand, and counters first would cost
-    /// a move per iteration.
+    /// a move per iteration. From a value to itself there is nothing to do, and no code.
     pub(crate) fn for_carry(
         &mut self,
         from: Value,
@@ -155,6 +213,9 @@ impl<'a> Frame<'a> {
         init: &[Value],
         body: impl FnOnce(&mut Self, Value, &[Value]) -> Emit<Vec<Value>>,
     ) -> Emit<Vec<Value>> {
+        if from == to {
+            return Ok(init.to_vec());
+        }
         let (head, inside, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
         let kinds: Vec<Type> = init.iter().map(|v| self.b.func.dfg.value_type(*v)).collect();
         for block in [head, inside, after] {
@@ -202,8 +263,21 @@ impl<'a> Frame<'a> {
         self.for_carry(from, to, step, &[], |f, i, _| body(f, i).map(|()| Vec::new())).map(|_| ())
     }
 
-    /// The largest multiple of the power of two `unit` that is at most `n`.
+    /// The largest multiple of the power of two `unit` that is at most `n`; `n` itself if that is known to be
+    /// one, so that loops over the rest are none.
     pub(crate) fn round_down(&mut self, n: Value, unit: i64) -> Value {
-        self.b.ins().band_imm_s(n, -unit)
+        match self.constant(n) {
+            Some(constant) if constant % unit == 0 => n,
+            _ => self.b.ins().band_imm_s(n, -unit),
+        }
+    }
+
+    /// The integer that a value is known to be.
+    fn constant(&self, value: Value) -> Option<i64> {
+        let dfg = &self.b.func.dfg;
+        match dfg.insts[dfg.value_def(value).inst()?] {
+            InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => Some(imm.bits()),
+            _ => None,
+        }
     }
 }

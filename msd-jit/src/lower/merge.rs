@@ -1,149 +1,163 @@
 //! From exact digit products to results: digits weighted and added, zero points taken off, one
-//! rounding, scales of groups. Works on the channels of a unit at a time, four of them side by side,
-//! and on products that lie in memory. Owns no loop.
+//! rounding, scales of groups. Works on four channels side by side. Owns no loop but that over groups of
+//! products that lie in memory.
 
 use cranelift_codegen::ir::{InstBuilder, Value, types};
-use msd_ir::dim::Dim;
 use msd_ir::dtype::DType;
 use msd_ir::ops::Op;
 
-use super::dot::{Nest, Place, Unit};
 use super::frame::{Emit, Frame};
 use super::lanes::{Access, Lane};
+use super::product::SumsRow;
 use super::row::rebuild;
-use crate::schedule::{Dot, View};
-use crate::tile::CHANNELS;
-
-/// Where the elements of a view lie that belong to a unit: distances in bytes from the first.
-pub(crate) struct Site {
-    dtype: DType,
-    start: Value,
-    token: Value,
-    digit: Value,
-    group: Value,
-    /// How the unit's channels lie.
-    pub(crate) access: Access,
-}
-
-/// The sites of everything that merging reads and writes.
-pub(crate) struct Sites {
-    /// Row sums of `x`.
-    pub(crate) sums: Option<Site>,
-    zero: Option<ZeroSites>,
-    scale: Option<Site>,
-    unit: Option<Site>,
-    pub(crate) out: Site,
-}
-
-struct ZeroSites {
-    /// Its row sums, unless they are those of `x`.
-    sums: Option<Site>,
-    zero: Site,
-}
+use crate::isa::internal;
+use crate::schedule::{RowSums, Term, View};
+use crate::tile::{MergeForm, Operands, Sum};
 
 impl Frame<'_> {
-    pub(crate) fn merge_sites(&mut self, dot: &Dot, at: &Unit, batch: &[Value]) -> Emit<Sites> {
-        let none = Dim::constant(0);
-        let sums = dot.sums.as_ref().map(|s| self.site(&s.view, &s.digit_stride, at, batch)).transpose()?;
-        let zero = match dot.merge.as_ref().and_then(|m| m.zero.as_ref()) {
-            Some(zero) => {
-                let known = dot.is_narrow() && dot.sums.as_ref() == Some(&zero.sums);
-                let sums = (!known).then(|| self.site(&zero.sums.view, &zero.sums.digit_stride, at, batch));
-                Some(ZeroSites { sums: sums.transpose()?, zero: self.site(&zero.zero, &none, at, batch)? })
+    /// What merging a token's sums needs beside them; `indices` are those of batch and token.
+    pub(crate) fn prepare_merge<'t>(
+        &mut self,
+        term: &'t Term,
+        first: Value,
+        digit: Value,
+        indices: &[Value],
+    ) -> Emit<SumsRow<'t>> {
+        let mut excess = Vec::new();
+        if let Some((sums, factor)) = &term.excess {
+            for lane in self.row_sums(sums, term.digits().max(1), indices)? {
+                excess.push(self.times(lane, (*factor).into()));
             }
+        }
+        let zero = match &term.zero {
             None => None,
+            Some(zero) => {
+                let rows = self.row_sums(&zero.sums, term.digits(), indices)?;
+                let merged = self.weighted(&rows, term.weights);
+                let merged = if matches!(term.sum, Sum::Wide) { merged } else { Lane::F64(self.f64_of(merged)) };
+                Some((merged, self.locate(&zero.zero, indices)?))
+            }
         };
-        let groups = dot.merge.as_ref().and_then(|m| m.groups.as_ref());
-        let scale = groups.map(|g| self.site(&g.scale, &none, at, batch)).transpose()?;
-        let unit = groups.and_then(|g| g.unit.as_ref()).map(|u| self.site(u, &none, at, batch)).transpose()?;
-        Ok(Sites { sums, zero, scale, unit, out: self.site(&dot.out, &none, at, batch)? })
+        Ok(SumsRow { term, first, digit, excess, zero })
     }
 
-    /// `view` is `[batch.., M, N]`, or `[batch.., G, M, N]`.
-    fn site(&mut self, view: &View, digit: &Dim, at: &Unit, batch: &[Value]) -> Emit<Site> {
-        let bytes = view.dtype.host_bytes() as i64;
-        let [channel, token, group] = [0, 1, 2].map(|axis| view.stride_from_end(axis));
-        let start = self.locate(view, batch)?;
-        let skip = self.scaled(at.channel, &channel)?;
-        let skip = self.b.ins().imul_imm_s(skip, bytes);
-        let start = self.b.ins().iadd(start, skip);
-        let access = if at.tiles.channels == 1 || channel.as_constant() == Some(0) {
-            Access::One
-        } else {
-            let step = self.scaled(at.channel_stride, &channel)?;
-            Access::Strided(self.b.ins().imul_imm_s(step, bytes))
-        };
-        let mut step = |stride: &Dim| {
-            let elements = self.dim(stride)?;
-            Ok(self.b.ins().imul_imm_s(elements, bytes))
-        };
-        let (token, digit, group) = (step(&token)?, step(digit)?, step(&group)?);
-        Ok(Site { dtype: view.dtype, start, token, digit, group, access })
-    }
-
-    /// Where the first channel lies, `later` tokens on from the place.
-    pub(crate) fn site_address(&mut self, site: &Site, place: Place, later: usize, digit: usize) -> Value {
-        let token = self.b.ins().iadd_imm_s(place.token, later as i64);
-        let skip = self.b.ins().imul(token, site.token);
-        let mut address = self.b.ins().iadd(site.start, skip);
-        if digit > 0 {
-            let skip = self.b.ins().imul_imm_s(site.digit, digit as i64);
-            address = self.b.ins().iadd(address, skip);
-        }
-        if let Some(group) = place.group {
-            let skip = self.b.ins().imul(group, site.group);
-            address = self.b.ins().iadd(address, skip);
-        }
-        address
-    }
-
-    fn load_site(&mut self, site: &Site, place: Place, later: usize) -> Lane {
-        let address = self.site_address(site, place, later, 0);
-        self.load_lane(site.dtype, address, site.access)
-    }
-
-    /// What becomes of the products of the set's token `i`: themselves, or F32.
-    pub(crate) fn merged(&mut self, nest: &Nest<'_>, place: Place, i: usize) -> Emit<Lane> {
-        let (dot, channels) = (nest.dot, nest.at.tiles.channels);
-        let is_narrow = dot.is_narrow();
-        let dtype = if is_narrow { DType::I32 } else { DType::I64 };
-        let access = if channels == CHANNELS { Access::Vector } else { Access::One };
+    /// The row sums of a token's digits.
+    fn row_sums(&mut self, sums: &RowSums, digits: usize, indices: &[Value]) -> Emit<Vec<Lane>> {
+        let first = self.locate(&sums.view, indices)?;
+        let step = self.dim(&sums.digit_stride)?;
+        let step = self.b.ins().imul_imm_s(step, sums.view.dtype.host_bytes() as i64);
+        let mut at = first;
         let mut lanes = Vec::new();
-        for digit in 0..dot.digits() {
-            let row = (i * dot.digits() + digit) * channels * dtype.host_bytes();
-            let address = self.b.ins().iadd_imm_s(nest.set.scratch, row as i64);
-            lanes.push(self.load_lane(dtype, address, access));
+        for digit in 0..digits {
+            if digit > 0 {
+                at = self.b.ins().iadd(at, step);
+            }
+            lanes.push(self.load_lane(sums.view.dtype, at, Access::One));
         }
-        let Some(merge) = &dot.merge else { return Ok(lanes[0]) };
-        let mut sum = self.weighted(&lanes, merge.weights);
-        let mut x_sums = None;
-        if let (true, Some(site)) = (is_narrow, &nest.sites.sums) {
-            let sums = self.row_sums(site, place, i, merge.weights, dtype);
-            let excess = self.weighted(&[sums], &[128]);
-            sum = self.elementwise(&Op::Sub, &[sum, excess], dtype)?;
-            x_sums = Some(sums);
+        Ok(lanes)
+    }
+
+    /// What becomes of a token's sums at `column` of the unit, which is `channel` of all.
+    pub(crate) fn merged(&mut self, sums: &SumsRow<'_>, column: Value, channel: Value, vector: bool) -> Emit<Lane> {
+        let term = sums.term;
+        let dtype = term.sum.c_dtype(&term.operands);
+        let offset = self.b.ins().imul_imm_s(column, dtype.host_bytes() as i64);
+        let mut at = self.b.ins().iadd(sums.first, offset);
+        let access = if vector { Access::Vector } else { Access::One };
+        let is_merged = term.is_merged();
+        // Tiles leave floats in place of the integers they merge.
+        let is_integer = matches!(term.operands, Operands::Quads(_));
+        let dtype = if is_merged && is_integer && dtype == DType::I32 { DType::F32 } else { dtype };
+        let rows = if is_merged { 1 } else { term.digits().max(1) };
+        let mut lanes = Vec::new();
+        for row in 0..rows {
+            if row > 0 {
+                at = self.b.ins().iadd(at, sums.digit);
+            }
+            let mut lane = self.load_lane(dtype, at, access);
+            if let Some(excess) = sums.excess.get(row) {
+                lane = self.elementwise(&Op::Add, &[lane, *excess], DType::I64)?;
+            }
+            lanes.push(lane);
         }
-        if let Some(zero) = &nest.sites.zero {
-            let sums = match (&zero.sums, x_sums) {
-                (Some(site), _) => self.row_sums(site, place, i, merge.weights, dtype),
-                (None, Some(sums)) => sums,
-                (None, None) => return Err(crate::isa::internal("a zero point without row sums")),
+        if is_merged {
+            return Ok(lanes[0]);
+        }
+        if term.weights.is_empty() {
+            return Ok(Lane::I64(self.i64_of(lanes[0])));
+        }
+        let zero = match &sums.zero {
+            None => None,
+            Some((rows, start)) => {
+                let view = &sums.term.zero.as_ref().ok_or_else(|| internal("no zero point"))?.zero;
+                let (at, access) = self.element(view, *start, channel, vector)?;
+                Some((*rows, self.load_lane(view.dtype, at, access)))
+            }
+        };
+        let merged = self.merged_integers(&lanes, MergeForm { weights: term.weights, is_narrow: false }, zero)?;
+        Ok(Lane::F32(self.f32_of(merged)))
+    }
+
+    /// `S`, or `S - zero * R`: in I32 where that is narrow, else exact in F64 or, of I64 sums, in I64. What
+    /// a zero point that is no integer leaves is rounded.
+    pub(crate) fn merged_integers(
+        &mut self,
+        lanes: &[Lane],
+        MergeForm { weights, is_narrow }: MergeForm,
+        zero: Option<(Lane, Lane)>,
+    ) -> Emit<Lane> {
+        if let Lane::I64(_) = lanes[0] {
+            let sum = self.weighted(lanes, weights);
+            return match zero {
+                Some((rows, zero)) => self.less_zero(sum, rows, zero),
+                None => Ok(sum),
             };
-            let zero = self.load_site(&zero.zero, place, i);
-            return self.less_zero(sum, sums, zero);
         }
-        // What is added up in F64 is not rounded before.
-        Ok(if dot.out.dtype == DType::F64 { sum } else { Lane::F32(self.f32_of(sum)) })
+        if is_narrow {
+            let sum = self.weighted(lanes, weights);
+            let Some((rows, zero)) = zero else { return Ok(sum) };
+            let term = self.elementwise(&Op::Mul, &[zero, rows], DType::I32)?;
+            return self.elementwise(&Op::Sub, &[sum, term], DType::I32);
+        }
+        let sum = self.weighted_f64(lanes, weights);
+        let Some((rows, zero)) = zero else { return Ok(Lane::F64(sum)) };
+        let [rows, zero] = [rows, zero].map(|lane| self.f64_of(lane));
+        // One fused step, which integers leave exact.
+        let exact = [0, 1].map(|i| {
+            let negative = self.b.ins().fneg(zero[i]);
+            self.b.ins().fma(negative, rows[i], sum[i])
+        });
+        Ok(Lane::F64(exact))
     }
 
-    /// The merged row sums of a token. As I32, the low halves are read: narrow sums fit those.
-    fn row_sums(&mut self, site: &Site, place: Place, later: usize, weights: &[i64], dtype: DType) -> Lane {
-        let mut lanes = Vec::new();
-        for digit in 0..weights.len() {
-            let address = self.site_address(site, place, later, digit);
-            lanes.push(self.load_lane(dtype, address, site.access));
+    /// `sum_d weight_d * lane_d` of I32 or F32 lanes in F64, d ascending; every product is exact.
+    fn weighted_f64(&mut self, lanes: &[Lane], weights: &[i64]) -> [Value; 2] {
+        let mut sum: Option<[Value; 2]> = None;
+        for (lane, weight) in lanes.iter().zip(weights) {
+            let values = self.f64_of(*lane);
+            let factor = (*weight != 1).then(|| {
+                let factor = self.b.ins().f64const(*weight as f64);
+                self.b.ins().splat(types::F64X2, factor)
+            });
+            let term = values.map(|half| factor.map_or(half, |factor| self.b.ins().fmul(half, factor)));
+            sum = Some(match sum {
+                Some(sum) => [0, 1].map(|half| self.b.ins().fadd(sum[half], term[half])),
+                None => term,
+            });
         }
-        self.weighted(&lanes, weights)
+        sum.unwrap_or_else(|| {
+            let none = self.b.ins().f64const(0.0);
+            [self.b.ins().splat(types::F64X2, none); 2]
+        })
+    }
+
+    /// Of float products: the digits weighted and added, rounded once.
+    pub(crate) fn merged_floats(&mut self, lanes: &[Lane], weights: &[i64]) -> Emit<Lane> {
+        if let ([lane], [1]) = (lanes, weights) {
+            return Ok(*lane);
+        }
+        let sum = self.weighted_f64(lanes, weights);
+        Ok(Lane::F32(self.f32_of(Lane::F64(sum))))
     }
 
     /// `sum_d weight_d * lane_d` of integers, modulo their width.
@@ -195,17 +209,6 @@ impl Frame<'_> {
         let term = self.elementwise(&Op::Mul, &[zero, rows], dtype)?;
         let exact = self.elementwise(&Op::Sub, &[sum, term], dtype)?;
         Ok(Lane::F32(self.f32_of(exact)))
-    }
-
-    /// `sum + product * (s * u)` of a group, in the type of the sum.
-    pub(crate) fn add_group(&mut self, nest: &Nest<'_>, place: Place, i: usize, sum: Lane) -> Emit<Lane> {
-        let product = self.merged(nest, place, i)?;
-        let Some(scale) = &nest.sites.scale else { return Err(crate::isa::internal("groups without a scale")) };
-        let mut factors = vec![self.load_site(scale, place, i)];
-        if let Some(unit) = &nest.sites.unit {
-            factors.push(self.load_site(unit, place, i));
-        }
-        self.add_scaled(product, &factors, sum)
     }
 
     /// `sum + product * factors`, the factors multiplied first and the sum fused: F64 or F32, as the

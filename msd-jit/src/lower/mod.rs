@@ -1,15 +1,15 @@
 //! From scheduled stages to machine code: one function per stage, tiles shared between them.
 
 pub(crate) mod decompose;
-pub(crate) mod dot;
 pub(crate) mod frame;
-pub(crate) mod groups;
 pub(crate) mod lanes;
-pub(crate) mod matmul;
 pub(crate) mod merge;
 pub(crate) mod narrow;
+pub(crate) mod panels;
+pub(crate) mod product;
 pub(crate) mod region;
 pub(crate) mod row;
+pub(crate) mod splitter;
 
 use std::collections::HashMap;
 
@@ -17,50 +17,48 @@ use cranelift_codegen::ir::{FuncRef, Function};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::FuncId;
 use msd_ir::diag::Diagnostic;
-use msd_ir::dim::Dim;
+use msd_ir::dtype::DType;
 
-use crate::isa::Isa;
-use crate::micro::{emit_panel_tile, emit_row_tile};
+use crate::blocking::{ENTRIES, Limits, TERM_ENTRIES, tile};
+use crate::isa::{Isa, internal};
+use crate::micro::emit_clif;
+use crate::micro::split::Split;
 use crate::module::CodeBuilder;
-use crate::schedule::{MemoryKind, Program, View, Work};
-use crate::tile::{CHANNELS, Element, PanelTile, RowForm, RowTile, TILE_ARGUMENTS};
-use dot::{ChannelTiles, RowTiles};
-use frame::{Frame, STAGE_ARGUMENTS};
+use crate::schedule::{Decompose, Product, Program, Work};
+use crate::tile::Tile;
+use frame::{Frame, Known, STAGE_ARGUMENTS};
+
+/// Arguments of a tile.
+const TILE_ARGUMENTS: usize = 1;
 
 /// Compiles the stages of a program.
 pub(crate) struct Lowering<'a> {
     isa: &'a Isa,
     code: &'a mut CodeBuilder,
     context: FunctionBuilderContext,
-    row_tiles: HashMap<(RowTile, usize), FuncId>,
-    panel_tiles: HashMap<PanelTile, FuncId>,
-    /// Sizes that stage functions read from their table.
-    sizes: Vec<Dim>,
+    tiles: HashMap<Tile, FuncId>,
+    /// What stage functions read from the table of the call.
+    known: Vec<Known>,
 }
 
 /// What running the stages needs besides the code.
 pub(crate) struct Lowered {
     /// One function per stage.
     pub(crate) stages: Vec<FuncId>,
-    /// Contents of the sizes table.
-    pub(crate) sizes: Vec<Dim>,
+    /// Contents of the table of the call.
+    pub(crate) known: Vec<Known>,
+    pub(crate) tiles: HashMap<Tile, FuncId>,
 }
 
 /// Compiles every stage of `program`.
 pub(crate) fn lower(isa: &Isa, code: &mut CodeBuilder, program: &Program) -> Result<Lowered, Diagnostic> {
-    let mut l = Lowering {
-        isa,
-        code,
-        context: FunctionBuilderContext::new(),
-        row_tiles: HashMap::new(),
-        panel_tiles: HashMap::new(),
-        sizes: Vec::new(),
-    };
+    let mut l =
+        Lowering { isa, code, context: FunctionBuilderContext::new(), tiles: HashMap::new(), known: Vec::new() };
     let mut stages = Vec::new();
     for (index, stage) in program.stages.iter().enumerate() {
         stages.push(l.stage(program, index, &stage.work)?);
     }
-    Ok(Lowered { stages, sizes: l.sizes })
+    Ok(Lowered { stages, known: l.known, tiles: l.tiles })
 }
 
 impl Lowering<'_> {
@@ -68,130 +66,97 @@ impl Lowering<'_> {
         let name = format!("stage{index}_{}", work_name(work));
         let id = self.code.declare(&name, STAGE_ARGUMENTS)?;
         let mut body = self.code.body(id, STAGE_ARGUMENTS);
-        let tiles = self.tiles_of(work, &mut body)?;
+        let mut table = 0;
+        if let Work::Product(product) = work {
+            self.product_tiles(product)?;
+            table = self.known.len();
+            let entries = ENTRIES + product.region.terms.len() * TERM_ENTRIES;
+            self.known.extend((0..entries).map(|entry| Known::Blocking { stage: index, entry }));
+        }
+        let splits = match work {
+            Work::Decompose(decompose) => self.splits(decompose, &mut body)?,
+            _ => None,
+        };
+        let tile = body.import_signature(self.code.signature(TILE_ARGUMENTS));
         let b = FunctionBuilder::new(&mut body, &mut self.context);
-        let mut f = Frame::open(b, &program.memories, &mut self.sizes);
-        match (work, tiles) {
-            (Work::Map { region, out }, _) => {
-                let is_result = matches!(program.memories[out.memory].kind, MemoryKind::Output { .. });
-                f.emit_map(region, out, is_result)?;
-            }
-            (Work::Row { op, region, out }, _) => f.emit_row(*op, region, out)?,
-            (Work::Decompose { scheme, x, digits, scale, blocks }, _) => match blocks {
-                Some(blocks) => f.emit_decompose_blocks(*scheme, x, digits, scale, blocks)?,
-                None => f.emit_decompose(*scheme, x, digits, scale)?,
-            },
-            (Work::Panels { b, out }, _) => f.emit_panels(b, out)?,
-            (Work::Dot(dot), Tiles::Rows(tiles)) => f.emit_dot(dot, &tiles)?,
-            (Work::Accumulate { p, s, u, out }, _) => f.emit_accumulate(p, s, u.as_ref(), out)?,
-            (Work::MatMul { a, panels, sum, out }, Tiles::Panels(tiles)) => match sum {
-                Some(sum) => f.emit_group_sums([a, panels, out], sum, tiles)?,
-                None => f.emit_matmul(a, panels, out, tiles)?,
-            },
-            (Work::Dot(_) | Work::MatMul { .. }, _) => return Err(crate::isa::internal("a product without tiles")),
+        let mut f = Frame::open(b, &program.memories, &mut self.known);
+        f.is_x86 = self.isa.is_x86();
+        match work {
+            Work::Map { region, out } => f.emit_map(region, out)?,
+            Work::Row { op, region, out } => f.emit_row(*op, region, out)?,
+            Work::Decompose(decompose) => f.emit_decompose(decompose, splits)?,
+            Work::Product(product) => f.emit_product(product, table, tile)?,
+            Work::Accumulate { p, s, u, out } => f.emit_accumulate(p, s, u.as_ref(), out)?,
+            Work::Pack { source, layout, out } => f.emit_pack(source, layout, out)?,
         }
         f.close(self.isa.target.frontend_config());
         self.code.define(&name, id, body)?;
         Ok(id)
     }
 
-    /// Tiles a product calls, compiled once per kernel.
-    fn tiles_of(&mut self, work: &Work, body: &mut Function) -> Result<Tiles, Diagnostic> {
-        match work {
-            Work::Dot(dot) => {
-                let (digits, form, is_narrow) = (dot.digits(), dot.form, dot.is_narrow());
-                // Accumulators of four rows would leave no register for operands.
-                let (rows, calls) = if digits % 2 == 0 || digits == 1 { (2, digits.div_ceil(2)) } else { (digits, 1) };
-                let mut tiles = |channels: usize| {
-                    let mut tile = |rows| self.row_tile(RowTile { rows, form, is_narrow }, channels, body);
-                    let set = tile(rows)?;
-                    let single = if digits > 1 { None } else { Some(tile(1)?) };
-                    Ok::<_, Diagnostic>(ChannelTiles { set, single, channels })
-                };
-                let full = tiles(CHANNELS)?;
-                let is_even = dot.w.size_from_end(1).as_constant().is_some_and(|n| n % CHANNELS as u64 == 0);
-                let one_channel = if is_even { None } else { Some(tiles(1)?) };
-                Ok(Tiles::Rows(RowTiles { rows, calls, full, one_channel }))
-            }
-            Work::MatMul { panels, out, .. } => {
-                let mut tile = |rows| self.panel_tile(panels, out, rows, body);
-                Ok(Tiles::Panels([tile(2)?, tile(1)?]))
-            }
-            Work::Map { .. }
-            | Work::Row { .. }
-            | Work::Decompose { .. }
-            | Work::Panels { .. }
-            | Work::Accumulate { .. } => Ok(Tiles::None),
+    /// Machine code for splitting rows, if there is any for these.
+    fn splits(&mut self, d: &Decompose, body: &mut Function) -> Result<Option<[FuncRef; 2]>, Diagnostic> {
+        let source = match (d.row, d.x.as_view()) {
+            (Some(_), _) => DType::F32,
+            (None, Some(view)) if view.stride_from_end(0).is_one() => view.dtype,
+            (None, _) => return Ok(None),
+        };
+        let Some(split) = Split::of(d.scheme, source, d.digits.dtype) else { return Ok(None) };
+        let Some(machines) = self.isa.emitter.emit_split(&split, self.code.listing.is_some())? else {
+            return Ok(None);
+        };
+        let mut functions = Vec::new();
+        for (machine, what) in machines.into_iter().zip(["largest", "digits"]) {
+            let name = format!("{what}_{}_{}", source.name(), self.code.count());
+            let id = self.code.declare(&name, TILE_ARGUMENTS)?;
+            self.code.define_machine(&name, id, machine)?;
+            functions.push(self.code.import(id, body));
         }
+        functions.try_into().map(Some).map_err(|_| internal("functions that split come in pairs"))
     }
 
-    fn row_tile(&mut self, tile: RowTile, channels: usize, caller: &mut Function) -> Result<FuncRef, Diagnostic> {
-        let id = match self.row_tiles.get(&(tile, channels)) {
-            Some(id) => *id,
-            None => {
-                let sums = if tile.is_narrow { "_i32" } else { "" };
-                let name = format!("tile_rows{}x{channels}_{}{sums}", tile.rows, form_name(tile.form));
-                let id = self.code.declare(&name, TILE_ARGUMENTS)?;
-                let mut body = self.code.body(id, TILE_ARGUMENTS);
-                let b = FunctionBuilder::new(&mut body, &mut self.context);
-                emit_row_tile(b, tile, channels, self.isa.target.frontend_config())?;
-                self.code.define(&name, id, body)?;
-                self.row_tiles.insert((tile, channels), id);
-                id
+    /// Compiles what tiles the product may call, each once per kernel.
+    fn product_tiles(&mut self, product: &Product) -> Result<(), Diagnostic> {
+        let tokens = product.out.size_from_end(1).as_constant();
+        let channels = product.out.size_from_end(0).as_constant();
+        let limits = Limits::new(&product.region.terms, self.isa.emitter);
+        for size in limits.tiles(tokens, channels) {
+            for term in &product.region.terms {
+                self.tile(tile(term, size))?;
             }
-        };
-        Ok(self.code.import(id, caller))
+        }
+        Ok(())
     }
 
-    fn panel_tile(
-        &mut self,
-        panels: &View,
-        out: &View,
-        rows: usize,
-        caller: &mut Function,
-    ) -> Result<FuncRef, Diagnostic> {
-        let tile = PanelTile { rows, panel: panels.dtype, compute: out.dtype };
-        let id = match self.panel_tiles.get(&tile) {
-            Some(id) => *id,
-            None => {
-                let name = format!("tile_panel{rows}_{}_{}", tile.panel.name(), tile.compute.name());
-                let id = self.code.declare(&name, TILE_ARGUMENTS)?;
-                let mut body = self.code.body(id, TILE_ARGUMENTS);
-                let b = FunctionBuilder::new(&mut body, &mut self.context);
-                emit_panel_tile(b, tile, self.isa.target.frontend_config())?;
-                self.code.define(&name, id, body)?;
-                self.panel_tiles.insert(tile, id);
-                id
-            }
-        };
-        Ok(self.code.import(id, caller))
+    fn tile(&mut self, tile: Tile) -> Result<(), Diagnostic> {
+        if self.tiles.contains_key(&tile) {
+            return Ok(());
+        }
+        let name = format!("{}_{}", tile.name(), self.tiles.len());
+        let id = self.code.declare(&name, TILE_ARGUMENTS)?;
+        let emitter = self.isa.emitter.serving(&tile.operands, tile.digits);
+        if let Some(machine) = emitter.emit(&tile, self.code.listing.is_some())? {
+            self.code.define_machine(&name, id, machine)?;
+        } else if tile.panels == 1 {
+            let mut body = self.code.body(id, TILE_ARGUMENTS);
+            let b = FunctionBuilder::new(&mut body, &mut self.context);
+            emit_clif(b, &tile, self.isa.target.frontend_config())?;
+            self.code.define(&name, id, body)?;
+        } else {
+            return Err(internal("a portable tile of several panels"));
+        }
+        self.tiles.insert(tile, id);
+        Ok(())
     }
-}
-
-enum Tiles {
-    None,
-    Rows(RowTiles),
-    Panels([FuncRef; 2]),
 }
 
 fn work_name(work: &Work) -> &'static str {
     match work {
         Work::Map { .. } => "map",
         Work::Row { .. } => "row",
-        Work::Decompose { .. } => "decompose",
-        Work::Dot(_) => "dot",
-        Work::Panels { .. } => "panels",
-        Work::MatMul { .. } => "matmul",
+        Work::Decompose(_) => "decompose",
+        Work::Product(_) => "product",
         Work::Accumulate { .. } => "accumulate",
+        Work::Pack { .. } => "pack",
     }
-}
-
-fn form_name(form: RowForm) -> String {
-    let letter = |element| match element {
-        Element::Signed => "s",
-        Element::Unsigned => "u",
-        Element::Word => "w",
-    };
-    format!("{:?}_x{}w{}{}", form.dot, letter(form.x), letter(form.w), if form.stored_offset { "_offset" } else { "" })
-        .to_lowercase()
 }

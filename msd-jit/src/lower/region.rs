@@ -10,7 +10,7 @@ use msd_ir::ops::Op;
 use super::frame::{Emit, Frame};
 use super::lanes::{Access, Lane, WIDTH};
 use crate::isa::internal;
-use crate::schedule::{Region, Source, View};
+use crate::schedule::{Region, Source, Step, View};
 
 /// A region at one row: where each leaf's row starts, or its value where it does not vary.
 pub(crate) struct Row<'r> {
@@ -22,7 +22,34 @@ pub(crate) struct Row<'r> {
 
 enum Leaf {
     Fixed(Lane),
-    Moving { address: Value, step: i64, stride: Option<Value> },
+    /// An F64 that does not vary, the F32 nearest to it and whether that is equal.
+    Unit {
+        wide: Lane,
+        narrow: Value,
+        is_equal: Value,
+    },
+    Moving {
+        address: Value,
+        step: i64,
+        stride: Option<Value>,
+    },
+}
+
+impl Row<'_> {
+    /// If a step rounds the product of a value and a unit to F32: the two.
+    fn scaled(&self, step: &Step) -> Option<(&Source, &Leaf)> {
+        let (Op::Cast { dtype: DType::F32 }, [Source::Step(product)]) = (&step.op, step.operands.as_slice()) else {
+            return None;
+        };
+        let product = &self.region.steps[*product];
+        match (&product.op, product.operands.as_slice()) {
+            (Op::Mul, [value, Source::Leaf(leaf)]) if product.dtype == DType::F64 => {
+                let leaf = &self.leaves[*leaf];
+                matches!(leaf, Leaf::Unit { .. }).then_some((value, leaf))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Frame<'_> {
@@ -32,7 +59,10 @@ impl Frame<'_> {
         for view in &region.leaves {
             let address = self.locate(view, indices)?;
             leaves.push(match view.stride_from_end(0).as_constant() {
-                Some(0) => Leaf::Fixed(self.load_lane(view.dtype, address, Access::One)),
+                Some(0) => {
+                    let lane = self.load_lane(view.dtype, address, Access::One);
+                    self.fixed_leaf(lane)
+                }
                 Some(step) => {
                     let step = step as i64 * view.dtype.host_bytes() as i64;
                     let is_vector = step == view.dtype.host_bytes() as i64;
@@ -53,12 +83,13 @@ impl Frame<'_> {
         Ok(Row { region, leaves, index })
     }
 
-    /// The region's value at `column` and, for vectors, the three columns after it.
-    pub(crate) fn region_at(&mut self, row: &Row<'_>, column: Value, vector: bool) -> Emit<Lane> {
+    /// The region's value at `column` and, for vectors, the three columns after it; `terms` are the values
+    /// of its products there.
+    pub(crate) fn region_at(&mut self, row: &Row<'_>, column: Value, vector: bool, terms: &[Lane]) -> Emit<Lane> {
         let mut leaves = Vec::new();
         for (leaf, view) in row.leaves.iter().zip(&row.region.leaves) {
             leaves.push(match leaf {
-                Leaf::Fixed(lane) => *lane,
+                Leaf::Fixed(lane) | Leaf::Unit { wide: lane, .. } => *lane,
                 Leaf::Moving { address, step, stride } => {
                     let offset = match (step, stride) {
                         (0, Some(stride)) => self.b.ins().imul(column, *stride),
@@ -78,20 +109,61 @@ impl Frame<'_> {
         for step in &row.region.steps {
             let mut operands = Vec::new();
             for source in &step.operands {
-                operands.push(self.source(source, &leaves, &values)?);
+                operands.push(self.source(source, &leaves, &values, terms)?);
             }
-            values.push(match &step.op {
-                Op::Causal => self.causal(row, operands[0], column)?,
-                op => self.elementwise(op, &operands, step.dtype)?,
+            let scaled = row.scaled(step);
+            values.push(match (&step.op, scaled) {
+                (Op::Causal, _) => self.causal(row, operands[0], column)?,
+                (_, Some((source, leaf))) => {
+                    let value = self.source(source, &leaves, &values, terms)?;
+                    let exact = operands[0];
+                    self.scaled_lane(value, leaf, exact)?
+                }
+                (op, None) => self.elementwise(op, &operands, step.dtype)?,
             });
         }
-        self.source(&row.region.root, &leaves, &values)
+        self.source(&row.region.root, &leaves, &values, terms)
     }
 
-    fn source(&mut self, source: &Source, leaves: &[Lane], steps: &[Lane]) -> Emit<Lane> {
+    fn fixed_leaf(&mut self, lane: Lane) -> Leaf {
+        let Lane::F64([wide, _]) = lane else { return Leaf::Fixed(lane) };
+        let one = self.b.ins().extractlane(wide, 0);
+        let narrow = self.b.ins().fdemote(types::F32, one);
+        let back = self.b.ins().fpromote(types::F64, narrow);
+        let is_equal = self.b.ins().fcmp(FloatCC::Equal, back, one);
+        Leaf::Unit { wide: lane, narrow: self.b.ins().splat(types::F32X4, narrow), is_equal }
+    }
+
+    /// `value * unit` rounded to F32. Where the unit is an F32, that is one product in F32, which rounds the
+    /// same exact number once; `exact` is the product in F64.
+    fn scaled_lane(&mut self, value: Lane, unit: &Leaf, exact: Lane) -> Emit<Lane> {
+        let (Lane::F32(value), Leaf::Unit { wide, narrow, is_equal }) = (value, unit) else {
+            return Ok(Lane::F32(self.f32_of(exact)));
+        };
+        let (short, long, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        self.b.append_block_param(after, types::F32X4);
+        self.b.ins().brif(*is_equal, short, &[], long, &[]);
+        for block in [short, long] {
+            self.b.switch_to_block(block);
+            self.b.seal_block(block);
+            let product = if block == short {
+                self.b.ins().fmul(value, *narrow)
+            } else {
+                let product = self.elementwise(&Op::Mul, &[Lane::F32(value), *wide], DType::F64)?;
+                self.f32_of(product)
+            };
+            self.b.ins().jump(after, &[product.into()]);
+        }
+        self.b.switch_to_block(after);
+        self.b.seal_block(after);
+        Ok(Lane::F32(self.b.block_params(after)[0]))
+    }
+
+    fn source(&mut self, source: &Source, leaves: &[Lane], steps: &[Lane], terms: &[Lane]) -> Emit<Lane> {
         Ok(match source {
             Source::Leaf(i) => leaves[*i],
             Source::Step(i) => steps[*i],
+            Source::Term(i) => terms[*i],
             Source::Const(bits) => Lane::F32(self.splat_f32(f32::from_bits(*bits))),
             Source::Size(dim) => {
                 let size = self.dim(dim)?;
@@ -393,7 +465,7 @@ impl Frame<'_> {
     }
 
     /// `out[begin..end] = region`, units being rows.
-    pub(crate) fn emit_map(&mut self, region: &Region, out: &View, is_result: bool) -> Emit<()> {
+    pub(crate) fn emit_map(&mut self, region: &Region, out: &View) -> Emit<()> {
         let (outer, columns) = split_last(&region.shape);
         let columns = self.dim(&columns)?;
         let (begin, end) = (self.begin, self.end);
@@ -406,56 +478,36 @@ impl Frame<'_> {
                 let indices = f.unflatten(unit, outer)?;
                 let row = f.enter_row(region, &indices)?;
                 let target = f.locate(out, &indices)?;
-                let stride = out.stride_from_end(0);
-                f.store_row(&row, columns, target, out.dtype, &stride, is_result)
+                let (zero, main) = (f.int(0), f.round_down(columns, WIDTH));
+                for (from, to, width) in [(zero, main, WIDTH), (main, columns, 1)] {
+                    f.for_range(from, to, width, |f, column| {
+                        let is_vector = width == WIDTH;
+                        let lane = f.region_at(&row, column, is_vector, &[])?;
+                        f.store_result(lane, out, target, column, is_vector)
+                    })?;
+                }
+                Ok(())
             })
         })
     }
 
-    fn store_row(
+    /// Stores an element, or four, of a row of `out` that begins at `target`.
+    pub(crate) fn store_result(
         &mut self,
-        row: &Row<'_>,
-        columns: Value,
+        lane: Lane,
+        out: &View,
         target: Value,
-        dtype: DType,
-        stride: &Dim,
-        is_result: bool,
+        column: Value,
+        is_vector: bool,
     ) -> Emit<()> {
-        let zero = self.int(0);
-        let main = self.round_down(columns, WIDTH);
-        let size = dtype.host_bytes() as i64;
-        let step = if stride.is_one() || columns_is_one(row) { None } else { Some(stride) };
-        let bytes = match step {
-            Some(stride) => {
-                let elements = self.dim(stride)?;
-                self.b.ins().imul_imm_s(elements, size)
-            }
-            None => self.int(size),
-        };
-        for (from, to, width) in [(zero, main, WIDTH), (main, columns, 1)] {
-            self.for_range(from, to, width, |f, column| {
-                let mut lane = f.region_at(row, column, width == WIDTH)?;
-                lane = f.as_class(lane, dtype);
-                if let (Lane::F32(v), DType::F32, true) = (lane, dtype, is_result) {
-                    lane = Lane::F32(f.canonical(v));
-                }
-                let offset = f.b.ins().imul(column, bytes);
-                let at = f.b.ins().iadd(target, offset);
-                let access = match (width == WIDTH, step) {
-                    (false, _) => Access::One,
-                    (true, None) => Access::Vector,
-                    (true, Some(_)) => Access::Strided(bytes),
-                };
-                f.store_lane(lane, dtype, at, access);
-                Ok(())
-            })?;
+        let mut lane = self.as_class(lane, out.dtype);
+        if let (Lane::F32(v), DType::F32, true) = (lane, out.dtype, self.is_result(out)) {
+            lane = Lane::F32(self.canonical(v));
         }
+        let (at, access) = self.element(out, target, column, is_vector)?;
+        self.store_lane(lane, out.dtype, at, access);
         Ok(())
     }
-}
-
-fn columns_is_one(row: &Row<'_>) -> bool {
-    row.region.shape.last().is_none_or(Dim::is_one)
 }
 
 /// Leading axes and the size of the last; a scalar is a row of one.

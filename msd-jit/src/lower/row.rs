@@ -41,7 +41,7 @@ impl Frame<'_> {
                 match op {
                     RowOp::Sum | RowOp::Amax => {
                         let total = f.reduce(op, out.dtype, columns, partials, |f, column, vector| {
-                            f.region_at(&row, column, vector)
+                            f.region_at(&row, column, vector, &[])
                         })?;
                         f.store_lane(total, out.dtype, target, Access::One);
                         Ok(())
@@ -149,7 +149,7 @@ impl Frame<'_> {
         };
         let access = |vector: bool| if vector { Access::Vector } else { Access::One };
         let maximum = self.reduce(RowOp::Amax, DType::F32, columns, partials, |f, column, vector| {
-            let lane = f.region_at(row, column, vector)?;
+            let lane = f.region_at(row, column, vector, &[])?;
             let x = Lane::F32(f.f32_of(lane));
             let at = place(f, column);
             f.store_lane(x, DType::F32, at, access(vector));

@@ -1,5 +1,6 @@
 //! Placing digits: decompositions, their integer products, and what is done to a product on its way
-//! out (digits merged, a zero point taken off, groups of K added up) because nothing else reads it.
+//! out (digits merged, a zero point taken off) because nothing else reads it. Groups of K are
+//! `groups.rs`'s.
 
 use msd_ir::diag::Diagnostic;
 use msd_ir::dim::Dim;
@@ -9,13 +10,24 @@ use msd_ir::ops::Op;
 use msd_ir::quant::scheme::Scheme;
 use msd_ir::types::Shape;
 
-use super::products::transposed;
 use super::{
-    Blocks, Dot, GroupSum, Groups, Layout, Merge, Region, RowOp, RowSums, Scheduler, Source, Step, View, Work,
-    ZeroPoint, product, size, too_complex,
+    Blocks, Decompose, DigitSums, Layout, Region, RowOp, RowSums, Scheduler, Source, Term, View, Work, ZeroPoint,
+    product, too_complex,
 };
-use crate::isa::internal;
-use crate::tile::{CHANNELS, RowForm};
+use crate::isa::{DotForm, internal};
+use crate::tile::{MergeForm, Operands, QUAD, QuadForm, Sum};
+
+/// Bytes of a cache line.
+const LINE: u64 = 64;
+
+/// Most channels of a product whose K is multiplied in parts: more can be shared out among threads.
+const MAX_SPLIT_CHANNELS: u64 = 32;
+
+/// Most digits, of 16 bits, whose sum an I32 is sure to hold.
+const MAX_SUMMED: u64 = 1 << 16;
+
+/// Least length of a part of K.
+const LEAST_PART: u64 = 1024;
 
 impl Scheduler<'_> {
     /// Digits of whole rows, or of their blocks of `size` columns.
@@ -25,89 +37,120 @@ impl Scheduler<'_> {
         scheme: Scheme,
         size: Option<&Dim>,
     ) -> Result<(), Diagnostic> {
-        let mut x = self.view(self.kernel.node(value).operands[0])?;
-        if !matches!(x.dtype, DType::F32 | DType::BF16 | DType::F16) {
-            x = self.copy(&x, DType::F32)?;
-        }
-        let digits = self.buffer(scheme.digit_dtype(), self.shape(value))?;
+        let x = self.region(self.kernel.node(value).operands[0])?;
+        let (tokens, columns) = x.shape.split_at(x.shape.len() - 1);
+        let (tokens, columns) = (product(tokens)?, columns[0].clone());
+        let is_in_memory = |v: &View| matches!(v.dtype, DType::F32 | DType::BF16 | DType::F16);
+        let row = match x.as_view().filter(|v| is_in_memory(v)) {
+            Some(_) => None,
+            None => Some(self.scratch(columns.mul(&Dim::constant(4)))?),
+        };
+        let shape = self.shape(value);
+        let rows = shape[shape.len() - 2].clone();
+        let batch = &x.shape[..x.shape.len() - 2];
+        let stacked: Shape = batch.iter().chain([&rows, &columns]).cloned().collect();
+        // Words are what is multiplied where bytes are not.
+        let is_word = self.dot == DotForm::Pairs && scheme.digit_dtype().is_int();
+        let digits = self.rows_buffer(if is_word { DType::I16 } else { scheme.digit_dtype() }, stacked)?;
         let blocks = match size {
             Some(size) => {
                 let relative = self.buffer(DType::F32, self.shape(value.sibling(1)))?;
                 self.set(value.sibling(1), relative.clone());
-                Some(Blocks { size: size.with(self.fixed).ok_or_else(too_complex)?, relative })
+                let size = size.with(self.fixed).ok_or_else(too_complex)?;
+                let mut strides = digits.strides.clone();
+                strides.insert(shape.len() - 3, size.clone());
+                self.set(value, View { shape, strides, ..digits.clone() });
+                Some(Blocks { size, relative })
             }
-            None => None,
+            None => {
+                self.set(value, digits.clone());
+                None
+            }
         };
         let row_unit = value.sibling(1 + usize::from(blocks.is_some()));
         let scale = self.buffer(DType::F64, self.shape(row_unit))?;
         self.set(row_unit, scale.clone());
-        self.set(value, digits.clone());
-        let tokens = product(&x.shape[..x.shape.len() - 1])?;
         let cost = super::size(&x.shape).and_then(|n| n.mul(&Dim::constant(4)));
-        self.push(Work::Decompose { scheme, x, digits, scale, blocks }, tokens, Dim::constant(1), 1, cost)
+        let work = Decompose { scheme, x, row, digits, scale, blocks, sums: Vec::new() };
+        self.push(Work::Decompose(Box::new(work)), tokens, Dim::constant(1), 1, cost)
+    }
+
+    /// A buffer for rows of digits, `[.., R, K]`. Rows lie an odd number of cache lines apart, as rows a
+    /// multiple of 4 KB apart would compete for the same few ways of the first-level cache, and the last
+    /// unit of a row can be read whole.
+    pub(super) fn rows_buffer(&mut self, dtype: DType, shape: Shape) -> Result<View, Diagnostic> {
+        let row = row_elements(&shape[shape.len() - 1], dtype).ok_or_else(too_complex)?;
+        let mut strides = vec![row.clone(), Dim::constant(1)];
+        let mut step = row;
+        for size in shape[..shape.len() - 1].iter().rev() {
+            step = step.mul(size).ok_or_else(too_complex)?;
+            strides.insert(0, step.clone());
+        }
+        let bytes = strides.remove(0).mul(&Dim::constant(dtype.host_bytes() as u64)).ok_or_else(too_complex)?;
+        let memory = self.memory(super::MemoryKind::Buffer { bytes });
+        Ok(View { memory, dtype, shape, strides, offset: Dim::constant(0) })
+    }
+
+    /// Rows that a tile can read: neighbours along K, of the form's width, with something to read behind
+    /// the last unit.
+    pub(super) fn rows_for(&mut self, x: View, form: QuadForm) -> Result<View, Diagnostic> {
+        let k = x.size_from_end(0);
+        let is_whole = k.as_constant().is_some_and(|k| k % QUAD as u64 == 0);
+        let is_padded = row_elements(&k, x.dtype).is_some_and(|row| row == x.stride_from_end(1));
+        let fits = x.dtype.host_bytes() == form.x_dtype().host_bytes() && x.stride_from_end(0).is_one();
+        if fits && (is_whole || is_padded) {
+            return Ok(x);
+        }
+        let out = self.rows_buffer(form.x_dtype(), x.shape.clone())?;
+        self.copy_into(&x, out.clone())?;
+        Ok(out)
     }
 
     pub(super) fn place_dot(&mut self, value: Value) -> Result<(), Diagnostic> {
         if self.merging_user(value).is_some() {
             return Ok(());
         }
-        let out = self.buffer(DType::I64, self.shape(value))?;
-        self.push_dot(value, None, out.clone())?;
-        self.set(value, out);
-        Ok(())
+        let term = self.quad_term(value, &[], None)?;
+        self.finish_term(value, term)
     }
 
     /// The only use of a value, if that is as the first operand of a node.
-    fn first_user(&self, value: Value) -> Option<usize> {
+    pub(super) fn first_user(&self, value: Value) -> Option<usize> {
         let nodes = || self.kernel.nodes.iter().enumerate().skip(value.node);
         let user = nodes().find(|(_, n)| n.operands.first() == Some(&value)).map(|(index, _)| index);
         user.filter(|_| self.uses[value.node] == 1)
     }
 
     /// The node that merges an integer product's digits, if the product is of no other use.
-    fn merging_user(&self, value: Value) -> Option<usize> {
+    pub(super) fn merging_user(&self, value: Value) -> Option<usize> {
         let user = self.first_user(value).filter(|_| self.kernel.node(value).op == Op::Dot);
         let merges = |op: &Op| matches!(op, Op::Combine { .. } | Op::CombineZero { .. } | Op::AccumulateWide { .. });
         user.filter(|u| merges(&self.kernel.nodes[*u].op))
-    }
-
-    /// The node that adds up merged products over groups, if the whole chain is of no other use.
-    fn accumulating_user(&self, merged: Value) -> Option<usize> {
-        let product = self.kernel.node(merged).operands.first().copied();
-        let is_product = |p: &Value| self.merging_user(*p).is_some() || self.is_float_product(*p);
-        let is_chain = product.filter(is_product).and_then(|p| self.first_user(p)) == Some(merged.node);
-        let user = self.first_user(merged).filter(|_| is_chain);
-        user.filter(|u| self.kernel.nodes[*u].op == Op::Accumulate)
-    }
-
-    fn is_float_product(&self, value: Value) -> bool {
-        self.kernel.node(value).op == Op::MatMul && self.kernel.tensor_ty(value).dtype == DType::F32
-    }
-
-    /// The node that adds up a float product over groups, its digits merged before if it has any: if
-    /// the product and what is merged are of no other use.
-    pub(super) fn summing_user(&self, product: Value) -> Option<usize> {
-        let user = self.first_user(product).filter(|_| self.is_float_product(product))?;
-        match self.kernel.nodes[user].op {
-            Op::Accumulate => Some(user),
-            Op::Combine { .. } => self.accumulating_user(Value { node: user, result: 0 }),
-            _ => None,
-        }
     }
 
     pub(super) fn place_combine(&mut self, value: Value, scheme: Scheme) -> Result<(), Diagnostic> {
         if self.accumulating_user(value).is_some() {
             return Ok(());
         }
+        self.place_merged(value, scheme)
+    }
+
+    /// Merged digits: with their product, where nothing else reads that.
+    pub(super) fn place_merged(&mut self, value: Value, scheme: Scheme) -> Result<(), Diagnostic> {
         let products = self.kernel.node(value).operands[0];
+        if let (Some(_), Some(parts)) = (self.merging_user(products), self.parts_of(products)) {
+            let out = self.place_parts(value, products, scheme, parts)?;
+            self.set(value, out);
+            return Ok(());
+        }
+        if self.merging_user(products).is_some() {
+            let zero = self.zero_point(value, scheme)?;
+            let term = self.quad_term(products, scheme.weights(), zero)?;
+            return self.finish_term(value, term);
+        }
         let out = self.buffer(DType::F32, self.shape(value))?;
         self.set(value, out.clone());
-        if self.merging_user(products).is_some() {
-            let merge = self.merge(value, scheme)?;
-            return self.push_dot(products, Some(merge), out);
-        }
-        let mut region =
-            Region { shape: out.shape.clone(), leaves: Vec::new(), steps: Vec::new(), root: Source::Const(0) };
+        let mut region = Region::new(out.shape.clone());
         let products = self.view(products)?;
         let sum = merge_digits(&mut region, &products, scheme.weights())?;
         let (op, operands) = match self.kernel.node(value).operands.get(1..) {
@@ -119,107 +162,140 @@ impl Scheduler<'_> {
             }
             _ => (Op::Cast { dtype: DType::F32 }, vec![sum]),
         };
-        region.steps.push(Step { op, operands, dtype: DType::F32 });
-        region.root = Source::Step(region.steps.len() - 1);
+        region.root = region.step(op, operands, DType::F32);
         self.push_map(region, out)
     }
 
-    pub(super) fn place_accumulate(&mut self, value: Value) -> Result<(), Diagnostic> {
-        let operands = self.kernel.node(value).operands.clone();
-        let (p, shape) = (operands[0], self.shape(operands[0]));
-        let out = self.buffer(DType::F32, self.shape(value))?;
-        self.set(value, out.clone());
-        let (scale, unit) = self.group_factors(&operands, &shape)?;
-        let (product, weights) = match &self.kernel.node(p).op {
-            Op::Combine { scheme } => (self.kernel.node(p).operands[0], scheme.weights()),
-            _ => (p, [1].as_slice()),
-        };
-        if self.summing_user(product) == Some(value.node) {
-            let groups = Groups { scale, unit };
-            return self.push_matmul(product, Some(GroupSum { weights, groups }), out);
-        }
-        if let (true, Op::Combine { scheme } | Op::CombineZero { scheme }) =
-            (self.accumulating_user(p).is_some(), &self.kernel.node(p).op)
-        {
-            let merge = Merge { groups: Some(Groups { scale, unit }), ..self.merge(p, *scheme)? };
-            return self.push_dot(self.kernel.node(p).operands[0], Some(merge), out);
-        }
-        let p = self.view(p)?;
-        self.push_accumulate(p, scale, unit, out)
+    /// What the merging node `value` takes off products.
+    fn zero_point(&mut self, value: Value, scheme: Scheme) -> Result<Option<ZeroPoint>, Diagnostic> {
+        let shape = self.shape(value);
+        let Some([rows, zero]) = self.kernel.node(value).operands.get(1..) else { return Ok(None) };
+        let (rows, zero) = (self.view(*rows)?, self.view(*zero)?);
+        let sums = merged_rows(&rows, scheme.weights().len(), &shape)?;
+        Ok(Some(ZeroPoint { sums, zero: zero.stretched(&shape) }))
     }
 
-    fn push_accumulate(&mut self, p: View, s: View, u: Option<View>, out: View) -> Result<(), Diagnostic> {
-        let (rows, cost) = (product(&out.shape[..out.shape.len() - 1])?, size(&p.shape));
-        self.push(Work::Accumulate { p, s, u, out }, rows, Dim::constant(1), 1, cost)
-    }
-
-    pub(super) fn place_accumulate_wide(&mut self, value: Value, scheme: Scheme) -> Result<(), Diagnostic> {
-        let operands = self.kernel.node(value).operands.clone();
-        let shape = unstacked(self.shape(operands[0]), scheme.weights().len())?;
-        let out = self.buffer(DType::F64, self.shape(value))?;
-        self.set(value, out.clone());
-        let (scale, unit) = self.group_factors(&operands, &shape)?;
-        if self.merging_user(operands[0]).is_some() {
-            let groups = Some(Groups { scale, unit });
-            let merge = Merge { weights: scheme.weights(), zero: None, groups, is_narrow: false };
-            return self.push_dot(operands[0], Some(merge), out);
-        }
-        let mut region = Region { shape: shape.clone(), leaves: Vec::new(), steps: Vec::new(), root: Source::Const(0) };
-        let products = self.view(operands[0])?;
-        region.root = merge_digits(&mut region, &products, scheme.weights())?;
-        let sums = self.buffer(DType::I64, shape)?;
-        self.push_map(region, sums.clone())?;
-        self.push_accumulate(sums, scale, unit, out)
-    }
-
-    /// Scales and units of groups, stretched to their products; no units where they are all 1.
-    fn group_factors(&mut self, operands: &[Value], shape: &Shape) -> Result<(View, Option<View>), Diagnostic> {
-        let is_one = matches!(self.kernel.node(operands[2]).op, Op::Const { bits } if bits == 1f32.to_bits());
-        let scale = self.view(operands[1])?.stretched(shape);
-        let unit = if is_one { None } else { Some(self.view(operands[2])?.stretched(shape)) };
-        Ok((scale, unit))
-    }
-
-    /// What the merging node `value` does to products.
-    fn merge(&mut self, value: Value, scheme: Scheme) -> Result<Merge, Diagnostic> {
-        let (weights, shape) = (scheme.weights(), self.shape(value));
-        let zero = match self.kernel.node(value).operands.get(1..) {
-            Some([rows, zero]) => {
-                let (rows, zero) = (self.view(*rows)?, self.view(*zero)?);
-                Some(ZeroPoint { sums: merged_rows(&rows, weights.len(), &shape)?, zero: zero.stretched(&shape) })
+    /// The product of digit rows and codes `dot`, summed over all of K, and what is taken off it.
+    pub(super) fn quad_term(
+        &mut self,
+        dot: Value,
+        weights: &'static [i64],
+        zero: Option<ZeroPoint>,
+    ) -> Result<Term, Diagnostic> {
+        let (a, b, form, largest) = self.quad_operands(dot)?;
+        let x = self.rows_for(a, form)?;
+        let k = x.size_from_end(0);
+        let w = self.packed(b, Layout::quads(form.flip.is_some(), None))?;
+        let is_whole = k.as_constant().is_some_and(|k| largest.checked_mul(k).is_some_and(|n| n <= i32::MAX as u64));
+        let (mut start, mut excess) = (None, None);
+        match form.flip {
+            Some(factor) if is_whole => start = Some(self.digit_sums(&x, &k, factor, DType::I32)?),
+            Some(factor) => {
+                let rows = self.row_sums(&x)?;
+                let digits = weights.len().max(1);
+                excess = Some((merged_rows(&rows, digits, &unstacked(self.shape(dot), digits)?)?, factor));
             }
-            _ => None,
-        };
-        Ok(Merge { weights, zero, groups: None, is_narrow: false })
+            None => {}
+        }
+        let all: u64 = weights.iter().map(|w| w.unsigned_abs()).sum();
+        let fits = |k: u64| all.checked_mul(largest)?.checked_mul(k).filter(|n| *n <= i32::MAX as u64);
+        let is_narrow = k.as_constant().and_then(fits).is_some();
+        let merge = (!weights.is_empty() && zero.is_none()).then_some(MergeForm { weights, is_narrow });
+        let sum = if is_whole { Sum::Whole { has_start: start.is_some(), merge } } else { Sum::Wide };
+        let operands = Operands::Quads(form);
+        Ok(Term { x, w, operands, sum, weights, start, excess, zero, groups: None })
     }
 
-    fn push_dot(&mut self, dot: Value, merge: Option<Merge>, out: View) -> Result<(), Diagnostic> {
+    /// In how many parts K is multiplied because there are too few channels to share out: threads may split
+    /// exact sums.
+    fn parts_of(&self, dot: Value) -> Option<u64> {
         let (a, b) = (self.kernel.node(dot).operands[0], self.kernel.node(dot).operands[1]);
-        let (a, shape) = (self.view(a)?, self.shape(dot));
-        let x = self.rows_of(a)?;
-        let stored = self.stored(b);
-        let is_weight = stored.is_some();
-        let dtype = self.kernel.tensor_ty(b).dtype;
-        let b = stored.map_or_else(|| self.view(b), Ok)?;
-        let form = RowForm::choose(self.dot, x.dtype, dtype, is_weight);
-        let by_row = transposed(&b);
-        let w = if is_weight {
-            self.packed_rows(by_row, Layout::Rows { offset: form.stored_offset })?
-        } else {
-            self.rows_of(by_row)?
+        let shape = self.shape(b);
+        let channels = shape[shape.len() - 1].as_constant().filter(|n| *n <= MAX_SPLIT_CHANNELS)?;
+        let k = shape[shape.len() - 2].as_constant()?;
+        let [x, w] = [a, b].map(|v| largest(self.kernel.tensor_ty(v).dtype));
+        let is_whole = x * w * k <= i32::MAX as u64 && channels > 0;
+        // Views of one batch keep their packed form, whether K is split or not.
+        let is_plain = shape.len() == 2 && self.shape(a).len() == 2;
+        let fits = |parts: &u64| k.is_multiple_of(parts * QUAD as u64) && k / parts >= LEAST_PART;
+        [8, 4, 2].into_iter().find(fits).filter(|_| is_whole && is_plain)
+    }
+
+    /// Products of each part of K, and then their sum, merged: F32 in memory.
+    fn place_parts(&mut self, value: Value, dot: Value, scheme: Scheme, parts: u64) -> Result<View, Diagnostic> {
+        let zero = self.zero_point(value, scheme)?;
+        let (a, b, form, _) = self.quad_operands(dot)?;
+        let x = self.rows_for(a, form)?;
+        let w = self.packed(b, Layout::quads(form.flip.is_some(), None))?;
+        let size = x.size_from_end(0).div(&Dim::constant(parts)).ok_or_else(too_complex)?;
+        let start = match form.flip {
+            Some(factor) => Some(self.digit_sums(&x, &size, factor, DType::I32)?),
+            None => None,
         };
-        let merge = merge.map(|m| Merge { is_narrow: self.fits_i32(&m, &x, &w, form), ..m });
-        let mut dot = Dot { x, w, sums: None, form, merge, out };
-        if form.is_offset() {
-            let rows = self.row_sums(&dot.x)?;
-            dot.sums = Some(merged_rows(&rows, dot.digits(), &unstacked(shape, dot.digits())?)?);
+        let part_of = |view: &View, step: Option<Dim>| {
+            let mut view = view.clone();
+            let last = view.shape.len() - 1;
+            view.shape[last] = size.clone();
+            view.shape.insert(0, Dim::constant(parts));
+            view.strides.insert(0, step?);
+            Some(view)
+        };
+        let units = size.div(&Dim::constant(QUAD as u64)).and_then(|units| units.mul(&w.stride_from_end(0)));
+        let (x, w) = (part_of(&x, Some(size.clone())), part_of(&w, units));
+        let (x, w) = (x.ok_or_else(too_complex)?, w.ok_or_else(too_complex)?);
+        // Each part begins at its own sums: those of one group, in as many batches.
+        let start = start.map(|mut view| {
+            view.shape.insert(1, Dim::constant(1));
+            view.strides.insert(1, Dim::constant(0));
+            view
+        });
+        let sum = Sum::Whole { has_start: start.is_some(), merge: None };
+        let operands = Operands::Quads(form);
+        let term = Term { x, w, operands, sum, weights: &[], start, excess: None, zero: None, groups: None };
+        let rows = self.shape(dot);
+        let products = self.buffer(DType::I64, [&[Dim::constant(parts)], &rows[..]].concat())?;
+        let mut region = Region::new(products.shape.clone());
+        region.terms.push(term);
+        region.root = Source::Term(0);
+        self.push_product(region, products.clone())?;
+
+        let out = self.buffer(DType::F32, self.shape(value))?;
+        let mut region = Region::new(out.shape.clone());
+        let mut sum = None;
+        for part in 0..parts {
+            let offset = products.strides[0].mul(&Dim::constant(part)).ok_or_else(too_complex)?;
+            let (shape, strides) = (products.shape[1..].to_vec(), products.strides[1..].to_vec());
+            let part = View { shape, strides, offset, ..products.clone() };
+            let merged = merge_digits(&mut region, &part, scheme.weights())?;
+            sum = Some(match sum {
+                Some(sum) => region.step(Op::Add, vec![sum, merged], DType::I64),
+                None => merged,
+            });
         }
-        let batch = product(&dot.out.shape[..dot.out.shape.len() - 2])?;
-        let channels = dot.w.size_from_end(1);
-        let groups = dot.group_count().unwrap_or(Dim::constant(1));
-        let cost =
-            size(&[&batch, &groups, &channels, &dot.x.size_from_end(1), &dot.x.size_from_end(0)].map(Dim::clone));
-        self.push(Work::Dot(Box::new(dot)), batch, channels, CHANNELS as u64, cost)
+        let sum = sum.ok_or_else(|| internal("a product of no parts"))?;
+        let (op, operands) = match zero {
+            Some(zero) => {
+                let RowSums { view, digit_stride } = zero.sums;
+                let rows = merge_rows(&mut region, view, &digit_stride, scheme.weights())?;
+                region.leaves.push(zero.zero);
+                (Op::CombineZero { scheme }, vec![sum, rows, Source::Leaf(region.leaves.len() - 1)])
+            }
+            None => (Op::Cast { dtype: DType::F32 }, vec![sum]),
+        };
+        region.root = region.step(op, operands, DType::F32);
+        self.push_map(region, out.clone())?;
+        Ok(out)
+    }
+
+    /// Rows and codes `[.., K, N]` of an integer product, how they are multiplied, and the largest
+    /// magnitude of a product of two elements.
+    pub(super) fn quad_operands(&mut self, dot: Value) -> Result<(View, View, QuadForm, u64), Diagnostic> {
+        let (a, b) = (self.kernel.node(dot).operands[0], self.kernel.node(dot).operands[1]);
+        let [x_dtype, w_dtype] = [a, b].map(|v| self.kernel.tensor_ty(v).dtype);
+        let a = self.view(a)?;
+        let b = self.stored(b).map_or_else(|| self.view(b), Ok)?;
+        let form = QuadForm::choose(self.dot, x_dtype, w_dtype);
+        Ok((a, b, form, largest(x_dtype) * largest(w_dtype)))
     }
 
     /// The stored codes behind a right operand, if they can be packed for it: as they are, or as steps
@@ -229,92 +305,115 @@ impl Scheduler<'_> {
         let codes = if node.op == Op::Steps { node.operands[0] } else { b };
         // A product's operand that is nowhere yet is no weight.
         let view = self.views[codes.node][codes.result].clone();
-        view.filter(|view| self.is_weight(view))
+        view.filter(|view| self.parameter_of(view).is_some())
     }
 
-    /// Whether an I32 holds the merged products of these rows, their sums, and the difference of the
-    /// two that a zero point makes: intermediate results may wrap, the last one may not.
-    fn fits_i32(&self, merge: &Merge, x: &View, w: &View, form: RowForm) -> bool {
-        let Some(k) = x.size_from_end(0).as_constant().filter(|k| *k <= form.max_k()) else { return false };
-        let weights: i128 = merge.weights.iter().map(|w| *w as i128).sum();
-        let rows = weights * largest(x.dtype) * k as i128;
-        let products = rows * largest(w.dtype);
-        let most = match &merge.zero {
-            None => products,
-            Some(zero) => {
-                let known = self.row_sums.iter().find(|(_, sums)| sums.memory == zero.sums.view.memory);
-                let Some((of, k)) = known.and_then(|(of, _)| Some((of, of.size_from_end(0).as_constant()?))) else {
-                    return false;
-                };
-                let rows = weights * largest(of.dtype) * k as i128;
-                match zero.zero.dtype {
-                    dtype if dtype.is_float() => products.max(rows),
-                    dtype if dtype.bits() <= 8 => products + largest(dtype) * rows,
-                    _ => return false,
-                }
-            }
+    /// `[.., G, R]`: sums of each group of `size` elements of integer rows `[.., R, K]`, times `factor`. Rows
+    /// that a decomposition makes are summed on the way.
+    pub(super) fn digit_sums(&mut self, x: &View, size: &Dim, factor: i32, dtype: DType) -> Result<View, Diagnostic> {
+        let k = x.size_from_end(0);
+        let groups = if k == *size { Some(Dim::constant(1)) } else { k.div(size) };
+        let groups = groups.ok_or_else(too_complex)?;
+        let rank = x.shape.len();
+        let batch = &x.shape[..rank - 2];
+        let shape: Shape = batch.iter().chain([&groups, &x.shape[rank - 2]]).cloned().collect();
+        // Rows are gone through in parts of one size, whose sums an I32 holds.
+        let fits = |d: &Decompose| {
+            let by_block = d.blocks.as_ref().is_none_or(|b| b.size == *size);
+            let is_small = size.as_constant().is_some_and(|n| n <= MAX_SUMMED);
+            d.digits == *x && by_block && is_small && d.sums.first().is_none_or(|s| s.size == *size)
         };
-        most <= i32::MAX as i128
-    }
-
-    /// The packed form of a weight's rows. Groups of K that lie one after the other in a row stay
-    /// there: then a weight has one packed form, whether K is split or not.
-    fn packed_rows(&mut self, rows: View, layout: Layout) -> Result<View, Diagnostic> {
-        let Some(joined) = join_groups(&rows) else { return self.packed(rows, layout) };
-        let packed = self.packed(joined, layout)?;
-        let (size, rank) = (rows.size_from_end(0), rows.shape.len());
-        let mut strides = packed.strides.clone();
-        strides.insert(rank - 3, size);
-        Ok(View { shape: rows.shape, strides, ..packed })
-    }
-
-    /// `[.., R, 1]` sums of integer rows, in I64: 127 * K leaves I32 beyond 16 million.
-    pub(super) fn row_sums(&mut self, x: &View) -> Result<View, Diagnostic> {
-        if let Some((_, sums)) = self.row_sums.iter().find(|(of, _)| of == x) {
-            return Ok(sums.clone());
+        let maker = self.stages.iter().position(|s| matches!(&s.work, Work::Decompose(d) if fits(d)));
+        if let Some(maker) = maker {
+            let out = self.buffer(dtype, shape)?;
+            let Work::Decompose(decompose) = &mut self.stages[maker].work else {
+                return Err(internal("digits that no decomposition makes"));
+            };
+            let known = |s: &&DigitSums| s.factor == factor && s.out.dtype == dtype;
+            if let Some(known) = decompose.sums.iter().find(known) {
+                return Ok(known.out.clone());
+            }
+            decompose.sums.push(DigitSums { out: out.clone(), size: size.clone(), factor });
+            return Ok(out);
         }
-        let region =
-            Region { shape: x.shape.clone(), leaves: vec![x.clone()], steps: Vec::new(), root: Source::Leaf(0) };
-        let (outer, cost) = (product(&x.shape[..x.shape.len() - 1])?, size(&x.shape));
-        let mut shape = x.shape.clone();
-        if let Some(last) = shape.last_mut() {
-            *last = Dim::constant(1);
+        let known =
+            |(of, by, f, out): &&(View, Dim, i32, View)| of == x && by == size && *f == factor && out.dtype == dtype;
+        if let Some((.., out)) = self.sums.iter().find(known) {
+            return Ok(out.clone());
         }
-        let out = self.buffer(DType::I64, shape)?;
-        self.push(Work::Row { op: RowOp::Sum, region, out: out.clone() }, outer, Dim::constant(1), 1, cost)?;
-        self.row_sums.push((x.clone(), out.clone()));
+        let mut grouped = x.clone();
+        grouped.shape.splice(rank - 2.., [groups, x.shape[rank - 2].clone(), size.clone()]);
+        let step = size.mul(&x.strides[rank - 1]).ok_or_else(too_complex)?;
+        grouped.strides.insert(rank - 2, step);
+        let mut region = Region::of_view(grouped);
+        if factor != 1 {
+            let factor = region.step(Op::Cast { dtype }, vec![Source::Const((factor as f32).to_bits())], dtype);
+            region.root = region.step(Op::Mul, vec![Source::Leaf(0), factor], dtype);
+        }
+        let out = self.buffer(dtype, shape.clone())?;
+        let sums = View { shape: [&shape[..], &[Dim::constant(1)]].concat(), ..out.clone() };
+        let sums = View { strides: [&out.strides[..], &[Dim::constant(1)]].concat(), ..sums };
+        let (outer, cost) = (product(&shape)?, super::size(&x.shape));
+        self.push(Work::Row { op: RowOp::Sum, region, out: sums }, outer, Dim::constant(1), 1, cost)?;
+        self.sums.push((x.clone(), size.clone(), factor, out.clone()));
         Ok(out)
+    }
+
+    /// `[.., 1]` sums of the last axis of integers, in I64: 127 * K leaves I32 beyond 16 million.
+    pub(super) fn row_sums(&mut self, x: &View) -> Result<View, Diagnostic> {
+        // Of groups, the rows they are parts of.
+        let joined = joined(x, 2, 0).filter(|_| x.shape.len() > 2);
+        let (rows, size) = (joined.as_ref().unwrap_or(x), x.size_from_end(0));
+        if joined.is_none() && x.shape.len() < 2 {
+            let row = View { shape: [&[Dim::constant(1)], &x.shape[..]].concat(), ..x.clone() };
+            let row = View { strides: [&[Dim::constant(0)], &x.strides[..]].concat(), ..row };
+            let sums = self.digit_sums(&row, &size, 1, DType::I64)?;
+            return View::dense(sums.memory, sums.dtype, vec![Dim::constant(1)]).ok_or_else(too_complex);
+        }
+        let sums = self.digit_sums(rows, &size, 1, DType::I64)?;
+        let shape: Shape = x.shape[..x.shape.len() - 1].iter().cloned().chain([Dim::constant(1)]).collect();
+        View::dense(sums.memory, sums.dtype, shape).ok_or_else(too_complex)
+    }
+}
+
+/// Elements from row to row of a buffer of rows.
+fn row_elements(k: &Dim, dtype: DType) -> Option<Dim> {
+    let per_line = LINE / dtype.host_bytes() as u64;
+    match k.as_constant() {
+        Some(k) => Some(Dim::constant((k.div_ceil(per_line) | 1) * per_line)),
+        None => k.add(&Dim::constant(per_line)),
     }
 }
 
 /// Largest magnitude of an integer type of at most 16 bits.
-fn largest(dtype: DType) -> i128 {
-    dtype.int_range().map_or(i128::MAX >> 64, |(low, high)| (-i128::from(low)).max(i128::from(high)))
+pub(super) fn largest(dtype: DType) -> u64 {
+    let range = dtype.int_range().map_or(1 << 20, |(low, high)| low.unsigned_abs().max(high.unsigned_abs()));
+    range.min(1 << 20)
 }
 
-/// `[.., G, N, size]` as `[.., N, G * size]`, where that is a view.
-fn join_groups(rows: &View) -> Option<View> {
-    let g = rows.shape.len().checked_sub(3)?;
-    let (size, step) = (&rows.shape[g + 2], &rows.strides[g + 2]);
-    if rows.strides[g] != size.mul(step)? {
+/// Two axes, counted from the last, as one at the place of the second, where that is a view.
+pub(super) fn joined(view: &View, outer: usize, inner: usize) -> Option<View> {
+    let rank = view.shape.len();
+    let (outer, inner) = (rank.checked_sub(outer + 1)?, rank.checked_sub(inner + 1)?);
+    if view.strides[outer] != view.shape[inner].mul(&view.strides[inner])? {
         return None;
     }
-    let mut joined = rows.clone();
-    joined.shape[g + 2] = joined.shape[g].mul(size)?;
-    joined.shape.remove(g);
-    joined.strides.remove(g);
+    let mut joined = view.clone();
+    joined.shape[inner] = view.shape[outer].mul(&view.shape[inner])?;
+    joined.shape.remove(outer);
+    joined.strides.remove(outer);
     Some(joined)
 }
 
 /// `[.., D * M, N]` as `[.., M, N]`.
-fn unstacked(mut shape: Shape, digits: usize) -> Result<Shape, Diagnostic> {
+pub(super) fn unstacked(mut shape: Shape, digits: usize) -> Result<Shape, Diagnostic> {
     let rows = shape.len() - 2;
     shape[rows] = shape[rows].div(&Dim::constant(digits as u64)).ok_or_else(too_complex)?;
     Ok(shape)
 }
 
 /// Sums `[.., D * M, 1]` of stacked digit rows as products of this shape see them.
-fn merged_rows(sums: &View, digits: usize, shape: &Shape) -> Result<RowSums, Diagnostic> {
+pub(super) fn merged_rows(sums: &View, digits: usize, shape: &Shape) -> Result<RowSums, Diagnostic> {
     let view = View { shape: unstacked(sums.shape.clone(), digits)?, ..sums.clone() };
     let digit_stride = view.size_from_end(1).mul(&view.stride_from_end(1)).ok_or_else(too_complex)?;
     Ok(RowSums { view: view.stretched(shape), digit_stride })
@@ -322,13 +421,14 @@ fn merged_rows(sums: &View, digits: usize, shape: &Shape) -> Result<RowSums, Dia
 
 /// Steps that merge stacked digits `[.., D * M, N]` in memory, over the region's shape: integers in
 /// I64, floats in F64.
-fn merge_digits(region: &mut Region, stacked: &View, weights: &[i64]) -> Result<Source, Diagnostic> {
+pub(super) fn merge_digits(region: &mut Region, stacked: &View, weights: &[i64]) -> Result<Source, Diagnostic> {
     let RowSums { view, digit_stride } = merged_rows(stacked, weights.len(), &region.shape)?;
-    let dtype = if stacked.dtype.is_float() { DType::F64 } else { DType::I64 };
-    let step = |region: &mut Region, op, operands| {
-        region.steps.push(Step { op, operands, dtype });
-        Source::Step(region.steps.len() - 1)
-    };
+    merge_rows(region, view, &digit_stride, weights)
+}
+
+/// The same, of digits that lie `digit_stride` apart.
+fn merge_rows(region: &mut Region, view: View, digit_stride: &Dim, weights: &[i64]) -> Result<Source, Diagnostic> {
+    let dtype = if view.dtype.is_float() { DType::F64 } else { DType::I64 };
     let mut sum = None;
     for (digit, weight) in weights.iter().enumerate() {
         let skip = digit_stride.mul(&Dim::constant(digit as u64)).ok_or_else(too_complex)?;
@@ -336,10 +436,10 @@ fn merge_digits(region: &mut Region, stacked: &View, weights: &[i64]) -> Result<
         region.leaves.push(View { offset, ..view.clone() });
         let leaf = Source::Leaf(region.leaves.len() - 1);
         let factor = Source::Const((*weight as f32).to_bits());
-        let factor = step(region, Op::Cast { dtype }, vec![factor]);
-        let term = step(region, Op::Mul, vec![leaf, factor]);
+        let factor = region.step(Op::Cast { dtype }, vec![factor], dtype);
+        let term = region.step(Op::Mul, vec![leaf, factor], dtype);
         sum = Some(match sum {
-            Some(sum) => step(region, Op::Add, vec![sum, term]),
+            Some(sum) => region.step(Op::Add, vec![sum, term], dtype),
             None => term,
         });
     }

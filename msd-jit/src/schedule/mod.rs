@@ -12,16 +12,17 @@ use msd_ir::types::{Shape, Type};
 use crate::isa::DotForm;
 
 mod digits;
+mod groups;
+mod layout;
+mod melt;
 mod products;
 mod program;
 
+pub(crate) use layout::Layout;
 pub(crate) use program::{
-    Blocks, Dot, GroupSum, Groups, Layout, Memory, MemoryKind, Merge, PartName, Program, Region, RowOp, RowSums,
-    Source, Stage, Step, View, Work, ZeroPoint,
+    Blocks, Decompose, DigitSums, Groups, Memory, MemoryKind, Packing, PartName, Product, Program, Region, RowOp,
+    RowSums, Source, Stage, Step, Term, View, Work, ZeroPoint,
 };
-
-/// Nodes one elementwise loop may hold; bounds code size and compile time.
-const MAX_REGION: usize = 48;
 
 /// Schedules `kernel` with the sizes in `fixed` known; other dimensions stay symbolic.
 pub(crate) fn schedule(kernel: &Kernel, fixed: &Sizes, dot: DotForm) -> Result<Program, Diagnostic> {
@@ -37,15 +38,16 @@ pub(crate) fn schedule(kernel: &Kernel, fixed: &Sizes, dot: DotForm) -> Result<P
         shapes: shapes.ok_or_else(too_complex)?,
         views: vec![Vec::new(); kernel.nodes.len()],
         melts: Vec::new(),
+        pending: vec![None; kernel.nodes.len()],
         uses: kernel.use_counts(),
-        row_sums: Vec::new(),
+        sums: Vec::new(),
         memories: Vec::new(),
         stages: Vec::new(),
     };
     for (index, node) in kernel.nodes.iter().enumerate() {
         s.views[index] = vec![None; node.types.len()];
     }
-    s.melts = s.find_melting();
+    s.melts = melt::melting(kernel, &s.shapes);
     for index in 0..kernel.nodes.len() {
         s.place(index)?;
     }
@@ -73,14 +75,24 @@ struct Scheduler<'k> {
     shapes: Vec<Vec<Shape>>,
     /// Where each value that is in memory lies.
     views: Vec<Vec<Option<View>>>,
-    /// Elementwise nodes computed inside their only user's loop.
+    /// Nodes computed inside the loop of whatever uses them.
     melts: Vec<bool>,
+    /// Products among those, until their loop comes.
+    pending: Vec<Option<Pending>>,
     /// Of each node's results together, results of the kernel included.
     uses: Vec<usize>,
-    /// Integer rows and their sums, computed once.
-    row_sums: Vec<(View, View)>,
+    /// Integer rows, the size of their groups, a factor, and the sums of groups times that.
+    sums: Vec<(View, Dim, i32, View)>,
     memories: Vec<Memory>,
     stages: Vec<Stage>,
+}
+
+/// A product that is computed in the loop it melts into.
+#[derive(Clone)]
+struct Pending {
+    term: Term,
+    /// Its place among the terms of that loop's region, once it is asked for.
+    place: Option<usize>,
 }
 
 impl Scheduler<'_> {
@@ -92,7 +104,7 @@ impl Scheduler<'_> {
         let is_shared = !matches!(kind, MemoryKind::Buffer { .. });
         let known = self.memories.iter().position(|m| is_shared && m.kind == kind);
         known.unwrap_or_else(|| {
-            self.memories.push(Memory { kind, source: None });
+            self.memories.push(Memory { kind, packing: None });
             self.memories.len() - 1
         })
     }
@@ -105,48 +117,18 @@ impl Scheduler<'_> {
         View::dense(memory, dtype, shape).ok_or_else(too_complex)
     }
 
-    /// Nodes that need no memory of their own: elementwise, used once, by a loop over the same shape.
-    fn find_melting(&self) -> Vec<bool> {
-        let kernel = self.kernel;
-        let uses = &self.uses;
-        let mut melts = vec![false; kernel.nodes.len()];
-        let mut weight = vec![1usize; kernel.nodes.len()];
-        for (user, node) in kernel.nodes.iter().enumerate() {
-            let hosts = match node.op.class() {
-                Class::Elementwise => true,
-                Class::Row => true,
-                Class::Leaf | Class::Quantized | Class::Movement | Class::Product | Class::Digits => false,
-            };
-            if !hosts {
-                continue;
-            }
-            for v in &node.operands {
-                let same_shape = match node.op.class() {
-                    Class::Row => true,
-                    _ => self.shapes[v.node][v.result] == self.shapes[user][0],
-                };
-                let fits = weight[user] + weight[v.node] <= MAX_REGION;
-                if kernel.nodes[v.node].op.class() == Class::Elementwise && uses[v.node] == 1 && same_shape && fits {
-                    melts[v.node] = true;
-                    weight[user] += weight[v.node];
-                }
-            }
-        }
-        for v in &kernel.results {
-            // A result's loop writes straight to the output.
-            melts[v.node] = kernel.nodes[v.node].op.class() == Class::Elementwise && uses[v.node] == 1;
-        }
-        melts
-    }
-
     /// Gives node `index` its place: a view, or a stage that computes it.
     fn place(&mut self, index: usize) -> Result<(), Diagnostic> {
-        if self.melts[index] {
-            return Ok(());
-        }
         let kernel = self.kernel;
         let node = &kernel.nodes[index];
+        if self.melts[index] && node.op.class() == Class::Elementwise {
+            return Ok(());
+        }
         let value = Value { node: index, result: 0 };
+        // Packing converts parts of parameters; others ask for them.
+        if self.is_conversion(value) {
+            return Ok(());
+        }
         match &node.op {
             Op::Const { .. } | Op::Size { .. } => Ok(()),
             Op::Param { index: param } => {
@@ -206,6 +188,15 @@ impl Scheduler<'_> {
         if let Some(view) = &self.views[value.node][value.result] {
             return Ok(view.clone());
         }
+        if let Some(pending) = self.pending[value.node].take() {
+            let view = self.materialize(value, pending.term)?;
+            self.set(value, view.clone());
+            return Ok(view);
+        }
+        if self.kernel.node(value).op.class() == Class::Movement {
+            self.place_movement(value)?;
+            return self.view(value);
+        }
         let out = self.buffer(self.kernel.tensor_ty(value).dtype, self.shape(value))?;
         self.map_into(value, out.clone())?;
         self.set(value, out.clone());
@@ -226,12 +217,14 @@ impl Scheduler<'_> {
     }
 
     fn copy_into(&mut self, view: &View, out: View) -> Result<(), Diagnostic> {
-        let region =
-            Region { shape: out.shape.clone(), leaves: vec![view.clone()], steps: Vec::new(), root: Source::Leaf(0) };
-        self.push_map(region, out)
+        self.push_map(Region::of_view(view.clone()), out)
     }
 
+    /// A loop that stores the region, around products if it has any.
     fn push_map(&mut self, region: Region, out: View) -> Result<(), Diagnostic> {
+        if !region.terms.is_empty() {
+            return self.push_product(region, out);
+        }
         let outer = region.shape.len().saturating_sub(1);
         let rows = product(&region.shape[..outer])?;
         let cost = size(&region.shape);
@@ -242,9 +235,10 @@ impl Scheduler<'_> {
     fn push(&mut self, work: Work, outer: Dim, inner: Dim, by: u64, cost: Option<Dim>) -> Result<(), Diagnostic> {
         let written = match &work {
             Work::Map { out, .. } | Work::Row { out, .. } | Work::Accumulate { out, .. } => out,
-            Work::Dot(dot) => &dot.out,
-            Work::Panels { out, .. } | Work::MatMul { out, .. } => out,
-            Work::Decompose { scale, .. } => scale,
+            Work::Product(product) => &product.out,
+            // Panels hold more than what they are made from.
+            Work::Pack { source, .. } => source,
+            Work::Decompose(decompose) => &decompose.scale,
         };
         let writes = product(&written.shape)?;
         self.stages.push(Stage { work, outer, inner, by, cost, writes });
@@ -261,7 +255,7 @@ impl Scheduler<'_> {
     fn region(&mut self, value: Value) -> Result<Region, Diagnostic> {
         let kernel = self.kernel;
         let shape = self.shape(value);
-        let mut region = Region { shape: shape.clone(), leaves: Vec::new(), steps: Vec::new(), root: Source::Const(0) };
+        let mut region = Region::new(shape.clone());
         let root_is_step = kernel.node(value).op.class() == Class::Elementwise && self.views[value.node][0].is_none();
         // Nodes of the region, found from the root backwards; operands stand before users.
         let mut inside = vec![false; kernel.nodes.len()];
@@ -270,18 +264,18 @@ impl Scheduler<'_> {
             for index in (0..=value.node).rev() {
                 if inside[index] {
                     for v in &kernel.nodes[index].operands {
-                        inside[v.node] |= self.melts[v.node];
+                        inside[v.node] |= self.melts[v.node] && kernel.node(*v).op.class() == Class::Elementwise;
                     }
                 }
             }
         }
-        let mut step_of = vec![None; kernel.nodes.len()];
+        let mut step_of: Vec<Option<Source>> = vec![None; kernel.nodes.len()];
         for index in (0..=value.node).filter(|i| inside[*i]) {
             let node = &kernel.nodes[index];
             let mut operands = Vec::new();
             for v in &node.operands {
-                operands.push(match step_of[v.node] {
-                    Some(step) => Source::Step(step),
+                operands.push(match &step_of[v.node] {
+                    Some(step) => step.clone(),
                     None => self.leaf(&mut region, *v, &shape)?,
                 });
             }
@@ -289,14 +283,13 @@ impl Scheduler<'_> {
             let mut op = node.op.clone();
             if let (Op::Steps, Some(format)) = (&op, kernel.tensor_ty(node.operands[0]).dtype.minifloat()) {
                 operands.push(Source::Const((1.0 / format.step()).to_bits()));
-                region.steps.push(Step { op: Op::Mul, operands, dtype: DType::F32 });
-                (op, operands) = (Op::Cast { dtype }, vec![Source::Step(region.steps.len() - 1)]);
+                let steps = region.step(Op::Mul, operands, DType::F32);
+                (op, operands) = (Op::Cast { dtype }, vec![steps]);
             }
-            step_of[index] = Some(region.steps.len());
-            region.steps.push(Step { op, operands, dtype });
+            step_of[index] = Some(region.step(op, operands, dtype));
         }
-        region.root = match step_of[value.node] {
-            Some(step) => Source::Step(step),
+        region.root = match &step_of[value.node] {
+            Some(step) => step.clone(),
             None => self.leaf(&mut region, value, &shape)?,
         };
         Ok(region)
@@ -307,6 +300,12 @@ impl Scheduler<'_> {
             Op::Const { bits } => return Ok(Source::Const(*bits)),
             Op::Size { dim } => return Ok(Source::Size(dim.with(self.fixed).ok_or_else(too_complex)?)),
             _ => {}
+        }
+        if self.melts[value.node]
+            && self.shape(value) == shape
+            && let Some(known) = self.term_of(region, value)
+        {
+            return Ok(known);
         }
         let view = self.view(value)?.stretched(shape);
         let known = region.leaves.iter().position(|l| *l == view);
@@ -339,8 +338,23 @@ impl Scheduler<'_> {
 
     fn place_movement(&mut self, value: Value) -> Result<(), Diagnostic> {
         let node = self.kernel.node(value);
-        let mut view = self.view(node.operands[0])?;
-        match &node.op {
+        let view = self.view(node.operands[0])?;
+        let moved = self.moved(view.clone(), value)?;
+        let view = match moved {
+            Some(view) => view,
+            None => {
+                let copy = self.copy(&view, view.dtype)?;
+                self.moved(copy, value)?.ok_or_else(|| crate::isa::internal("a dense view that has no other shape"))?
+            }
+        };
+        self.set(value, view);
+        Ok(())
+    }
+
+    /// What moving elements as `value` does makes of a view of its operand; nothing where the elements
+    /// would have to be copied.
+    fn moved(&self, mut view: View, value: Value) -> Result<Option<View>, Diagnostic> {
+        match &self.kernel.node(value).op {
             Op::Transpose { axes } => {
                 view.strides = axes.iter().map(|a| view.strides[*a].clone()).collect();
                 view.shape = self.shape(value);
@@ -352,17 +366,9 @@ impl Scheduler<'_> {
                 view.shape = self.shape(value);
             }
             Op::Broadcast { .. } => view = view.stretched(&self.shape(value)),
-            _ => {
-                if !view.is_dense() {
-                    view = self.copy(&view, view.dtype)?;
-                }
-                let offset = view.offset.clone();
-                view = View::dense(view.memory, view.dtype, self.shape(value)).ok_or_else(too_complex)?;
-                view.offset = offset;
-            }
+            _ => return Ok(view.reshaped(&self.shape(value))),
         }
-        self.set(value, view);
-        Ok(())
+        Ok(Some(view))
     }
 
     fn place_concat(&mut self, value: Value, axis: usize) -> Result<(), Diagnostic> {
@@ -377,16 +383,6 @@ impl Scheduler<'_> {
         }
         self.set(value, out);
         Ok(())
-    }
-
-    /// The memory of a parameter packed from `source`, shared by equal uses.
-    fn packed_memory(&mut self, param: usize, layout: Layout, source: View) -> usize {
-        let kind = MemoryKind::Packed { param, layout };
-        let known = self.memories.iter().position(|m| m.kind == kind && m.source.as_ref() == Some(&source));
-        known.unwrap_or_else(|| {
-            self.memories.push(Memory { kind, source: Some(source) });
-            self.memories.len() - 1
-        })
     }
 }
 

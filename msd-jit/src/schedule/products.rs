@@ -1,7 +1,7 @@
 //! Placing dequantization and matrix products: which operands are read where they lie, and which are
 //! packed. Products of digits are `digits.rs`'s.
 
-use msd_ir::diag::{Code, Diagnostic};
+use msd_ir::diag::Diagnostic;
 use msd_ir::dim::Dim;
 use msd_ir::dtype::DType;
 use msd_ir::graph::Value;
@@ -9,10 +9,11 @@ use msd_ir::ops::Op;
 use msd_ir::types::{Part, Shape, Type};
 
 use super::{
-    GroupSum, Layout, MemoryKind, PartName, Region, Scheduler, Source, Step, View, Work, product, size, too_complex,
+    Layout, Memory, MemoryKind, Packing, PartName, Pending, Product, Region, Scheduler, Source, Step, Term, View, Work,
+    product, size, too_complex,
 };
 use crate::isa::internal;
-use crate::tile::PANEL;
+use crate::tile::{Operands, PANEL, Sum};
 
 impl Scheduler<'_> {
     /// `dequant(w)` as a float tensor: an elementwise loop whose axes are split by group, so that a
@@ -66,7 +67,7 @@ impl Scheduler<'_> {
 
         let out = self.buffer(DType::F32, shape)?;
         let window = View::dense(out.memory, DType::F32, split.clone()).ok_or_else(too_complex)?;
-        self.push_map(Region { shape: split, leaves, steps, root }, window)?;
+        self.push_map(Region { leaves, steps, root, ..Region::new(split) }, window)?;
         self.set(value, out);
         Ok(())
     }
@@ -76,56 +77,107 @@ impl Scheduler<'_> {
         if view.stride_from_end(0).is_one() { Ok(view) } else { self.copy(&view, view.dtype) }
     }
 
-    /// Whether the view lies in a parameter's own tensor, which is what packing reads; scales and
-    /// zero points are not packed.
-    pub(super) fn is_weight(&self, view: &View) -> bool {
-        matches!(self.memories[view.memory].kind, MemoryKind::Input { part: PartName::Codes, .. })
-    }
-
-    /// The packed form of a parameter seen through `source`; shape and strides are the packed ones.
+    /// `source [.., K, N]` in panels: of a parameter packed before the call, else by a stage of the kernel.
     pub(super) fn packed(&mut self, source: View, layout: Layout) -> Result<View, Diagnostic> {
-        let MemoryKind::Input { param, .. } = self.memories[source.memory].kind else {
-            return Err(internal("only parameters are packed"));
-        };
-        let shape = match layout {
-            Layout::Rows { .. } => source.shape.clone(),
-            Layout::Panels => panel_shape(&source)?,
-        };
-        let dtype = layout.stored(source.dtype);
-        let memory = self.packed_memory(param, layout, source);
-        View::dense(memory, dtype, shape).ok_or_else(too_complex)
+        if let Some((param, part)) = self.parameter_of(&source) {
+            let kind = MemoryKind::Packed { param, part, layout: layout.clone() };
+            let is_same = |m: &&Memory| m.kind == kind && m.packing.as_ref().is_some_and(|p| p.source == source);
+            if let Some(packing) = self.memories.iter().find(is_same).and_then(|m| m.packing.as_ref()) {
+                return Ok(packing.packed.clone());
+            }
+            let (packed, elements) = layout.packed(&source, self.memories.len())?;
+            let packing = Packing { source, packed: packed.clone(), elements };
+            self.memories.push(Memory { kind, packing: Some(packing) });
+            return Ok(packed);
+        }
+        let known = self.stages.iter().find_map(|s| match &s.work {
+            Work::Pack { source: of, layout: by, out } if *of == source && *by == layout => Some(out.clone()),
+            _ => None,
+        });
+        if let Some(out) = known {
+            return Ok(out);
+        }
+        let (view, elements) = layout.packed(&source, 0)?;
+        let bytes = elements.mul(&Dim::constant(view.dtype.host_bytes() as u64)).ok_or_else(too_complex)?;
+        let out = View { memory: self.memory(MemoryKind::Buffer { bytes }), ..view };
+        let batch = product(&source.shape[..source.shape.len() - 2])?;
+        let (channels, cost) = (source.size_from_end(0), size(&source.shape));
+        self.push(Work::Pack { source, layout, out: out.clone() }, batch, channels, PANEL as u64, cost)?;
+        Ok(out)
     }
 
     pub(super) fn place_matmul(&mut self, value: Value) -> Result<(), Diagnostic> {
         if self.summing_user(value).is_some() {
             return Ok(());
         }
-        let out = self.buffer(self.kernel.tensor_ty(value).dtype, self.shape(value))?;
-        self.push_matmul(value, None, out.clone())?;
-        self.set(value, out);
+        let term = self.float_term(value)?;
+        self.finish_term(value, term)
+    }
+
+    /// The product of two plain operands, floats or integers.
+    pub(super) fn float_term(&mut self, value: Value) -> Result<Term, Diagnostic> {
+        let (a, b) = (self.kernel.node(value).operands[0], self.kernel.node(value).operands[1]);
+        let compute = self.kernel.tensor_ty(value).dtype;
+        let a = self.view_as(a, compute)?;
+        let x = self.rows_of(a)?;
+        let b = self.view(b)?;
+        let layout = Layout::columns(b.dtype);
+        let operands = Operands::Floats { panel: layout.stored(b.dtype), compute };
+        let w = self.packed(b, layout)?;
+        let sum = Sum::Whole { has_start: false, merge: None };
+        Ok(Term { x, w, operands, sum, weights: &[1], start: None, excess: None, zero: None, groups: None })
+    }
+
+    /// Leaves a product to the loop it melts into, or computes it.
+    pub(super) fn finish_term(&mut self, value: Value, term: Term) -> Result<(), Diagnostic> {
+        if self.melts[value.node] {
+            self.pending[value.node] = Some(Pending { term, place: None });
+            return Ok(());
+        }
+        let view = self.materialize(value, term)?;
+        self.set(value, view);
         Ok(())
     }
 
-    /// The product `value`, or what `sum` makes of it, into `out`.
-    pub(super) fn push_matmul(&mut self, value: Value, sum: Option<GroupSum>, out: View) -> Result<(), Diagnostic> {
-        let (a, b) = (self.kernel.node(value).operands[0], self.kernel.node(value).operands[1]);
-        let dtype = self.kernel.tensor_ty(value).dtype;
-        let a = self.view_as(a, dtype)?;
-        let a = self.rows_of(a)?;
-        let b = self.view(b)?;
-        let panels = if self.is_weight(&b) {
-            self.packed(b, Layout::Panels)?
-        } else {
-            let out = self.buffer(b.dtype, panel_shape(&b)?)?;
-            let batch = product(&b.shape[..b.shape.len() - 2])?;
-            let cost = size(&b.shape);
-            self.push(Work::Panels { b: b.clone(), out: out.clone() }, batch, b.size_from_end(0), PANEL as u64, cost)?;
-            out
-        };
+    /// A product in memory of its own.
+    pub(super) fn materialize(&mut self, value: Value, term: Term) -> Result<View, Diagnostic> {
+        let out = self.buffer(self.kernel.tensor_ty(value).dtype, self.shape(value))?;
+        let mut region = Region::new(out.shape.clone());
+        region.terms.push(term);
+        region.root = Source::Term(0);
+        self.push_product(region, out.clone())?;
+        Ok(out)
+    }
+
+    /// The pending product `value` as a source of the region it melts into.
+    pub(super) fn term_of(&mut self, region: &mut Region, value: Value) -> Option<Source> {
+        let pending = self.pending[value.node].as_mut()?;
+        let place = *pending.place.get_or_insert_with(|| {
+            region.terms.push(pending.term.clone());
+            region.terms.len() - 1
+        });
+        Some(Source::Term(place))
+    }
+
+    pub(super) fn push_product(&mut self, region: Region, out: View) -> Result<(), Diagnostic> {
         let batch = product(&out.shape[..out.shape.len() - 2])?;
-        let cost = size(&self.shape(value)).and_then(|n| n.mul(&a.size_from_end(0)));
         let channels = out.size_from_end(0);
-        self.push(Work::MatMul { a, panels, sum, out }, batch, channels, PANEL as u64, cost)
+        let mut cost = Some(Dim::constant(0));
+        let mut scratch = Vec::new();
+        for term in &region.terms {
+            let macs = size(&[&batch, &channels, &term.x.size_from_end(1), &term.x.size_from_end(0)].map(Dim::clone));
+            cost = cost.zip(macs).and_then(|(a, b)| a.add(&b));
+            let bytes = crate::blocking::scratch_bytes(term);
+            scratch.push(self.scratch(Some(Dim::constant(bytes as u64)))?);
+        }
+        self.push(Work::Product(Box::new(Product { region, out, scratch })), batch, channels, PANEL as u64, cost)
+    }
+
+    /// Memory of each thread.
+    pub(super) fn scratch(&mut self, bytes: Option<Dim>) -> Result<usize, Diagnostic> {
+        let bytes = bytes.ok_or_else(too_complex)?;
+        self.memories.push(Memory { kind: MemoryKind::Scratch { bytes }, packing: None });
+        Ok(self.memories.len() - 1)
     }
 }
 
@@ -133,28 +185,6 @@ impl Scheduler<'_> {
 fn wide(steps: &mut Vec<Step>, leaf: usize, dtype: DType) -> Source {
     steps.push(Step { op: Op::Cast { dtype }, operands: vec![Source::Leaf(leaf)], dtype });
     Source::Step(steps.len() - 1)
-}
-
-/// `[.., a, b]` seen as `[.., b, a]`.
-pub(super) fn transposed(view: &View) -> View {
-    let mut view = view.clone();
-    let rank = view.shape.len();
-    view.shape.swap(rank - 2, rank - 1);
-    view.strides.swap(rank - 2, rank - 1);
-    view
-}
-
-/// `[.., ceil(N/24), K, 24]`. A ceiling is no polynomial, so the number of channels must be known.
-fn panel_shape(b: &View) -> Result<Shape, Diagnostic> {
-    let mut shape = b.shape.clone();
-    shape.truncate(b.shape.len() - 2);
-    let channels = b.size_from_end(0).as_constant().ok_or_else(|| {
-        let message = format!("the compiled kernel needs a size for `{}`", b.size_from_end(0));
-        Diagnostic::new(Code::DimensionUnset, message).help("only token counts may stay open")
-    })?;
-    let panels = Dim::constant(channels.div_ceil(PANEL as u64));
-    shape.extend([panels, b.size_from_end(1), Dim::constant(PANEL as u64)]);
-    Ok(shape)
 }
 
 /// For each axis of the codes: block sizes, largest first and ending with 1, such that every

@@ -6,7 +6,8 @@ use msd_ir::ops::Op;
 use msd_ir::quant::scheme::Scheme;
 use msd_ir::types::Shape;
 
-use crate::tile::RowForm;
+use super::layout::Layout;
+use crate::tile::{Operands, Sum};
 
 /// Which tensor of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,42 +27,33 @@ impl PartName {
 pub(crate) enum MemoryKind {
     /// A caller's tensor.
     Input { param: usize, part: PartName },
-    /// Weights in the layout a tile wants; see [`crate::pack`].
-    Packed { param: usize, layout: Layout },
-    /// Scratch, owned by the call.
+    /// A caller's tensor in the layout a tile wants; see [`crate::pack`].
+    Packed { param: usize, part: PartName, layout: Layout },
+    /// Memory of the call.
     Buffer { bytes: Dim },
+    /// Memory of each thread.
+    Scratch { bytes: Dim },
     /// A result.
     Output { index: usize },
-}
-
-/// How a matrix operand `b[batch, k, n]` is laid out for its tile.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Layout {
-    /// One row of `k` codes per `n`, floats of 4 bits as integers in steps of their type; 128 added
-    /// where the dot product wants unsigned bytes.
-    Rows { offset: bool },
-    /// `[ceil(n / 24)][k][24]`, small floats as the BF16 they equal, which one shift makes an F32; zeros
-    /// at the end.
-    Panels,
-}
-
-impl Layout {
-    /// What elements of a parameter become in it.
-    pub(crate) fn stored(&self, dtype: DType) -> DType {
-        match (self, dtype.minifloat()) {
-            (_, None) => dtype,
-            (Layout::Rows { .. }, Some(_)) => DType::I8,
-            (Layout::Panels, Some(_)) => DType::BF16,
-        }
-    }
 }
 
 /// A slot of the memory table.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
     pub(crate) kind: MemoryKind,
-    /// For packed weights: the codes it is made from.
-    pub(crate) source: Option<View>,
+    /// For what is packed: how.
+    pub(crate) packing: Option<Packing>,
+}
+
+/// What a packed form is made from and how far apart its panels lie.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Packing {
+    /// `[.., k, n]`
+    pub(crate) source: View,
+    /// The packed form, `[.., n, k]`; see [`Layout::packed`].
+    pub(crate) packed: View,
+    /// Elements of the packed form.
+    pub(crate) elements: Dim,
 }
 
 /// A strided window into a memory. Strides and offset count elements.
@@ -96,18 +88,30 @@ impl View {
 
     /// The leading axes stretched to `batch`; the last two stay.
     pub(crate) fn stretched_outer(&self, batch: &[Dim]) -> View {
-        self.stretched_keeping(batch, 2)
-    }
-
-    /// The leading axes stretched to `batch`; the panel, depth and column axes stay.
-    pub(crate) fn stretched_panels(&self, batch: &[Dim]) -> View {
-        self.stretched_keeping(batch, 3)
-    }
-
-    fn stretched_keeping(&self, batch: &[Dim], kept: usize) -> View {
-        let own = self.shape.len().saturating_sub(kept);
+        let own = self.shape.len().saturating_sub(2);
         let shape: Shape = batch.iter().chain(&self.shape[own..]).cloned().collect();
         self.stretched(&shape)
+    }
+
+    /// The same elements in row-major order as another shape, if that is a view: of a dense one any, of
+    /// others those that split the last axis.
+    pub(crate) fn reshaped(&self, shape: &[Dim]) -> Option<View> {
+        if self.is_dense() {
+            let dense = View::dense(self.memory, self.dtype, shape.to_vec())?;
+            return Some(View { offset: self.offset.clone(), ..dense });
+        }
+        let last = self.shape.len().checked_sub(1)?;
+        let split = shape.get(last..).filter(|_| shape[..last] == self.shape[..last])?;
+        if split.iter().try_fold(Dim::constant(1), |n, d| n.mul(d))? != self.shape[last] {
+            return None;
+        }
+        let mut strides = self.strides[..last].to_vec();
+        let mut step = self.strides[last].clone();
+        for size in split.iter().rev() {
+            strides.insert(last, step.clone());
+            step = step.mul(size)?;
+        }
+        Some(View { shape: shape.to_vec(), strides, ..self.clone() })
     }
 
     pub(crate) fn is_dense(&self) -> bool {
@@ -136,6 +140,8 @@ pub(crate) enum Source {
     Const(u32),
     /// A dimension's size.
     Size(Dim),
+    /// The merged product of that term.
+    Term(usize),
 }
 
 /// One op of a region.
@@ -151,8 +157,36 @@ pub(crate) struct Step {
 pub(crate) struct Region {
     pub(crate) shape: Shape,
     pub(crate) leaves: Vec<View>,
+    /// Products that are computed where they are used.
+    pub(crate) terms: Vec<Term>,
     pub(crate) steps: Vec<Step>,
     pub(crate) root: Source,
+}
+
+impl Region {
+    /// A region of nothing so far.
+    pub(crate) fn new(shape: Shape) -> Region {
+        Region { shape, leaves: Vec::new(), terms: Vec::new(), steps: Vec::new(), root: Source::Const(0) }
+    }
+
+    /// The elements of a view.
+    pub(crate) fn of_view(view: View) -> Region {
+        Region { leaves: vec![view.clone()], root: Source::Leaf(0), ..Region::new(view.shape) }
+    }
+
+    /// Adds a step.
+    pub(crate) fn step(&mut self, op: Op, operands: Vec<Source>, dtype: DType) -> Source {
+        self.steps.push(Step { op, operands, dtype });
+        Source::Step(self.steps.len() - 1)
+    }
+
+    /// The view whose elements these are, if nothing is computed.
+    pub(crate) fn as_view(&self) -> Option<&View> {
+        match (self.steps.is_empty(), &self.root) {
+            (true, Source::Leaf(leaf)) => self.leaves.get(*leaf),
+            _ => None,
+        }
+    }
 }
 
 /// What a reduction does with a row.
@@ -171,6 +205,17 @@ pub(crate) struct RowSums {
     pub(crate) digit_stride: Dim,
 }
 
+/// Sums of the digits of a row, or of its groups, that decomposing it gives as well.
+#[derive(Clone, Debug)]
+pub(crate) struct DigitSums {
+    /// I64 or I32 `[.., G, D*M]`.
+    pub(crate) out: View,
+    /// Elements of a group.
+    pub(crate) size: Dim,
+    /// What each sum is multiplied with.
+    pub(crate) factor: i32,
+}
+
 /// Rows in blocks of K.
 #[derive(Clone, Debug)]
 pub(crate) struct Blocks {
@@ -179,15 +224,21 @@ pub(crate) struct Blocks {
     pub(crate) relative: View,
 }
 
-/// What becomes of the exact products of a token's digits.
+/// Splitting rows into digits.
 #[derive(Clone, Debug)]
-pub(crate) struct Merge {
-    /// Of the digits.
-    pub(crate) weights: &'static [i64],
-    pub(crate) zero: Option<ZeroPoint>,
-    pub(crate) groups: Option<Groups>,
-    /// Whether an I32 holds every integer from the tile to the one rounding.
-    pub(crate) is_narrow: bool,
+pub(crate) struct Decompose {
+    pub(crate) scheme: Scheme,
+    /// Over `[.., M, K]`.
+    pub(crate) x: Region,
+    /// Memory of each thread for a row in F32, where `x` is more than what lies in memory.
+    pub(crate) row: Option<usize>,
+    /// `[.., D*M, K]`.
+    pub(crate) digits: View,
+    /// F64 `[.., M, 1]`.
+    pub(crate) scale: View,
+    /// With these, each block of a row is split by its own scale.
+    pub(crate) blocks: Option<Blocks>,
+    pub(crate) sums: Vec<DigitSums>,
 }
 
 /// `S - zero * R`; both views have the shape of the merged products.
@@ -197,50 +248,61 @@ pub(crate) struct ZeroPoint {
     pub(crate) zero: View,
 }
 
-/// Merged products of groups of K, `[.., G, M, N]`, added up times `scale * unit`. Both views have
-/// that shape.
+/// What tiles read to add up groups.
 #[derive(Clone, Debug)]
 pub(crate) struct Groups {
+    /// F32 columns `[.., N, G]`.
     pub(crate) scale: View,
+    /// F32 `[.., G, M]`.
     pub(crate) unit: Option<View>,
+    /// Columns `[.., N, G]` of zero points and merged row sums `[.., G, M]`.
+    pub(crate) zero: Option<(View, View)>,
 }
 
-/// What becomes of the F32 products of a token's digits in groups of K.
+/// Products of rows and panels, merged to one number for each token and channel.
 #[derive(Clone, Debug)]
-pub(crate) struct GroupSum {
-    /// Of the digits.
-    pub(crate) weights: &'static [i64],
-    pub(crate) groups: Groups,
-}
-
-/// Integer products of rows `x [.., R, K]` and `w [.., N, K]`. With `merge`, the digit rows of each
-/// token are merged into F32 `out [.., M, N]`, else `out [.., R, N]` is I64.
-#[derive(Clone, Debug)]
-pub(crate) struct Dot {
+pub(crate) struct Term {
+    /// Digit rows `[.., D*M, K]`.
     pub(crate) x: View,
+    /// Packed `[.., N, K]`; see [`Layout`].
     pub(crate) w: View,
-    /// Row sums of `x`, where products are taken with `w + 128`.
-    pub(crate) sums: Option<RowSums>,
-    pub(crate) form: RowForm,
-    pub(crate) merge: Option<Merge>,
-    pub(crate) out: View,
+    pub(crate) operands: Operands,
+    pub(crate) sum: Sum,
+    /// Of the digits; none where rows are not merged.
+    pub(crate) weights: &'static [i64],
+    /// I32 `[.., G, D*M]` where tiles begin at sums of `x`.
+    pub(crate) start: Option<View>,
+    /// Sums of `x` and the factor, where what tiles give is to be put right by them afterwards.
+    pub(crate) excess: Option<(RowSums, i32)>,
+    pub(crate) zero: Option<ZeroPoint>,
+    pub(crate) groups: Option<Groups>,
 }
 
-impl Dot {
-    /// Rows of `x` that make one of `out`.
+impl Term {
+    /// Rows of `x` for each token.
     pub(crate) fn digits(&self) -> usize {
-        self.merge.as_ref().map_or(1, |m| m.weights.len())
+        self.weights.len()
     }
 
-    /// Whether tiles store I32 sums, rather than add to I64 ones.
-    pub(crate) fn is_narrow(&self) -> bool {
-        self.merge.as_ref().is_some_and(|m| m.is_narrow)
+    /// Whether tiles leave one number for each token and channel, or those of its digits. An integer product
+    /// that nothing merges is of its own type again.
+    pub(crate) fn is_merged(&self) -> bool {
+        match (self.sum, self.operands) {
+            (Sum::Groups(_), _) | (_, Operands::Floats { .. }) => true,
+            (Sum::Whole { merge, .. }, Operands::Quads(_)) => merge.is_some(),
+            (Sum::Wide, Operands::Quads(_)) => false,
+        }
     }
+}
 
-    /// Number of the groups of K, if there are any.
-    pub(crate) fn group_count(&self) -> Option<Dim> {
-        self.merge.as_ref()?.groups.as_ref().map(|g| g.scale.size_from_end(2))
-    }
+/// Products, and what becomes of them element by element.
+#[derive(Clone, Debug)]
+pub(crate) struct Product {
+    /// Over `[.., M, N]`, with terms among its sources.
+    pub(crate) region: Region,
+    pub(crate) out: View,
+    /// Memory of each thread for the sums of each term.
+    pub(crate) scratch: Vec<usize>,
 }
 
 /// Work between two barriers.
@@ -250,26 +312,23 @@ pub(crate) enum Work {
     Map { region: Region, out: View },
     /// A row operation over the region's last axis.
     Row { op: RowOp, region: Region, out: View },
-    /// `x [.., M, K]` split into digit rows `[.., D*M, K]`, and the scale `[.., M, 1]` of each token.
-    /// With `blocks`, each block of a row is split by its own scale: digits `[.., G, D*M, size]`.
-    Decompose { scheme: Scheme, x: View, digits: View, scale: View, blocks: Option<Blocks> },
-    /// Integer products.
-    Dot(Box<Dot>),
+    /// Rows into digits.
+    Decompose(Box<Decompose>),
+    /// Products of rows and panels.
+    Product(Box<Product>),
     /// `out [.., M, N] = sum_g p[g] * (s[g] * u[g])`, all `[.., G, M, N]`; `u` is 1 where missing. In F32,
     /// or in F64 of I64 products, as `out` is.
     Accumulate { p: View, s: View, u: Option<View>, out: View },
-    /// `b [.., K, N]` rearranged into panels `out [.., ceil(N/24), K, 24]`.
-    Panels { b: View, out: View },
-    /// `out [.., M, N] = a [.., M, K] @ panels`, floats or integers. With `sum`, `a` is `[.., G, D*M, K]`
-    /// and `out` the sums of the products.
-    MatMul { a: View, panels: View, sum: Option<GroupSum>, out: View },
+    /// `source [.., K, N]` rearranged into panels.
+    Pack { source: View, layout: Layout, out: View },
 }
 
 /// A piece of work and how many units it splits into.
 #[derive(Clone, Debug)]
 pub(crate) struct Stage {
     pub(crate) work: Work,
-    /// Independent units: `outer * ceil(inner / by)`.
+    /// Independent units: `outer * ceil(inner / by)`, of products the batches and channels, whose units
+    /// [`crate::blocking`] makes.
     pub(crate) outer: Dim,
     pub(crate) inner: Dim,
     pub(crate) by: u64,

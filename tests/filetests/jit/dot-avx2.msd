@@ -3,8 +3,9 @@
 // target: x86_64 has_sse3 has_ssse3 has_sse41 has_sse42 has_avx has_avx2 has_fma
 // lowering: msd
 // sizes: N=64, K=64
-// function: tile_rows
-// has: vpmaddwd
+// function: tile_
+// has: vpmaddwd ymm
+// has: vpmovsxbw ymm
 // lacks: vpdpbusd
 // lacks: vpmulld
 kernel linear(W: i8[N, K] scale f32[N], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }

@@ -3,7 +3,7 @@
 // target: aarch64
 // lowering: msd
 // sizes: N=64, K=64
-// function: tile_rows
+// function: tile_
 // has: smull
 // has: addp
 // lacks: sdot

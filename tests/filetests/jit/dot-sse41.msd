@@ -3,7 +3,7 @@
 // target: x86_64 has_sse3 has_ssse3 has_sse41
 // lowering: msd
 // sizes: N=64, K=64
-// function: tile_rows
+// function: tile_
 // has: pmaddwd
 // lacks: vpmaddwd
 // lacks: pmulld

@@ -1,9 +1,10 @@
-// The tree of widenings and pairwise sums folds to one instruction where VNNI is at hand.
+// Where tiles are Cranelift's, as on Windows, the tree of widenings and pairwise sums folds to one
+// instruction if VNNI is at hand.
 // test: asm
-// target: x86_64 has_sse3 has_ssse3 has_sse41 has_sse42 has_avx has_avx2 has_fma has_avx512f has_avx512vl has_avx512vnni
+// target: x86_64-pc-windows-msvc has_sse3 has_ssse3 has_sse41 has_sse42 has_avx has_avx2 has_fma has_avx512f has_avx512vl has_avx512dq has_avx512vnni
 // lowering: msd
 // sizes: N=64, K=64
-// function: tile_rows
+// function: tile_
 // has: vpdpbusd
 // lacks: pmaddwd
 // lacks: pmullw

@@ -4,9 +4,8 @@
 // lowering: msd
 // scheme: int16-pow2
 // sizes: N=64, K=64
-// function: tile_rows2x4
+// function: tile_
 // has: pmaddwd
-// has: movdqu
 // lacks: pmovsxwd
 // lacks: pmulld
 kernel linear(W: i8[N, K] scale f32[N], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }

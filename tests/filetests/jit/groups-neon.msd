@@ -3,7 +3,7 @@
 // target: aarch64 has_dotprod
 // lowering: msd
 // sizes: N=64, K=512
-// function: dot
+// function: _groups
 // has: fmls
 // has: fmla
 kernel grouped(W: i4[N, K] scale f32[N, K/128] zero f32[N, K/128], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }

@@ -1,7 +1,7 @@
 // test: asm
 // target: aarch64
 // sizes: M=4, N=48, K=64
-// function: tile_panel
+// function: tile_
 // has: fmla
 // lacks: fmul
 // lacks: fadd

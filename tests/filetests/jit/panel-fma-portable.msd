@@ -3,7 +3,7 @@
 // test: run
 // level: portable
 // sizes: M=4, N=5, K=7
-// function: tile_panel
+// function: tile_
 // lacks: mulps
 // lacks: addps
 kernel product(a: f32[M, K], b: f32[K, N]) -> f32[M, N] { a @ b }

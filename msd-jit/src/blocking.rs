@@ -1,0 +1,286 @@
+//! How a product is cut into tiles, for the sizes of a call: tokens in blocks, channels in panels, K in
+//! blocks, all of them in units that threads share out. Pure arithmetic; which registers tiles have is
+//! [`crate::micro`]'s, and the loops over the blocks [`crate::lower::product`]'s, which read them from a
+//! table. Speed depends on it, and no bit of a result.
+
+use crate::micro::Emitter;
+use crate::schedule::Term;
+use crate::tile::{MAX_PANELS, Operands, PANEL, Sum, Tile};
+
+/// Tokens whose sums lie in scratch memory at once: what lies between reading a block of the weights and
+/// reading it again, so that both it and the rows of the tokens stay in the second-level cache.
+const MAX_TOKENS: usize = 256;
+
+/// Units along K of a block, some 2 KB of a row: of 256 to 1024 the best on two generations of Xeon, by a
+/// few percent.
+const K_UNITS: u64 = 512;
+
+/// Fewest units that threads can share out well.
+const FEW_UNITS: u64 = 16;
+
+/// Units along the channels below which panels are rather shared out than taken together.
+const FEW_COLUMNS: u64 = 8;
+
+/// Fewest tokens worth a unit of their own.
+const LEAST_TOKENS: u64 = 16;
+
+/// What decides, of one product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) tokens: u64,
+    pub(crate) channels: u64,
+    pub(crate) batches: u64,
+}
+
+/// Tokens of a product in blocks of one size and then in blocks of one less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Blocking {
+    /// Panels of a unit, and of the last one.
+    pub(crate) panels: u64,
+    pub(crate) last_panels: u64,
+    /// Units along the channels.
+    pub(crate) columns: u64,
+    /// Tokens of the first blocks, and the number of those; of the others.
+    pub(crate) head: u64,
+    pub(crate) heads: u64,
+    pub(crate) tail: u64,
+    pub(crate) tails: u64,
+    /// Blocks that are done together, and how often that is.
+    pub(crate) together: u64,
+    pub(crate) turns: u64,
+}
+
+/// Entries of the table that stage code reads for a product: those of [`Blocking`], then for each term
+/// those of [`TermEntry`].
+#[derive(Clone, Copy, Debug)]
+#[repr(usize)]
+pub(crate) enum Entry {
+    Panels,
+    LastPanels,
+    Columns,
+    Head,
+    Heads,
+    Tail,
+    Blocks,
+    Together,
+    Turns,
+    /// Bytes to fetch ahead for each cache line of a panel.
+    AheadStep,
+}
+
+/// Number of entries of [`Entry`].
+pub(crate) const ENTRIES: usize = Entry::AheadStep as usize + 1;
+
+/// Entries for each term: addresses of its tiles.
+#[derive(Clone, Copy, Debug)]
+#[repr(usize)]
+pub(crate) enum TermEntry {
+    Head,
+    LastHead,
+    Tail,
+    LastTail,
+}
+
+/// Number of entries of [`TermEntry`].
+pub(crate) const TERM_ENTRIES: usize = TermEntry::LastTail as usize + 1;
+
+/// What tiles of a product may be like.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// Most tokens of a tile, and digits, of each term.
+    terms: Vec<(Emitter, Operands, usize)>,
+}
+
+impl Limits {
+    /// The limits of products with these terms, where `widest` is the best emitter of the target.
+    pub(crate) fn new(terms: &[Term], widest: Emitter) -> Limits {
+        let of = |term: &Term| {
+            let digits = term.digits().max(1);
+            (widest.serving(&term.operands, digits), term.operands, digits)
+        };
+        Limits { terms: terms.iter().map(of).collect() }
+    }
+
+    fn most_tokens(&self) -> u64 {
+        let of = |(emitter, operands, digits): &(Emitter, Operands, usize)| emitter.max_rows(operands) / digits;
+        self.terms.iter().map(of).min().unwrap_or(1).max(1) as u64
+    }
+
+    fn panels(&self, tokens: u64) -> u64 {
+        let of = |(emitter, operands, digits): &(Emitter, Operands, usize)| {
+            emitter.panels(operands, digits * tokens as usize)
+        };
+        self.terms.iter().map(of).min().unwrap_or(1) as u64
+    }
+
+    /// Cuts a product of that shape.
+    pub(crate) fn cut(&self, shape: Shape) -> Blocking {
+        let tokens = shape.tokens.max(1);
+        let blocks = tokens.div_ceil(self.most_tokens());
+        let (tail, heads) = (tokens / blocks, tokens % blocks);
+        let head = if heads > 0 { tail + 1 } else { tail };
+        let all = shape.channels.div_ceil(PANEL as u64).max(1);
+        let panels = self.panels(head).min((all / FEW_COLUMNS).max(1));
+        let columns = all.div_ceil(panels);
+        let last_panels = all - (columns - 1) * panels;
+        // Few channels leave threads idle unless tokens are shared out as well.
+        let wanted = FEW_UNITS.div_ceil((columns * shape.batches).max(1));
+        let most = (MAX_TOKENS as u64 / head).max(1);
+        let least = LEAST_TOKENS.div_ceil(head);
+        let together = blocks.div_ceil(wanted).max(least).min(most).min(blocks);
+        let turns = blocks.div_ceil(together);
+        Blocking { panels, last_panels, columns, head, heads, tail, tails: blocks - heads, together, turns }
+    }
+
+    /// Tokens and panels of every tile that products may need, whose tokens are one of `tokens` and
+    /// channels as many as given; of `None` there may be any number.
+    pub(crate) fn tiles(&self, tokens: Option<u64>, channels: Option<u64>) -> Vec<(usize, usize)> {
+        let most = self.most_tokens();
+        // Beyond the square of the most tokens of a tile every number is cut into tiles of the most, and of
+        // one less.
+        let tokens = tokens.map_or(1..=most * most + most, |n| n..=n);
+        let mut found = Vec::new();
+        for tokens in tokens {
+            let cut = |channels| self.cut(Shape { tokens, channels, batches: 1 });
+            let cuts = match channels {
+                Some(channels) => vec![cut(channels)],
+                None => (1..=MAX_PANELS as u64 * (FEW_COLUMNS + 1)).map(|panels| cut(panels * PANEL as u64)).collect(),
+            };
+            for b in cuts {
+                let blocks = [(b.head, b.heads), (b.tail, b.tails)];
+                for (tokens, _) in blocks.into_iter().filter(|(_, count)| *count > 0) {
+                    let wide = (b.columns > 1).then_some(b.panels);
+                    for panels in wide.into_iter().chain([b.last_panels]) {
+                        let tile = (tokens as usize, panels as usize);
+                        if !found.contains(&tile) {
+                            found.push(tile);
+                        }
+                    }
+                }
+            }
+        }
+        found
+    }
+}
+
+impl Blocking {
+    /// Independent units of a product.
+    pub(crate) fn units(&self, batches: u64) -> u64 {
+        self.columns * batches * self.turns
+    }
+
+    /// The part of the table that is about the product as a whole.
+    pub(crate) fn entries(&self) -> [u64; ENTRIES] {
+        let mut table = [0; ENTRIES];
+        let blocks = self.heads + self.tails;
+        // The next block of the weights is fetched while this one is multiplied with every block of tokens.
+        let ahead = (64 / self.together.min(blocks).max(1)).max(1);
+        let entries = [
+            (Entry::Panels, self.panels),
+            (Entry::LastPanels, self.last_panels),
+            (Entry::Columns, self.columns),
+            (Entry::Head, self.head),
+            (Entry::Heads, self.heads),
+            (Entry::Tail, self.tail),
+            (Entry::Blocks, blocks),
+            (Entry::Together, self.together),
+            (Entry::Turns, self.turns),
+            (Entry::AheadStep, ahead),
+        ];
+        for (entry, value) in entries {
+            table[entry as usize] = value;
+        }
+        table
+    }
+
+    /// In a few words, of one term.
+    pub(crate) fn describe(&self, term: &Term) -> String {
+        let (head, blocks) = (if self.heads > 0 { self.head } else { self.tail }, self.heads + self.tails);
+        let per_k = match term.sum {
+            Sum::Groups(group) => u64::from(group.units),
+            Sum::Whole { .. } | Sum::Wide => 1,
+        };
+        let k = k_block(term) * per_k * term.operands.unit_depth() as u64;
+        format!("m{head}*{blocks}/{} n{} k{k}", self.together, self.panels * PANEL as u64)
+    }
+
+    /// Tokens and panels of the tiles of [`TermEntry`], in order; blocks that do not occur have those of the
+    /// others.
+    pub(crate) fn tiles(&self) -> [(usize, usize); TERM_ENTRIES] {
+        let head = if self.heads > 0 { self.head } else { self.tail };
+        let wide = if self.columns > 1 { self.panels } else { self.last_panels };
+        let tile = |tokens: u64, panels: u64| (tokens as usize, panels as usize);
+        [tile(head, wide), tile(head, self.last_panels), tile(self.tail, wide), tile(self.tail, self.last_panels)]
+    }
+}
+
+/// The tile of a term for so many tokens and panels.
+pub(crate) fn tile(term: &Term, (tokens, panels): (usize, usize)) -> Tile {
+    Tile { operands: term.operands, sum: term.sum, digits: term.digits().max(1), tokens, panels }
+}
+
+/// What a tile's argument `K` counts at most: units, or groups of them.
+pub(crate) fn k_block(term: &Term) -> u64 {
+    match (term.sum, term.operands) {
+        (Sum::Groups(group), _) => (K_UNITS / u64::from(group.units.max(1))).max(1),
+        // Sums of a block must fit an I32: of words times bytes, 2^15 * 255 each.
+        (Sum::Wide, Operands::Quads(form)) if form.x_dtype().host_bytes() == 2 => 64,
+        // As many bytes of a panel, whatever it is of.
+        (Sum::Whole { .. } | Sum::Wide, operands) => K_UNITS * 64 / operands.unit_bytes() as u64,
+    }
+}
+
+/// Scratch memory for a term's sums, of as many tokens as are done together.
+pub(crate) fn scratch_bytes(term: &Term) -> usize {
+    let rows = if matches!(term.sum, Sum::Groups(_)) { 1 } else { term.digits().max(1) };
+    let element = term.sum.c_dtype(&term.operands).host_bytes();
+    // Blocks are whole: the last may bring a few tokens more than fit.
+    (MAX_TOKENS + 16) * rows * MAX_PANELS * PANEL * element
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use msd_ir::dtype::DType;
+
+    use super::*;
+    use crate::isa::DotForm;
+    use crate::tile::QuadForm;
+
+    fn limits(emitter: Emitter, digits: usize) -> Limits {
+        let operands = Operands::Quads(QuadForm::choose(DotForm::UnsignedBytes, DType::I8, DType::I8));
+        Limits { terms: vec![(emitter, operands, digits)] }
+    }
+
+    #[test]
+    fn every_token_and_channel_is_in_one_block() {
+        for emitter in [Emitter::Portable, Emitter::Ymm, Emitter::Zmm] {
+            for digits in 1..=4 {
+                let limits = limits(emitter, digits);
+                for tokens in 1..=300 {
+                    for channels in [1, 15, 16, 17, 48, 64, 1000, 4096] {
+                        let b = limits.cut(Shape { tokens, channels, batches: 1 });
+                        assert_eq!(b.head * b.heads + b.tail * b.tails, tokens, "{b:?}");
+                        let panels = (b.columns - 1) * b.panels + b.last_panels;
+                        assert_eq!(panels, channels.div_ceil(16), "{b:?}");
+                        assert!(b.last_panels >= 1 && b.last_panels <= b.panels, "{b:?}");
+                        assert!(b.turns * b.together >= b.heads + b.tails, "{b:?}");
+                        assert!(b.together * b.head.max(b.tail) <= MAX_TOKENS as u64 + 16, "{b:?}");
+                        for tile in b.tiles() {
+                            assert!(limits.tiles(None, Some(channels)).contains(&tile), "{tile:?} {b:?}");
+                            assert!(limits.tiles(None, None).contains(&tile), "{tile:?} {b:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tokens_are_shared_out_where_channels_are_few() {
+        let few = limits(Emitter::Zmm, 2).cut(Shape { tokens: 512, channels: 48, batches: 1 });
+        assert!(few.units(1) >= FEW_UNITS, "{few:?}");
+        let many = limits(Emitter::Zmm, 2).cut(Shape { tokens: 256, channels: 4096, batches: 1 });
+        assert_eq!(many.turns, 1);
+    }
+}

@@ -1,0 +1,436 @@
+//! Products: the loops around tiles, and those that turn their sums into results, element by element,
+//! while they are in the cache. How work is cut, the table of [`crate::blocking`] says at run time; what a
+//! sum is merged to, `merge.rs`.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, SigRef, Value, types};
+use msd_ir::dim::Dim;
+
+use super::frame::{Emit, Frame};
+use super::lanes::{Lane, WIDTH};
+use super::region::Row;
+use crate::blocking::{ENTRIES, Entry, TERM_ENTRIES, TermEntry, k_block};
+use crate::schedule::{Product, Term, View};
+use crate::tile::{Call, PANEL, Sum};
+
+/// Where the loops are.
+struct Unit {
+    /// Indices of the batch.
+    batch: Vec<Value>,
+    /// First panel of the unit, how many there are, and whether they are the last.
+    panel: Value,
+    panels: Value,
+    is_last: Value,
+    /// Blocks of tokens, from and to, and the first of their tokens.
+    from: Value,
+    to: Value,
+    first: Value,
+}
+
+/// A block of tokens.
+struct Block {
+    index: Value,
+    /// First token, and how many.
+    token: Value,
+    count: Value,
+    is_head: Value,
+}
+
+/// What tiles of a term read, in the batch and from the panels of a unit.
+struct Operands<'t> {
+    term: &'t Term,
+    /// Place among the terms.
+    index: usize,
+    w: Value,
+    w_panel: Value,
+    x: Value,
+    x_token: Value,
+    /// Where sums lie, and the bytes of one token's.
+    c: Value,
+    c_token: Value,
+    /// Starts of the first token.
+    start: Option<Value>,
+    unit: Option<Value>,
+    /// Merged row sums, and their bytes.
+    rows: Option<(Value, i64)>,
+    scale: Option<Value>,
+    zero: Option<Value>,
+}
+
+/// Bytes from one index to the next.
+fn step_bytes(f: &mut Frame<'_>, view: &View, axis: usize) -> Emit<Value> {
+    let elements = f.dim(&view.stride_from_end(axis))?;
+    Ok(f.b.ins().imul_imm_s(elements, view.dtype.host_bytes() as i64))
+}
+
+impl Frame<'_> {
+    /// `table` is where the product's entries begin; `tile` the signature of tiles.
+    pub(crate) fn emit_product(&mut self, product: &Product, table: usize, tile: SigRef) -> Emit<()> {
+        let batch_shape = &product.out.shape[..product.out.shape.len() - 2];
+        let batches = batch_shape.iter().try_fold(Dim::constant(1), |n, d| n.mul(d));
+        let batches = self.dim(&batches.unwrap_or(Dim::constant(1)))?;
+        let entry = |f: &mut Self, entry: Entry| f.entry(table + entry as usize);
+        let (turns, columns) = (entry(self, Entry::Turns), entry(self, Entry::Columns));
+        let call = self.scratch(Call::BYTES);
+        let (begin, end) = (self.begin, self.end);
+        self.for_range(begin, end, 1, |f, unit| {
+            let turn = f.b.ins().urem(unit, turns);
+            let rest = f.b.ins().udiv(unit, turns);
+            let batch = f.b.ins().urem(rest, batches);
+            let column = f.b.ins().udiv(rest, batches);
+            let (wide, last, blocks, together) = (
+                entry(f, Entry::Panels),
+                entry(f, Entry::LastPanels),
+                entry(f, Entry::Blocks),
+                entry(f, Entry::Together),
+            );
+            let next = f.b.ins().iadd_imm_s(column, 1);
+            let is_last = f.b.ins().icmp(IntCC::Equal, next, columns);
+            let panels = f.b.ins().select(is_last, last, wide);
+            let panel = f.b.ins().imul(column, wide);
+            let from = f.b.ins().imul(turn, together);
+            let to = f.b.ins().iadd(from, together);
+            let to = f.b.ins().smin(to, blocks);
+            let first = f.block(table, from).token;
+            let batch = f.unflatten(batch, batch_shape)?;
+            let unit = Unit { batch, panel, panels, is_last, from, to, first };
+            let mut operands = Vec::new();
+            for (index, term) in product.region.terms.iter().enumerate() {
+                let operand = f.operands(product, index, term, &unit)?;
+                f.sum_term(&operand, &unit, table, (call, tile))?;
+                operands.push(operand);
+            }
+            f.finish(product, &operands, &unit, table)
+        })
+    }
+
+    fn block(&mut self, table: usize, index: Value) -> Block {
+        let [head, heads, tail] =
+            [Entry::Head, Entry::Heads, Entry::Tail].map(|entry| self.entry(table + entry as usize));
+        let is_head = self.b.ins().icmp(IntCC::SignedLessThan, index, heads);
+        let count = self.b.ins().select(is_head, head, tail);
+        // Blocks of the tail hold a token less than those of the head, or as many.
+        let token = self.b.ins().imul(index, tail);
+        let before = self.b.ins().smin(index, heads);
+        let more = self.b.ins().isub(head, tail);
+        let more = self.b.ins().imul(before, more);
+        let token = self.b.ins().iadd(token, more);
+        Block { index, token, count, is_head }
+    }
+
+    fn operands<'t>(&mut self, product: &Product, index: usize, term: &'t Term, unit: &Unit) -> Emit<Operands<'t>> {
+        let batch_shape = &product.out.shape[..product.out.shape.len() - 2];
+        let at_panel = |f: &mut Self, view: &View| -> Emit<(Value, Value)> {
+            let view = view.stretched_outer(batch_shape);
+            let (start, step) = (f.locate(&view, &unit.batch)?, step_bytes(f, &view, 1)?);
+            let skip = f.b.ins().imul(unit.panel, step);
+            Ok((f.b.ins().iadd(start, skip), step))
+        };
+        let rows_at = |f: &mut Self, view: &View| -> Emit<Value> {
+            let view = view.stretched_outer(batch_shape);
+            f.locate(&view, &unit.batch)
+        };
+        let (w, w_panel) = at_panel(self, &term.w)?;
+        let x_view = term.x.stretched_outer(batch_shape);
+        let (x, x_token) = (self.locate(&x_view, &unit.batch)?, step_bytes(self, &x_view, 1)?);
+        let rows = if matches!(term.sum, Sum::Groups(_)) { 1 } else { term.digits().max(1) };
+        let element = term.sum.c_dtype(&term.operands).host_bytes();
+        let c_token = self.b.ins().imul_imm_s(unit.panels, (rows * PANEL * element) as i64);
+        let groups = term.groups.as_ref();
+        let start = term.start.as_ref().map(|view| rows_at(self, view)).transpose()?;
+        let factor = groups.and_then(|g| g.unit.as_ref()).map(|view| rows_at(self, view)).transpose()?;
+        let zeros = groups.and_then(|g| g.zero.as_ref());
+        let rows = match zeros {
+            Some((_, rows)) => Some((rows_at(self, rows)?, rows.dtype.host_bytes() as i64)),
+            None => None,
+        };
+        let scale = groups.map(|g| at_panel(self, &g.scale)).transpose()?.map(|(at, _)| at);
+        let zero = zeros.map(|(zero, _)| at_panel(self, zero)).transpose()?.map(|(at, _)| at);
+        let c = self.thread_memory(product.scratch[index])?;
+        Ok(Operands { term, index, w, w_panel, x, x_token, c, c_token, start, unit: factor, rows, scale, zero })
+    }
+
+    /// Fields of the table that stay the same for all calls of a unit.
+    fn fill_call(&mut self, o: &Operands<'_>, call: Value, tokens: Value) -> Emit<()> {
+        let set = |f: &mut Self, field: Call, value: Value| {
+            f.b.ins().store(Frame::flags(), value, call, field.offset());
+        };
+        set(self, Call::WPanel, o.w_panel);
+        set(self, Call::XToken, o.x_token);
+        let x_digit = self.b.ins().imul(o.x_token, tokens);
+        set(self, Call::XDigit, x_digit);
+        if let Some(start) = &o.term.start {
+            let digit = self.b.ins().imul_imm_s(tokens, 4);
+            let group = step_bytes(self, start, 1)?;
+            set(self, Call::StartDigit, digit);
+            set(self, Call::StartGroup, group);
+        }
+        let Some(groups) = &o.term.groups else { return Ok(()) };
+        let scale = step_bytes(self, &groups.scale, 1)?;
+        set(self, Call::ScalePanel, scale);
+        if let Some(unit) = &groups.unit {
+            let step = step_bytes(self, unit, 1)?;
+            set(self, Call::UnitGroup, step);
+        }
+        if let Some((zero, rows)) = &groups.zero {
+            let (zero, rows) = (step_bytes(self, zero, 1)?, step_bytes(self, rows, 1)?);
+            set(self, Call::ZeroPanel, zero);
+            set(self, Call::RowsGroup, rows);
+        }
+        Ok(())
+    }
+
+    /// Sums of a term for all tokens and channels of a unit, into scratch memory: for each block of K all
+    /// blocks of tokens.
+    fn sum_term(&mut self, o: &Operands<'_>, unit: &Unit, table: usize, (call, tile): (Value, SigRef)) -> Emit<()> {
+        let term = o.term;
+        let tokens = match term.digits() {
+            0 | 1 => self.dim(&term.x.size_from_end(1))?,
+            digits => {
+                let rows = self.dim(&term.x.size_from_end(1))?;
+                self.b.ins().udiv_imm_u(rows, digits as i64)
+            }
+        };
+        self.fill_call(o, call, tokens)?;
+        let k = self.dim(&term.x.size_from_end(0))?;
+        // What K counts: units, or groups.
+        let (count, w_step, x_step) = match term.sum {
+            Sum::Groups(group) => {
+                let size = group.x_step as i64 / term.operands.x_dtype().host_bytes() as i64;
+                let w_step = group.units as i64 * term.operands.unit_bytes() as i64;
+                (self.b.ins().udiv_imm_u(k, size), w_step, group.x_step as i64)
+            }
+            Sum::Whole { .. } | Sum::Wide => {
+                let depth = term.operands.unit_depth() as i64;
+                let k = self.b.ins().iadd_imm_s(k, depth - 1);
+                let units = self.b.ins().udiv_imm_u(k, depth);
+                (units, term.operands.unit_bytes() as i64, term.operands.x_bytes() as i64)
+            }
+        };
+        let most = k_block(term) as i64;
+        // Even nothing is multiplied once, so that sums are there.
+        let one = self.int(1);
+        let end = self.b.ins().smax(count, one);
+        let zero = self.int(0);
+        self.for_range(zero, end, most, |f, from| {
+            let left = f.b.ins().isub(count, from);
+            let most = f.int(most);
+            let now = f.b.ins().smin(left, most);
+            let w_skip = f.b.ins().imul_imm_s(from, w_step);
+            let w = f.b.ins().iadd(o.w, w_skip);
+            let is_first = f.b.ins().icmp_imm_s(IntCC::Equal, from, 0);
+            let is_first = f.b.ins().uextend(types::I64, is_first);
+            let bytes = f.b.ins().imul_imm_s(now, w_step);
+            let ahead = f.next_block(o, unit, w, bytes, (from, now, count));
+            let x_skip = f.b.ins().imul_imm_s(from, x_step);
+            let x = f.b.ins().iadd(o.x, x_skip);
+            let done = f.b.ins().iadd(from, now);
+            let is_last = f.b.ins().icmp(IntCC::SignedGreaterThanOrEqual, done, count);
+            let is_last = f.b.ins().uextend(types::I64, is_last);
+            for (field, value) in [(Call::First, is_first), (Call::Last, is_last)] {
+                f.b.ins().store(Frame::flags(), value, call, field.offset());
+            }
+            f.for_range(unit.from, unit.to, 1, |f, index| {
+                let block = f.block(table, index);
+                f.call_tile(o, unit, &block, table, Place { w, x, from, now, ahead, bytes }, (call, tile))
+            })
+        })
+    }
+
+    /// Where the weights are read after the block at `w`: its neighbour along K, or the next panels.
+    fn next_block(
+        &mut self,
+        o: &Operands<'_>,
+        unit: &Unit,
+        w: Value,
+        bytes: Value,
+        (from, now, count): (Value, Value, Value),
+    ) -> Value {
+        let neighbour = self.b.ins().iadd(w, bytes);
+        let skip = self.b.ins().imul(o.w_panel, unit.panels);
+        let panels = self.b.ins().iadd(o.w, skip);
+        let done = self.b.ins().iadd(from, now);
+        let has_more = self.b.ins().icmp(IntCC::SignedLessThan, done, count);
+        self.b.ins().select(has_more, neighbour, panels)
+    }
+
+    fn call_tile(
+        &mut self,
+        o: &Operands<'_>,
+        unit: &Unit,
+        block: &Block,
+        table: usize,
+        at: Place,
+        (call, tile): (Value, SigRef),
+    ) -> Emit<()> {
+        let term = o.term;
+        let set = |f: &mut Self, field: Call, value: Value| {
+            f.b.ins().store(Frame::flags(), value, call, field.offset());
+        };
+        set(self, Call::W, at.w);
+        set(self, Call::K, at.now);
+        let skip = self.b.ins().imul(block.token, o.x_token);
+        let x = self.b.ins().iadd(at.x, skip);
+        set(self, Call::X, x);
+        let c = self.c_of(o, unit, block.token);
+        set(self, Call::C, c);
+        // A share of the next block of the weights for each block of tokens.
+        let step = self.entry(table + Entry::AheadStep as usize);
+        let number = self.b.ins().isub(block.index, unit.from);
+        let lines = self.b.ins().ushr_imm_s(at.bytes, 6);
+        let share = self.b.ins().imul(lines, step);
+        let skip = self.b.ins().imul(share, number);
+        let ahead = self.b.ins().iadd(at.ahead, skip);
+        set(self, Call::Ahead, ahead);
+        set(self, Call::AheadStep, step);
+        // The first element of the block, some groups on.
+        let of_tokens = |f: &mut Self, first: Value, bytes: i64, group: Option<Call>| {
+            let skip = f.b.ins().imul_imm_s(block.token, bytes);
+            let first = f.b.ins().iadd(first, skip);
+            let Some(group) = group else { return first };
+            let step = f.b.ins().load(types::I64, Frame::flags(), call, group.offset());
+            let skip = f.b.ins().imul(step, at.from);
+            f.b.ins().iadd(first, skip)
+        };
+        let is_grouped = term.groups.is_some();
+        if let Some(start) = o.start {
+            let start = of_tokens(self, start, 4, is_grouped.then_some(Call::StartGroup));
+            set(self, Call::Start, start);
+        }
+        if let Some(unit) = o.unit {
+            let unit = of_tokens(self, unit, 4, Some(Call::UnitGroup));
+            set(self, Call::Unit, unit);
+        }
+        if let Some((rows, bytes)) = o.rows {
+            let rows = of_tokens(self, rows, bytes, Some(Call::RowsGroup));
+            set(self, Call::Rows, rows);
+        }
+        for (field, first) in [(Call::Scale, o.scale), (Call::Zero, o.zero)] {
+            if let Some(first) = first {
+                let skip = self.b.ins().imul_imm_s(at.from, PANEL as i64 * 4);
+                let first = self.b.ins().iadd(first, skip);
+                set(self, field, first);
+            }
+        }
+        let entry = |f: &mut Self, entry: TermEntry| f.entry(table + ENTRIES + o.index * TERM_ENTRIES + entry as usize);
+        let [head, last_head, tail, last_tail] =
+            [TermEntry::Head, TermEntry::LastHead, TermEntry::Tail, TermEntry::LastTail].map(|e| entry(self, e));
+        let head = self.b.ins().select(unit.is_last, last_head, head);
+        let tail = self.b.ins().select(unit.is_last, last_tail, tail);
+        let address = self.b.ins().select(block.is_head, head, tail);
+        self.b.ins().call_indirect(tile, address, &[call]);
+        Ok(())
+    }
+
+    /// Where the sums of a block lie whose first token is `token`.
+    fn c_of(&mut self, o: &Operands<'_>, unit: &Unit, token: Value) -> Value {
+        let number = self.b.ins().isub(token, unit.first);
+        let skip = self.b.ins().imul(number, o.c_token);
+        self.b.ins().iadd(o.c, skip)
+    }
+
+    /// From the sums of a unit to elements of the result.
+    fn finish(&mut self, product: &Product, operands: &[Operands<'_>], unit: &Unit, table: usize) -> Emit<()> {
+        let channels = self.dim(&product.out.size_from_end(0))?;
+        let first = self.b.ins().imul_imm_s(unit.panel, PANEL as i64);
+        let left = self.b.ins().isub(channels, first);
+        let width = self.b.ins().imul_imm_s(unit.panels, PANEL as i64);
+        let width = self.b.ins().smin(left, width);
+        let (from, to) = (unit.from, unit.to);
+        self.for_range(from, to, 1, |f, index| {
+            let block = f.block(table, index);
+            let sums: Vec<Value> = operands.iter().map(|o| f.c_of(o, unit, block.token)).collect();
+            let zero = f.int(0);
+            f.for_range(zero, block.count, 1, |f, number| {
+                let token = f.b.ins().iadd(block.token, number);
+                let indices: Vec<Value> = unit.batch.iter().copied().chain([token]).collect();
+                let row = f.enter_row(&product.region, &indices)?;
+                let target = f.locate(&product.out, &indices)?;
+                let mut rows = Vec::new();
+                for (o, c) in operands.iter().zip(&sums) {
+                    rows.push(f.sums_row(o, *c, number, &block, unit, &indices)?);
+                }
+                let columns = Columns { first, width };
+                f.finish_row(product, &row, &rows, target, columns)
+            })
+        })
+    }
+
+    /// A token's sums of a term, and what is taken off them.
+    fn sums_row<'t>(
+        &mut self,
+        o: &Operands<'t>,
+        c: Value,
+        number: Value,
+        block: &Block,
+        unit: &Unit,
+        indices: &[Value],
+    ) -> Emit<SumsRow<'t>> {
+        let row = self.b.ins().imul_imm_s(unit.panels, PANEL as i64);
+        let element = o.term.sum.c_dtype(&o.term.operands).host_bytes() as i64;
+        let row_bytes = self.b.ins().imul_imm_s(row, element);
+        let skip = self.b.ins().imul(row_bytes, number);
+        let first = self.b.ins().iadd(c, skip);
+        let digit = self.b.ins().imul(row_bytes, block.count);
+        self.prepare_merge(o.term, first, digit, indices)
+    }
+
+    fn finish_row(
+        &mut self,
+        product: &Product,
+        row: &Row<'_>,
+        sums: &[SumsRow<'_>],
+        target: Value,
+        columns: Columns,
+    ) -> Emit<()> {
+        // Units are whole panels, but for the last channels.
+        let is_whole = product.out.size_from_end(0).as_constant().is_some_and(|n| n % WIDTH as u64 == 0);
+        let main = if is_whole { columns.width } else { self.round_down(columns.width, WIDTH) };
+        let zero = self.int(0);
+        for (from, to, width) in [(zero, main, WIDTH), (main, columns.width, 1)] {
+            self.for_range(from, to, width, |f, column| {
+                let is_vector = width == WIDTH;
+                let channel = f.b.ins().iadd(columns.first, column);
+                let mut terms = Vec::new();
+                for sums in sums {
+                    terms.push(f.merged(sums, column, channel, is_vector)?);
+                }
+                let lane = f.region_at(row, channel, is_vector, &terms)?;
+                f.store_result(lane, &product.out, target, channel, is_vector)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Channels of a unit: the first, and how many.
+#[derive(Clone, Copy)]
+struct Columns {
+    first: Value,
+    width: Value,
+}
+
+/// Where a call of a tile is.
+#[derive(Clone, Copy)]
+struct Place {
+    w: Value,
+    x: Value,
+    /// Units or groups before it, and of it.
+    from: Value,
+    now: Value,
+    ahead: Value,
+    /// Of a panel.
+    bytes: Value,
+}
+
+/// A token's sums of a term.
+pub(crate) struct SumsRow<'t> {
+    pub(crate) term: &'t Term,
+    /// Of the first digit and channel of the unit; to the next digit.
+    pub(crate) first: Value,
+    pub(crate) digit: Value,
+    /// What is added to the sums of each digit.
+    pub(crate) excess: Vec<Lane>,
+    /// Merged row sums, and where the zero points of the token lie.
+    pub(crate) zero: Option<(Lane, Value)>,
+}

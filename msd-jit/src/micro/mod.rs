@@ -1,0 +1,134 @@
+//! Tile emitters, and which of them writes what. Numerics are the contract's ([`crate::tile`]), so that
+//! this choice changes speed and no bit.
+
+mod clif;
+pub(crate) mod split;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub(crate) use clif::emit as emit_clif;
+use msd_ir::diag::Diagnostic;
+use msd_ir::dtype::DType;
+
+use crate::isa::{DotForm, internal};
+use crate::tile::{MAX_PANELS, Operands, Tile};
+use split::Split;
+
+/// Who writes a tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Emitter {
+    /// Cranelift, 128-bit vectors: every architecture.
+    Portable,
+    /// Machine code with 256-bit vectors of AVX2 and, for bytes, AVX-VNNI.
+    Ymm,
+    /// Machine code with 512-bit vectors of AVX-512 and VNNI.
+    Zmm,
+}
+
+/// Code from an emitter that is not Cranelift.
+pub(crate) struct Machine {
+    pub(crate) bytes: Vec<u8>,
+    /// As text, if it was asked for.
+    pub(crate) text: String,
+}
+
+impl Emitter {
+    /// Name in reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Emitter::Portable => "128",
+            Emitter::Ymm => "ymm",
+            Emitter::Zmm => "zmm",
+        }
+    }
+
+    /// The emitter for tiles of such operands and so many digits, where `self` is the widest the target has.
+    pub(crate) fn serving(self, operands: &Operands, digits: usize) -> Emitter {
+        let wanted = self.for_operands(operands);
+        if digits > wanted.max_rows(operands) { Emitter::Portable } else { wanted }
+    }
+
+    fn for_operands(self, operands: &Operands) -> Emitter {
+        match (self, operands) {
+            (Emitter::Portable, _) => Emitter::Portable,
+            // Words are multiplied in pairs, whose sums AVX-512 has no way to add up across lanes.
+            (_, Operands::Quads(form)) if form.dot == DotForm::Pairs => Emitter::Ymm,
+            (_, Operands::Quads(form)) if form.dot == DotForm::UnsignedBytes => self,
+            (_, Operands::Floats { panel, compute: DType::F32 }) if is_converted(*panel, self) => self,
+            (_, Operands::Quads(_) | Operands::Floats { .. }) => Emitter::Portable,
+        }
+    }
+
+    /// The code of a tile, but for those of [`Emitter::Portable`], which are Cranelift's.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn emit(self, tile: &Tile, is_listed: bool) -> Result<Option<Machine>, Diagnostic> {
+        let width = match self {
+            Emitter::Portable => return Ok(None),
+            Emitter::Ymm => x86::Width::Ymm,
+            Emitter::Zmm => x86::Width::Zmm,
+        };
+        x86::emit(tile, width, is_listed).map(Some).map_err(internal)
+    }
+
+    /// Functions for the largest magnitude of a row and for its digits, if they are written.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn emit_split(self, split: &Split, is_listed: bool) -> Result<Option<[Machine; 2]>, Diagnostic> {
+        if self != Emitter::Zmm {
+            return Ok(None);
+        }
+        let largest = x86::split::emit_largest(split.source, is_listed).map_err(internal)?;
+        Ok(Some([largest, x86::split::emit_split(split, is_listed).map_err(internal)?]))
+    }
+
+    /// Other machines have no other emitter.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn emit(self, _: &Tile, _: bool) -> Result<Option<Machine>, Diagnostic> {
+        Ok(None)
+    }
+
+    /// As above.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn emit_split(self, _: &Split, _: bool) -> Result<Option<[Machine; 2]>, Diagnostic> {
+        Ok(None)
+    }
+
+    /// Most digit rows a tile takes.
+    pub(crate) fn max_rows(self, operands: &Operands) -> usize {
+        match self {
+            Emitter::Portable => 4,
+            Emitter::Ymm if is_pairs(operands) => 3,
+            Emitter::Ymm => 6,
+            Emitter::Zmm => 9,
+        }
+    }
+
+    /// How many panels a tile of so many rows takes: few rows leave registers for more panels, whose
+    /// streams keep the memory busy.
+    pub(crate) fn panels(self, operands: &Operands, rows: usize) -> usize {
+        match (self, rows) {
+            (Emitter::Portable, _) => 1,
+            (Emitter::Ymm, 1) if is_pairs(operands) => 2,
+            (Emitter::Ymm, _) if is_pairs(operands) => 1,
+            (Emitter::Ymm, 1) => 4,
+            (Emitter::Ymm, 2) => 3,
+            (Emitter::Ymm, 3) => 2,
+            (Emitter::Ymm, _) => 1,
+            (Emitter::Zmm, 0..=6) => MAX_PANELS,
+            (Emitter::Zmm, _) => 3,
+        }
+    }
+}
+
+fn is_pairs(operands: &Operands) -> bool {
+    matches!(operands, Operands::Quads(form) if form.dot == DotForm::Pairs)
+}
+
+/// Whether machine code turns elements of a panel into F32 on loading.
+fn is_converted(panel: DType, emitter: Emitter) -> bool {
+    match panel {
+        DType::F32 | DType::BF16 | DType::I8 | DType::I4 | DType::U8 | DType::U4 => true,
+        // AVX2 does not promise the conversion.
+        DType::F16 => emitter == Emitter::Zmm,
+        _ => false,
+    }
+}

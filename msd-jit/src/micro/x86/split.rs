@@ -1,0 +1,228 @@
+//! Rows into digits, sixteen elements at a time: AVX-512. See [`crate::micro::split`] for the contract.
+
+use iced_x86::{Code, Instruction, Register};
+use msd_ir::dtype::DType;
+
+use super::assembler::*;
+use crate::micro::Machine;
+use crate::micro::split::{CHUNK, Method, Slot, Split};
+
+const TABLE: Register = Register::RDI;
+const X: Register = Register::RSI;
+const COUNT: Register = Register::RCX;
+/// Where digits go.
+const DIGITS: [Register; 4] = [Register::R8, Register::R9, Register::R10, Register::R11];
+
+// Vectors, by number. Sums of digits come last.
+const VALUE: usize = 0;
+const REST: usize = 1;
+const LOW: usize = 2;
+const HALVES: [usize; 2] = [3, 4];
+const QUOTIENT: usize = 5;
+const KEEP: usize = 8;
+const FACTORS: [usize; 2] = [9, 10];
+const RECIPROCAL: usize = 11;
+const LIMITS: [usize; 2] = [12, 13];
+const SCALE: usize = 14;
+const UNITS: usize = 15;
+const SUMS: usize = 20;
+
+/// The function for the largest magnitude of elements of a type.
+pub(crate) fn emit_largest(source: DType, is_listed: bool) -> Emitted<Machine> {
+    let mut asm = Assembler::new(Width::Zmm)?;
+    asm.splat_i32(KEEP, i32::MAX)?;
+    asm.zero(SUMS)?;
+    over_chunks(&mut asm, source, |asm| {
+        load(asm, source, VALUE, at(X, 0))?;
+        let [value, mask, largest] = [VALUE, KEEP, SUMS].map(|n| asm.vector(n));
+        asm.op3(AND, value, value, mask)?;
+        asm.op3(MAX, largest, largest, value)
+    })?;
+    reduce(&mut asm, SUMS, [Code::VEX_Vpmaxsd_ymm_ymm_ymmm256, Code::VEX_Vpmaxsd_xmm_xmm_xmmm128], Slot::Largest)?;
+    finish(asm, is_listed)
+}
+
+/// The function that stores digits.
+pub(crate) fn emit_split(split: &Split, is_listed: bool) -> Emitted<Machine> {
+    let mut asm = Assembler::new(Width::Zmm)?;
+    for (digit, to) in DIGITS[..split.digits].iter().enumerate() {
+        load_slot(&mut asm, *to, Slot::Digit(digit))?;
+        asm.zero(SUMS + digit)?;
+    }
+    for (to, slot) in [
+        (KEEP, Slot::Keep),
+        (FACTORS[0], Slot::Factor(0)),
+        (FACTORS[1], Slot::Factor(1)),
+        (RECIPROCAL, Slot::Reciprocal),
+        (LIMITS[0], Slot::Limit(0)),
+        (LIMITS[1], Slot::Limit(1)),
+    ] {
+        asm.broadcast_i32(to, at(TABLE, slot.offset().into()))?;
+    }
+    if split.method == Method::Greedy {
+        let units = (0..split.digits).map(|digit| (UNITS + digit, Slot::Unit(digit)));
+        for (to, slot) in units.chain([(SCALE, Slot::Scale)]) {
+            let to = asm.vector(to);
+            asm.load(BROADCAST_F64, to, at(TABLE, slot.offset().into()))?;
+        }
+    }
+    over_chunks(&mut asm, split.source, |asm| {
+        load(asm, split.source, VALUE, at(X, 0))?;
+        match split.method {
+            Method::Integer { bits, is_power, is_unsigned } => {
+                integer(asm, is_power)?;
+                integer_digits(asm, split, (bits, is_unsigned))?;
+            }
+            Method::Greedy => greedy(asm, split)?,
+        }
+        for to in &DIGITS[..split.digits] {
+            asm.add_immediate(*to, (CHUNK as usize * split.stored.host_bytes()) as i32)?;
+        }
+        Ok(())
+    })?;
+    for digit in 0..split.digits {
+        let codes = [Code::VEX_Vpaddd_ymm_ymm_ymmm256, Code::VEX_Vpaddd_xmm_xmm_xmmm128];
+        reduce(&mut asm, SUMS + digit, codes, Slot::Sum(digit))?;
+    }
+    finish(asm, is_listed)
+}
+
+/// The loop over the elements, sixteen a round.
+fn over_chunks(asm: &mut Assembler, source: DType, body: impl FnOnce(&mut Assembler) -> Emitted) -> Emitted {
+    let (mut next, mut done) = (asm.a.create_label(), asm.a.create_label());
+    load_slot(asm, X, Slot::X)?;
+    load_slot(asm, COUNT, Slot::Count)?;
+    asm.add_immediate(COUNT, -(CHUNK as i32))?;
+    asm.a.jl(done)?;
+    asm.bind(&mut next)?;
+    body(asm)?;
+    asm.add_immediate(X, (CHUNK as usize * source.host_bytes()) as i32)?;
+    asm.add_immediate(COUNT, -(CHUNK as i32))?;
+    asm.a.jge(next)?;
+    asm.bind(&mut done)?;
+    asm.a.nop()
+}
+
+fn load_slot(asm: &mut Assembler, to: Register, slot: Slot) -> Emitted {
+    let from = at(TABLE, slot.offset().into()).operand();
+    asm.a.add_instruction(Instruction::with2(Code::Mov_r64_rm64, to, from)?)
+}
+
+/// Sixteen elements as F32.
+fn load(asm: &mut Assembler, source: DType, to: usize, from: At) -> Emitted {
+    let to = asm.vector(to);
+    match source {
+        DType::BF16 => {
+            asm.load(WIDEN_U16, to, from)?;
+            asm.shift(SHIFT_LEFT, to, 16)
+        }
+        DType::F16 => asm.load(F16_TO_F32, to, from),
+        _ => asm.load(MOVE, to, from),
+    }
+}
+
+/// `VALUE` as the integer that is split.
+fn integer(asm: &mut Assembler, is_power: bool) -> Emitted {
+    let [value, keep, reciprocal] = [VALUE, KEEP, RECIPROCAL].map(|n| asm.vector(n));
+    for factor in FACTORS {
+        let factor = asm.vector(factor);
+        asm.op3(MULTIPLY_F32, value, value, factor)?;
+    }
+    if !is_power {
+        asm.op3(MULTIPLY_F32, value, value, reciprocal)?;
+    }
+    // To nearest even, as the control register says everywhere.
+    asm.op2(F32_TO_I32, value, value)?;
+    if !is_power {
+        let [low, high] = LIMITS.map(|n| asm.vector(n));
+        asm.op3(MAX, value, value, low)?;
+        asm.op3(MIN, value, value, high)?;
+    }
+    asm.op3(AND, value, value, keep)
+}
+
+/// The digits of `VALUE`, least significant first, each the low bits of what is left.
+fn integer_digits(asm: &mut Assembler, split: &Split, (bits, is_unsigned): (u32, bool)) -> Emitted {
+    let [value, low] = [VALUE, LOW].map(|n| asm.vector(n));
+    for digit in (1..split.digits).rev() {
+        asm.op2(MOVE, low, value)?;
+        asm.shift(SHIFT_LEFT, low, 32 - bits)?;
+        asm.shift(if is_unsigned { SHIFT_RIGHT_UNSIGNED } else { SHIFT_RIGHT }, low, 32 - bits)?;
+        asm.op3(SUBTRACT_I32, value, value, low)?;
+        asm.shift(SHIFT_RIGHT, value, bits)?;
+        store_digits(asm, split, digit, LOW)?;
+    }
+    store_digits(asm, split, 0, VALUE)
+}
+
+fn store_digits(asm: &mut Assembler, split: &Split, digit: usize, from: usize) -> Emitted {
+    asm.add_i32(SUMS + digit, SUMS + digit, from)?;
+    let code = match split.stored.host_bytes() {
+        1 => Code::EVEX_Vpmovdb_xmmm128_k1z_zmm,
+        _ => Code::EVEX_Vpmovdw_ymmm256_k1z_zmm,
+    };
+    let (to, from) = (at(DIGITS[digit], 0).operand(), asm.vector(from));
+    asm.a.add_instruction(Instruction::with2(code, to, from)?)
+}
+
+/// Digits of `VALUE` in F64: each unit rounds what is left.
+fn greedy(asm: &mut Assembler, split: &Split) -> Emitted {
+    let upper = asm.upper_half(REST, VALUE)?;
+    let [low, high] = HALVES.map(|n| asm.vector(n));
+    let (lower, scale) = (asm.half(VALUE), asm.vector(SCALE));
+    for (to, from) in [(low, lower), (high, upper)] {
+        asm.op2(F32_TO_F64, to, from)?;
+        asm.op3(MULTIPLY_F64, to, to, scale)?;
+    }
+    for digit in 0..split.digits {
+        let [quotient, unit] = [QUOTIENT, UNITS + digit].map(|n| asm.vector(n));
+        for (half, to) in HALVES.into_iter().zip([LOW, REST]) {
+            let half = asm.vector(half);
+            asm.op3(DIVIDE_F64, quotient, half, unit)?;
+            let code = Code::EVEX_Vrndscalepd_zmm_k1z_zmmm512b64_imm8_sae;
+            asm.a.add_instruction(Instruction::with3(code, quotient, quotient, 0u32)?)?;
+            let to = asm.half(to);
+            asm.op2(F64_TO_I32, to, quotient)?;
+            // Rounded on its own: what is left is the definition's.
+            asm.op3(MULTIPLY_F64, quotient, quotient, unit)?;
+            asm.op3(SUBTRACT_F64, half, half, quotient)?;
+        }
+        let code = Code::EVEX_Vinserti64x4_zmm_k1z_zmm_ymmm256_imm8;
+        let (to, from) = (asm.vector(LOW), asm.half(REST));
+        asm.a.add_instruction(Instruction::with4(code, to, to, from, 1u32)?)?;
+        let keep = asm.vector(KEEP);
+        asm.op3(AND, to, to, keep)?;
+        store_digits(asm, split, digit, LOW)?;
+    }
+    Ok(())
+}
+
+/// Joins the lanes of a vector to one I32 in a slot.
+fn reduce(asm: &mut Assembler, from: usize, [ymm, xmm]: [Code; 2], slot: Slot) -> Emitted {
+    // Numbers below 16, which the shorter instructions reach.
+    let [all, other] = [6u32, 7];
+    let (wide, all_ymm, other_ymm) = (asm.vector(from), Register::YMM0 + all, Register::YMM0 + other);
+    let (all_xmm, other_xmm) = (Register::XMM0 + all, Register::XMM0 + other);
+    let zmm = asm.vector(all as usize);
+    asm.op2(MOVE, zmm, wide)?;
+    let code = Code::EVEX_Vextracti64x4_ymmm256_k1z_zmm_imm8;
+    asm.a.add_instruction(Instruction::with3(code, other_ymm, zmm, 1u32)?)?;
+    asm.a.add_instruction(Instruction::with3(ymm, all_ymm, all_ymm, other_ymm)?)?;
+    let code = Code::VEX_Vextracti128_xmmm128_ymm_imm8;
+    asm.a.add_instruction(Instruction::with3(code, other_xmm, all_ymm, 1u32)?)?;
+    asm.a.add_instruction(Instruction::with3(xmm, all_xmm, all_xmm, other_xmm)?)?;
+    for order in [0b01_00_11_10u32, 0b10_11_00_01] {
+        let code = Code::VEX_Vpshufd_xmm_xmmm128_imm8;
+        asm.a.add_instruction(Instruction::with3(code, other_xmm, all_xmm, order)?)?;
+        asm.a.add_instruction(Instruction::with3(xmm, all_xmm, all_xmm, other_xmm)?)?;
+    }
+    let to = at(TABLE, slot.offset().into()).operand();
+    asm.a.add_instruction(Instruction::with2(Code::VEX_Vmovd_rm32_xmm, to, all_xmm)?)
+}
+
+fn finish(mut asm: Assembler, is_listed: bool) -> Emitted<Machine> {
+    asm.a.vzeroupper()?;
+    asm.a.ret()?;
+    let text = if is_listed { listing(asm.a.instructions()) } else { String::new() };
+    Ok(Machine { bytes: asm.a.assemble(0)?, text })
+}

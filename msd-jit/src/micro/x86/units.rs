@@ -1,0 +1,223 @@
+//! The innermost loops: over the units of panels and rows, with what is fetched ahead.
+
+use iced_x86::code_asm::gpr64;
+use iced_x86::{Code, Instruction, Register};
+use msd_ir::dtype::DType;
+
+use super::assembler::*;
+use super::{AHEAD, AHEAD_STEP, COUNT, Emitter, W, X};
+use crate::tile::{Element, Operands};
+
+/// How far ahead of its loads a panel is fetched into the first-level cache. Of 512 to 4096 the best
+/// at one token on two generations of Xeon, by a few percent.
+const NEAR: i64 = 1024;
+
+/// Groups of at most so many units are written out.
+const UNROLLED_GROUP: u32 = 8;
+
+const LINE: usize = 64;
+
+impl Emitter<'_> {
+    /// The loop over units: as many as `COUNT` says, or a number that is known.
+    pub(super) fn units(&mut self, known: Option<u32>) -> Emitted {
+        let step = self.unroll();
+        if let Some(units) = known.filter(|n| *n <= UNROLLED_GROUP) {
+            for unit in 0..units as usize {
+                self.unit(unit)?;
+            }
+            self.prefetch(units as usize)?;
+            return self.advance(units as usize);
+        }
+        if let Some(units) = known {
+            self.asm.a.add_instruction(Instruction::with2(Code::Mov_r32_imm32, Register::ECX, units)?)?;
+        }
+        let (mut main, mut tail) = (self.asm.a.create_label(), self.asm.a.create_label());
+        let (mut single, mut done) = (self.asm.a.create_label(), self.asm.a.create_label());
+        self.asm.add_immediate(COUNT, -(step as i32))?;
+        self.asm.a.jl(tail)?;
+        self.asm.bind(&mut main)?;
+        self.prefetch(step)?;
+        for unit in 0..step {
+            self.unit(unit)?;
+        }
+        self.advance(step)?;
+        self.asm.add_immediate(COUNT, -(step as i32))?;
+        self.asm.a.jge(main)?;
+        self.asm.bind(&mut tail)?;
+        self.asm.add_immediate(COUNT, step as i32)?;
+        self.asm.a.je(done)?;
+        self.asm.bind(&mut single)?;
+        self.unit(0)?;
+        self.advance(1)?;
+        self.asm.a.dec(gpr64::rcx)?;
+        self.asm.a.jne(single)?;
+        self.asm.bind(&mut done)?;
+        self.asm.a.nop()
+    }
+
+    /// Units per round: whole cache lines of a panel.
+    pub(super) fn unroll(&self) -> usize {
+        (LINE / self.tile.operands.unit_bytes()).max(2)
+    }
+
+    pub(super) fn advance(&mut self, units: usize) -> Emitted {
+        let operands = &self.tile.operands;
+        let (w, x) = ((units * operands.unit_bytes()) as i32, (units * operands.x_bytes()) as i32);
+        self.asm.add_immediate(W, w)?;
+        for base in &X[..self.bases()] {
+            self.asm.add_immediate(*base, x)?;
+        }
+        Ok(())
+    }
+
+    /// Fetches the lines of so many units: of each panel, those [`NEAR`] ahead, and what lies `AHEAD`.
+    pub(super) fn prefetch(&mut self, units: usize) -> Emitted {
+        for line in 0..units * self.tile.operands.unit_bytes() / LINE {
+            for panel in 0..self.tile.panels {
+                let near = self.panel_at(W, panel, NEAR + (line * LINE) as i64).operand();
+                self.asm.a.add_instruction(Instruction::with1(Code::Prefetcht0_m8, near)?)?;
+                let ahead = self.panel_at(AHEAD, panel, 0).operand();
+                self.asm.a.add_instruction(Instruction::with1(Code::Prefetcht1_m8, ahead)?)?;
+            }
+            self.asm.a.add_instruction(Instruction::with2(Code::Add_r64_rm64, AHEAD, AHEAD_STEP)?)?;
+        }
+        Ok(())
+    }
+
+    /// Every accumulator's products of unit number `unit` from the pointers.
+    pub(super) fn unit(&mut self, unit: usize) -> Emitted {
+        if self.is_pairs() {
+            return self.unit_of_pairs(unit);
+        }
+        let (rows, panels, parts) = (self.tile.rows(), self.tile.panels, self.per_panel());
+        let vectors = panels * parts;
+        let first = self.temporary(0);
+        let free = self.asm.registers() - first;
+        // The fewer of the two kinds of operands stay in registers, the others take turns.
+        if vectors <= rows {
+            for v in 0..vectors {
+                self.load_w(first + v, v / parts, v % parts, unit)?;
+            }
+            for row in 0..rows {
+                let x = first + vectors + row % (free - vectors);
+                self.asm.broadcast_i32(x, self.x_at(row, unit))?;
+                for v in 0..vectors {
+                    self.accumulate(self.acc(row, v / parts, v % parts), first + v, x)?;
+                }
+            }
+        } else {
+            for row in 0..rows {
+                self.asm.broadcast_i32(first + row, self.x_at(row, unit))?;
+            }
+            for v in 0..vectors {
+                let w = first + rows + v % (free - rows);
+                self.load_w(w, v / parts, v % parts, unit)?;
+                for row in 0..rows {
+                    self.accumulate(self.acc(row, v / parts, v % parts), w, first + row)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Words of a unit: 4 channels of the panel at a time, widened, whose products leave two lanes for
+    /// each channel.
+    pub(super) fn unit_of_pairs(&mut self, unit: usize) -> Emitted {
+        let Operands::Quads(form) = self.tile.operands else { return Ok(()) };
+        let widen = match form.w {
+            Element::Unsigned => Code::VEX_Vpmovzxbw_ymm_xmmm128,
+            Element::Signed | Element::Word => Code::VEX_Vpmovsxbw_ymm_xmmm128,
+        };
+        let (w, turns) = (self.temporary(0), self.asm.registers() - self.temporary(1));
+        let mut turn = 0;
+        for panel in 0..self.tile.panels {
+            for part in 0..self.accumulators() {
+                let offset = unit * self.tile.operands.unit_bytes() + part * LINE / 4;
+                let (to, from) = (self.asm.vector(w), self.panel_at(W, panel, offset as i64));
+                self.asm.load([widen; 2], to, from)?;
+                for row in 0..self.tile.rows() {
+                    let product = self.temporary(1 + turn % turns);
+                    turn += 1;
+                    let (v, from) = (self.asm.vector(product), self.x_at(row, unit));
+                    self.asm.load([Code::VEX_Vpbroadcastq_ymm_xmmm64; 2], v, from)?;
+                    self.asm.op3([Code::VEX_Vpmaddwd_ymm_ymm_ymmm256; 2], v, v, to)?;
+                    let acc = self.acc(row, panel, part);
+                    self.asm.add_i32(acc, acc, product)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A vector of a panel's unit, as floats where it is of floats.
+    pub(super) fn load_w(&mut self, to: usize, panel: usize, part: usize, unit: usize) -> Emitted {
+        let operands = self.tile.operands;
+        let bytes = operands.unit_bytes();
+        let from = self.panel_at(W, panel, (unit * bytes + part * bytes / self.per_panel()) as i64);
+        let to = self.asm.vector(to);
+        let Operands::Floats { panel: dtype, .. } = operands else { return self.asm.load(MOVE, to, from) };
+        match dtype {
+            DType::BF16 => {
+                self.asm.load(WIDEN_U16, to, from)?;
+                self.asm.shift(SHIFT_LEFT, to, 16)
+            }
+            DType::F16 => self.asm.load(F16_TO_F32, to, from),
+            DType::I8 | DType::I4 => {
+                self.asm.load([Code::VEX_Vpmovsxbd_ymm_xmmm64, Code::EVEX_Vpmovsxbd_zmm_k1z_xmmm128], to, from)?;
+                self.asm.op2(I32_TO_F32, to, to)
+            }
+            DType::U8 | DType::U4 => {
+                self.asm.load([Code::VEX_Vpmovzxbd_ymm_xmmm64, Code::EVEX_Vpmovzxbd_zmm_k1z_xmmm128], to, from)?;
+                self.asm.op2(I32_TO_F32, to, to)
+            }
+            _ => self.asm.load(MOVE, to, from),
+        }
+    }
+
+    /// Adds the products of a vector of a panel with one of a row.
+    pub(super) fn accumulate(&mut self, acc: usize, w: usize, x: usize) -> Emitted {
+        let [acc, w, x] = [acc, w, x].map(|n| self.asm.vector(n));
+        match self.tile.operands {
+            Operands::Floats { .. } => self.asm.op3(FUSED_231, acc, w, x),
+            Operands::Quads(form) => {
+                // The unsigned operand is the first.
+                let (unsigned, signed) = if form.x == Element::Unsigned { (x, w) } else { (w, x) };
+                self.asm.op3(
+                    [Code::VEX_Vpdpbusd_ymm_ymm_ymmm256, Code::EVEX_Vpdpbusd_zmm_k1z_zmm_zmmm512b32],
+                    acc,
+                    unsigned,
+                    signed,
+                )
+            }
+        }
+    }
+
+    /// Adds up the two lanes of each channel: the accumulators of a panel become its sums, in the lower
+    /// half of their numbers.
+    pub(super) fn reduce_pairs(&mut self) -> Emitted {
+        if !self.is_pairs() {
+            return Ok(());
+        }
+        for row in 0..self.tile.rows() {
+            for panel in 0..self.tile.panels {
+                for part in 0..self.per_panel() {
+                    let [to, a, b] = [part, 2 * part, 2 * part + 1].map(|i| self.asm.vector(self.acc(row, panel, i)));
+                    self.asm.op3([Code::VEX_Vphaddd_ymm_ymm_ymmm256; 2], to, a, b)?;
+                    // Halves of the operands alternate within the two halves of the result.
+                    let code = Code::VEX_Vpermq_ymm_ymmm256_imm8;
+                    self.asm.a.add_instruction(Instruction::with3(code, to, to, 0b11_01_10_00u32)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sums in memory as accumulators of pairs: each in the first of its two lanes.
+    pub(super) fn spread_pairs(&mut self, row: usize, panel: usize, part: usize, from: At) -> Emitted {
+        for half in 0..2 {
+            let to = self.asm.vector(self.acc(row, panel, 2 * part + half));
+            self.asm.load([Code::VEX_Vpmovzxdq_ymm_xmmm128; 2], to, from.plus(half as i64 * 16))?;
+        }
+        Ok(())
+    }
+}

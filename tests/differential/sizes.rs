@@ -1,0 +1,78 @@
+//! Products of every awkward size: evaluator and machine code agree bit for bit on every instruction set of
+//! this machine, with more threads than it has processors. Sizes that tiles, panels, blocks and units divide
+//! are the exception here.
+
+use std::sync::Arc;
+
+use msd::ir::dim::Sizes;
+use msd::ir::graph::Lowering;
+use msd::ir::quant::scheme::Scheme;
+use msd::{Options, Source};
+
+use crate::oracle::Oracle;
+use crate::oracle::draw::{Draw, Values};
+
+const CHANNELS: [u64; 4] = [1, 15, 17, 1000];
+const DEPTHS: [u64; 5] = [1, 3, 31, 33, 4097];
+
+const LINEAR: &str =
+    "kernel f(W: i8[N, K] scale f32[N], X: bf16[M, K], b: f32[N]) -> f32[M, N] { X @ dequant(W).T + b }";
+const GATED: &str =
+    "kernel f(G: i8[N, K] scale f32[N], U: i8[N, K] scale f32[N] zero i8[N], X: f32[M, K]) -> bf16[M, N] {
+    silu(X @ dequant(G).T) * (X @ dequant(U).T)
+}";
+
+/// Runs a kernel with these sizes, the number of tokens open, on ordinary and special values.
+fn check(oracle: &Oracle, text: &str, scheme: Scheme, n: u64, k: u64, tokens: impl IntoIterator<Item = u64>) {
+    let checked = Source::new("f.msd", text).check().unwrap();
+    let kernel = checked.kernel(None).unwrap();
+    let known: Sizes = [("N", n), ("K", k)].map(|(name, size)| (Arc::from(name), size)).into();
+    let options = Options::new().lowering(Lowering::Msd).scheme(scheme);
+    let rewritten = checked.rewrite(kernel, &known, &options).unwrap();
+    let mut draw = Draw::new(n * 31 + k);
+    let mut inputs = Vec::new();
+    for m in tokens {
+        let sizes: Sizes = known.iter().map(|(d, s)| (d.clone(), *s)).chain([(Arc::from("M"), m)]).collect();
+        let values = if m % 4 == 1 { Values::Special } else { Values::Ordinary };
+        inputs.push(draw.inputs(&rewritten.kernel, &sizes, values));
+    }
+    let result = oracle.check(&rewritten.kernel, &known, &inputs);
+    assert!(result.is_ok(), "{} N={n} K={k}: {}", scheme.name(), result.unwrap_err());
+}
+
+#[test]
+fn every_number_of_tokens() {
+    let oracle = Oracle::new(&[1, 8]);
+    for scheme in [Scheme::Int8x1, Scheme::Int8x2Pow2, Scheme::Int8x3Pow2, Scheme::Int4x4Radix] {
+        check(&oracle, LINEAR, scheme, 17, 33, 1..=33);
+    }
+    check(&oracle, GATED, Scheme::Int8x2Radix, 33, 31, 1..=33);
+}
+
+#[test]
+fn odd_channels_and_depths() {
+    let oracle = Oracle::new(&[1, 8]);
+    for n in CHANNELS {
+        for k in DEPTHS {
+            // The largest take the evaluator a while.
+            let tokens: &[u64] = if n * k > 1_000_000 { &[1, 5] } else { &[1, 2, 5, 33] };
+            check(&oracle, LINEAR, Scheme::Int8x2Pow2, n, k, tokens.iter().copied());
+        }
+    }
+}
+
+#[test]
+fn many_tokens_are_done_in_turns() {
+    let oracle = Oracle::new(&[1, 3]);
+    check(&oracle, LINEAR, Scheme::Int8x2Pow2, 70, 64, [255, 256, 257, 600]);
+    check(&oracle, GATED, Scheme::Int8x1, 16, 40, [257, 1025]);
+}
+
+#[test]
+fn a_few_channels_are_multiplied_in_parts() {
+    let oracle = Oracle::new(&[1, 3, 8]);
+    for (n, k) in [(1, 4096), (16, 8192), (31, 2048), (32, 16384), (33, 8192)] {
+        check(&oracle, LINEAR, Scheme::Int8x2Pow2, n, k, [1, 4, 9]);
+        check(&oracle, GATED, Scheme::Int8x3Pow2, n, k, [1, 3]);
+    }
+}
