@@ -28,6 +28,7 @@ const STEPS: &[Step] = &[
     Step { name: "generated code under valgrind", run: valgrind },
     Step { name: "licences of dependencies", run: licences },
     Step { name: "long property tests", run: properties },
+    Step { name: "the planner against measurements", run: planner },
 ];
 
 /// Runs every step and prints a summary; whether none failed.
@@ -119,6 +120,13 @@ fn properties(root: &Path) -> Outcome {
     let mut test = cargo(root);
     test.args(["test", "--workspace", "--release"]).env("PROPTEST_CASES", cases).env("MSD_EXHAUSTIVE", "1");
     finish(test)
+}
+
+/// What the planner takes is not much slower than what it does not.
+fn planner(root: &Path) -> Outcome {
+    let mut bench = cargo(root);
+    bench.args(["bench", "--bench", "planner"]);
+    finish(bench)
 }
 
 fn cargo(root: &Path) -> Command {
