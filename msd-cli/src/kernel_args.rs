@@ -118,6 +118,9 @@ pub(crate) struct BenchArgs {
     /// How many rounds to measure instead
     #[arg(long, value_name = "N", conflicts_with = "seconds", value_parser = rounds_parser())]
     pub(crate) rounds: Option<u32>,
+    /// Write the rows into this file as a Markdown table
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
 }
 
 /// `--target`

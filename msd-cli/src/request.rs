@@ -2,10 +2,10 @@
 //! options it is planned with. Owns which kernel, which machine profile and whose faults; what the
 //! stages do is [`msd`]'s.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use msd::ir::diag::Diagnostic;
+use msd::ir::diag::{Code, Diagnostic};
 use msd::ir::graph::Kernel;
 use msd::ir::machine::Machine as Profile;
 use msd::ir::plan::Request;
@@ -48,6 +48,16 @@ impl Subject {
     pub(crate) fn faults(&self, diagnostics: Vec<Diagnostic>) -> Vec<Fault> {
         Fault::in_source(diagnostics, &self.source)
     }
+}
+
+/// Refuses to write results over the kernel they come from.
+pub(crate) fn check_not_source(args: &PlanArgs, files: &[PathBuf]) -> Result<(), Diagnostic> {
+    let source = args.file.canonicalize().ok();
+    let Some(file) = files.iter().find(|f| source.is_some() && f.canonicalize().ok() == source) else {
+        return Ok(());
+    };
+    let message = format!("`{}` is the kernel itself", file.display());
+    Err(Diagnostic::new(Code::BadUsage, message).help("name another file for the result"))
 }
 
 /// The options of the stages. Measures the machine if the flags say so.

@@ -1,14 +1,15 @@
 //! `msd bench`: how fast a kernel is beside its alternatives and the limits of the machine, every
-//! call on weights that no cache holds. Owns the sweep over sizes and threads, and the table.
+//! call on weights that no cache holds. Owns the sweep over sizes and threads; how its rows look is
+//! [`crate::report::bench`].
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use msd::Options;
+use msd::io;
 use msd::ir::diag::{Code, Diagnostic};
 use msd::ir::dim::Sizes;
 use msd::ir::input::Input;
-use msd::ir::quant::scheme::Scheme;
 use msd::jit::kernel::Tiling;
 use msd::jit::probe::{self, Limits, Probe};
 
@@ -20,8 +21,8 @@ use crate::inputs::{self, Missing, Resolved, dims};
 use crate::kernel_args::{BenchArgs, Target};
 use crate::origin::Fault;
 use crate::progress::Progress;
-use crate::report::table::{Column, table};
-use crate::report::{Body, JsonLimits, Machine, Outcome, Row, site};
+use crate::report::bench::{Ceiling, markdown, table};
+use crate::report::{Body, Machine, Outcome, Row, page, site};
 use crate::request::{self, Subject};
 
 /// Memory of the copies beyond which contenders are no longer measured together.
@@ -39,12 +40,13 @@ fn bench(args: &BenchArgs) -> Result<Outcome, Vec<Fault>> {
         let fault = Diagnostic::new(Code::BadUsage, message).help("leave `--target` out");
         return Err(subject.faults(vec![fault]));
     }
+    request::check_not_source(&args.plan, args.markdown.as_slice()).map_err(|d| subject.faults(vec![d]))?;
     let points = dims::sweep(&args.plan.dims).map_err(|d| subject.faults(vec![d]))?;
     let mut bench = Bench::new(args, &subject, points.len());
     for dims in &points {
         bench.point(dims).map_err(|d| subject.faults(d))?;
     }
-    Ok(bench.finish())
+    bench.finish()
 }
 
 /// The state of a sweep.
@@ -54,8 +56,8 @@ struct Bench<'a> {
     options: Options,
     /// One per number of threads.
     probes: Vec<Probe>,
-    /// Samples at the first number of threads.
-    machine: Vec<Limits>,
+    /// Samples of each.
+    samples: Vec<Vec<Limits>>,
     plans: Vec<String>,
     rows: Vec<Row>,
     progress: Progress,
@@ -75,8 +77,8 @@ impl<'a> Bench<'a> {
         let progress = Progress::new((points * args.threads.len()) as u64);
         progress.step("limits of the machine");
         let probes = args.threads.iter().map(|t| Probe::new(usize::from(*t))).collect();
-        let (machine, plans, rows) = (Vec::new(), Vec::new(), Vec::new());
-        Bench { args, subject, options, probes, machine, plans, rows, progress }
+        let samples = vec![Vec::new(); args.threads.len()];
+        Bench { args, subject, options, probes, samples, plans: Vec::new(), rows: Vec::new(), progress }
     }
 
     /// Measures one combination of sizes with every number of threads.
@@ -155,9 +157,7 @@ impl<'a> Bench<'a> {
         };
         let measured = measure(&mut group.contenders, &self.probes[index], budget)?;
         let limits = median_limits(&measured.limits);
-        if index == 0 {
-            self.machine.extend(&measured.limits);
-        }
+        self.samples[index].extend(&measured.limits);
         for (mut row, seconds) in group.rows.into_iter().zip(measured.seconds) {
             row.seconds = seconds;
             row.weight_gbs = row.weight_gbs.map(|gigabytes| gigabytes / seconds);
@@ -168,25 +168,32 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Outcome {
-        let limits = median_limits(&self.machine);
+    /// The answer. The page is written when everything else is known to be well.
+    fn finish(self) -> Result<Outcome, Vec<Fault>> {
+        let Bench { args, subject, probes, samples, plans, rows, .. } = self;
+        let ceilings: Vec<Ceiling> = probes
+            .iter()
+            .zip(&args.threads)
+            .zip(&samples)
+            .map(|((probe, threads), samples)| Ceiling {
+                threads: *threads,
+                limits: median_limits(samples),
+                int8_instruction: probe.int8_instruction(),
+                f32_instruction: probe.f32_instruction(),
+            })
+            .collect();
+        let limits = ceilings.first().map_or_else(|| median_limits(&[]), |c| c.limits);
         let machine = Machine { cpu: probe::cpu_name(), features: probe::features(), limits };
-        let mut text = format!("{}: {}\n", machine.cpu, machine.features.join(" "));
-        if let (Some(probe), Some(threads)) = (self.probes.first(), self.args.threads.first()) {
-            text += &format!(
-                "limits at {threads} thread{}: reads {:.1} GB/s; int8 {:.0} GMAC/s ({}); f32 {:.0} GMAC/s ({})\n",
-                if *threads == 1 { "" } else { "s" },
-                limits.read_gbs,
-                limits.int8_gmacs,
-                probe.int8_instruction(),
-                limits.f32_gmacs,
-                probe.f32_instruction(),
-            );
+        if let Some(path) = &args.markdown {
+            let page = page::stage(path, &markdown(&machine.cpu, &ceilings, &rows))?;
+            io::commit(vec![page]).map_err(|d| vec![d.into()])?;
         }
-        text.extend(self.plans);
+        let mut text = format!("{}: {}\n", machine.cpu, machine.features.join(" "));
+        text.extend(ceilings.first().map(|c| format!("{c}\n")));
+        text.extend(plans);
         text += "\n";
-        text += &rows_text(&self.rows);
-        Outcome::done(text, Body::Bench { kernel: self.subject.kernel.name.to_string(), machine, rows: self.rows })
+        text += &table(&rows);
+        Ok(Outcome::done(text, Body::Bench { kernel: subject.kernel.name.to_string(), machine, rows }))
     }
 }
 
@@ -205,77 +212,4 @@ impl Group {
 
 fn spell(sizes: &Sizes) -> String {
     sizes.iter().map(|(name, size)| format!("{name}={size}")).collect::<Vec<_>>().join(" ")
-}
-
-fn rows_text(rows: &[Row]) -> String {
-    let text = |head| Column { head, numeric: false };
-    let number = |head| Column { head, numeric: true };
-    let columns = [
-        text("sizes"),
-        number("threads"),
-        text("lowering"),
-        text("scheme"),
-        text("isa"),
-        text("tile"),
-        number("time"),
-        number("weight GB/s"),
-        number("of read"),
-        number("GMAC/s"),
-        number("of limit"),
-        number("rel L2"),
-        number("vs dequant"),
-        number("compile"),
-    ];
-    table(&columns, rows.iter().map(|row| cells(row, rows)))
-}
-
-fn cells(row: &Row, rows: &[Row]) -> Vec<String> {
-    let none = || "-".to_owned();
-    let percent = |part: f64, whole: f64| format!("{:.0} %", 100.0 * part / whole);
-    let same = |r: &&Row| r.lowering == "dequant" && r.dims == row.dims && r.threads == row.threads;
-    let dequant = rows.iter().find(same);
-    let has_products = row.gmacs > 0.0;
-    let (limit_name, limit) = compute_limit(row);
-    let sizes: Vec<String> = row.dims.iter().map(|(name, size)| format!("{name}={size}")).collect();
-    vec![
-        sizes.join(" "),
-        row.threads.to_string(),
-        row.lowering.to_owned(),
-        row.scheme.unwrap_or("-").to_owned(),
-        row.isa.to_owned(),
-        tile(row),
-        time(row.seconds),
-        row.weight_gbs.map_or_else(none, |w| format!("{w:.2}")),
-        row.weight_gbs.map_or_else(none, |w| percent(w, row.limits.read_gbs)),
-        if has_products { format!("{:.1}", row.gmacs) } else { none() },
-        if has_products { format!("{} of {limit_name}", percent(row.gmacs, limit)) } else { none() },
-        row.rel_l2.map_or_else(none, |e| format!("{e:.2e}")),
-        dequant.map_or_else(none, |d| format!("{:.2}x", d.seconds / row.seconds)),
-        format!("{:.1} ms", row.compile_ms),
-    ]
-}
-
-/// What bounds the products of a row: a digit costs an integer product of its own; products of
-/// several kinds are held against the integer peak, which none of them exceeds.
-fn compute_limit(row: &Row) -> (String, f64) {
-    let JsonLimits { int8_gmacs, f32_gmacs, .. } = row.limits;
-    match (row.lowering, row.scheme.and_then(Scheme::from_name).map(|s| s.weights().len())) {
-        ("msd", Some(digits)) => (format!("int8/{digits}"), int8_gmacs / digits as f64),
-        ("msd" | "mixed", _) => ("int8".to_owned(), int8_gmacs),
-        _ => ("f32".to_owned(), f32_gmacs),
-    }
-}
-
-/// Emitter and tile; blocking is in the JSON.
-fn tile(row: &Row) -> String {
-    let parts: Vec<&str> = row.emitter.iter().chain(&row.tile).map(String::as_str).collect();
-    if parts.is_empty() { "-".to_owned() } else { parts.join(" ") }
-}
-
-fn time(seconds: f64) -> String {
-    match seconds {
-        s if s < 1e-3 => format!("{:.2} us", s * 1e6),
-        s if s < 1.0 => format!("{:.3} ms", s * 1e3),
-        s => format!("{s:.3} s"),
-    }
 }

@@ -1,17 +1,16 @@
 //! `msd paper`: the paper's tables beside ours. Owns which tables are run and where charts and pages
 //! are written; the experiments are [`crate::paper`].
 
-use std::fs;
-use std::path::Path;
 use std::thread;
 
-use msd::io::{self, Staged};
+use msd::io;
 use msd::ir::diag::{Code, Diagnostic};
 
 use crate::args::PaperArgs;
 use crate::origin::Fault;
 use crate::paper::{EXPERIMENTS, Effort, Experiment, Figure, Table};
 use crate::progress::Progress;
+use crate::report::page::stage;
 use crate::report::{Body, Outcome, paper};
 
 /// Runs the tables.
@@ -48,12 +47,4 @@ fn reproduce(args: &PaperArgs) -> Result<Outcome, Vec<Fault>> {
     }
     io::commit(files).map_err(|d| vec![d.into()])?;
     Ok(Outcome::done(paper::text(&tables), Body::Paper { tables: paper::json(&tables) }))
-}
-
-/// A file yet to appear, in a directory that is made where there is none.
-fn stage(path: &Path, content: &str) -> Result<Staged, Vec<Fault>> {
-    let directory = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // A directory that cannot be made is one that cannot be written into, which staging words.
-    let _ = fs::create_dir_all(directory);
-    Staged::bytes(path, content.as_bytes()).map_err(|d| vec![d.into()])
 }

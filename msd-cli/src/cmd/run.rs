@@ -26,6 +26,7 @@ pub(crate) fn run(args: &RunArgs) -> Outcome {
 
 fn execute(args: &RunArgs) -> Result<Outcome, Vec<Fault>> {
     let subject = Subject::read(&args.plan)?;
+    request::check_not_source(&args.plan, &args.outputs).map_err(|d| subject.faults(vec![d]))?;
     check_outputs(&subject.kernel, args).map_err(|d| subject.faults(vec![d]))?;
     let done = compute(args, &subject.kernel).map_err(|d| subject.faults(d))?;
     write(args, &done.results).map_err(|d| subject.faults(vec![d]))?;
@@ -49,15 +50,9 @@ fn execute(args: &RunArgs) -> Result<Outcome, Vec<Fault>> {
     Ok(Outcome::done(text, body))
 }
 
-/// Each file needs a result, and none may be the kernel's own; results without a file are only
-/// summarized.
+/// Each file needs a result; results without a file are only summarized.
 fn check_outputs(kernel: &Kernel, args: &RunArgs) -> Result<(), Diagnostic> {
     let files = &args.outputs;
-    let source = args.plan.file.canonicalize().ok();
-    if let Some(file) = files.iter().find(|f| source.is_some() && f.canonicalize().ok() == source) {
-        let message = format!("`{}` is the kernel itself", file.display());
-        return Err(Diagnostic::new(Code::BadUsage, message).help("name another file for the result"));
-    }
     let results = kernel.results.len();
     if files.len() <= results {
         return Ok(());

@@ -2,8 +2,10 @@
 //! drawn diagnostics on standard error, or one JSON object on standard output. Owns the exit
 //! status and the two streams; no other module writes to either.
 
+pub(crate) mod bench;
 mod draw;
 mod json;
+pub(crate) mod page;
 pub(crate) mod paper;
 pub(crate) mod site;
 pub(crate) mod svg;

@@ -1,5 +1,7 @@
 //! `msd bench`: its object and what competes. Nothing here looks at how long anything took.
 
+use std::fs;
+
 use serde_json::Value;
 
 use crate::{dir, json, msd, repository};
@@ -93,4 +95,54 @@ fn bench_times_compiled_code_only() {
     assert!(ran.status == 2 && ran.stderr.contains("reference"), "{}", ran.stderr);
     let open = msd(&dir, &["bench", &repository("kernels/linear.msd"), "-D", "N=4,K=4"]);
     assert!(open.status == 1 && open.stderr.contains("`M`"), "{}", open.stderr);
+}
+
+#[test]
+fn a_page_has_the_rows() {
+    let dir = dir(&[]);
+    let kernel = repository("kernels/ffn_up.msd");
+    let sizes = ["-D", "N=16,K=32", "-D", "M=1,3", "--threads", "1,2", "--rounds", "1"];
+    let args = [&["bench", &kernel, "--lowering", "msd", "--markdown", "pages/bench.md"], &sizes[..]].concat();
+    let (status, object) = json(&dir, &args, "msd.bench/1");
+    assert_eq!(status, 0, "{object}");
+    let page = fs::read_to_string(dir.path().join("pages/bench.md")).unwrap();
+    let mut lines = page.lines();
+    let machine = lines.next().unwrap();
+    let named = machine.starts_with(object["machine"]["cpu"].as_str().unwrap());
+    assert!(named && machine.contains("at 1 thread: reads ") && machine.contains("at 2 threads: reads "), "{page}");
+    assert!(lines.next() == Some("") && lines.next().unwrap().starts_with("| sizes | threads |"), "{page}");
+    assert!(lines.next().unwrap().starts_with("|---|---:|"), "{page}");
+    let rows = object["rows"].as_array().unwrap();
+    let shown: Vec<Vec<&str>> = lines.map(|line| line.split('|').map(str::trim).collect()).collect();
+    assert_eq!(shown.len(), rows.len(), "{page}");
+    for (row, cells) in rows.iter().zip(&shown) {
+        let name = row["scheme"].as_str().or(row["lowering"].as_str()).unwrap();
+        let sizes = format!("K=32 M={} N=16", row["dims"]["M"]);
+        assert_eq!([cells[1], cells[2], cells[3]], [&sizes, &row["threads"].to_string(), name], "{page}");
+        let tile = format!("{} {}", row["emitter"].as_str().unwrap(), row["tile"].as_str().unwrap());
+        let limit = if name == "int8x2-pow2" { "% of int8/2" } else { "% of f32" };
+        assert!(cells[4] == tile && cells[6].ends_with(" %") && cells[8].ends_with(limit), "{page}");
+        assert_eq!(cells[9], format!("{:.2e}", row["rel_l2"].as_f64().unwrap()), "{page}");
+        assert_eq!(cells.len(), 11, "nine columns between bars");
+    }
+}
+
+#[test]
+fn a_run_that_failed_leaves_no_page() {
+    let text = b"kernel p(X: f32[M, K], Y: f32[K, N]) -> f32[M, N] { X @ Y }";
+    let dir = dir(&[("p.msd", text), ("file", b"")]);
+    let bench =
+        |sizes: &str, page: &str| msd(&dir, &["bench", "p.msd", "-D", sizes, "--rounds", "1", "--markdown", page]);
+    let open = bench("M=2,K=3", "page.md");
+    assert!(open.status == 1 && open.stderr.contains("`N`"), "{}", open.stderr);
+    let nowhere = bench("M=2,K=3,N=4", "file/page.md");
+    assert!(
+        nowhere.status == 1 && nowhere.stdout.is_empty() && nowhere.stderr.contains("page.md"),
+        "{}",
+        nowhere.stderr
+    );
+    let itself = bench("M=2,K=3,N=4", "./p.msd");
+    assert!(itself.status == 2 && itself.stderr.contains("is the kernel itself"), "{}", itself.stderr);
+    assert_eq!(fs::read(dir.path().join("p.msd")).unwrap(), text);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "only what was there before");
 }
