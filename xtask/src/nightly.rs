@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::cargo;
+
 /// Cases per property when the environment does not say; proptest's own default is 256.
 const CASES: &str = "4096";
 
@@ -127,12 +129,6 @@ fn planner(root: &Path) -> Outcome {
     let mut bench = cargo(root);
     bench.args(["bench", "--bench", "planner"]);
     finish(bench)
-}
-
-fn cargo(root: &Path) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root);
-    command
 }
 
 fn finish(mut command: Command) -> Outcome {
