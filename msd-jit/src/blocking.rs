@@ -5,11 +5,11 @@
 
 use crate::micro::Emitter;
 use crate::schedule::Term;
-use crate::tile::{MAX_PANELS, Operands, PANEL, Sum, Tile};
+use crate::tile::{MAX_PANELS, Operands, PANEL, SHARING, Stream, Sum, Tile};
 
-/// Tokens whose sums lie in scratch memory at once: what lies between reading a block of the weights and
-/// reading it again, so that both it and the rows of the tokens stay in the second-level cache.
-const MAX_TOKENS: usize = 256;
+/// Most tokens that are done with a block of the weights before the next: their rows stay in the second-level
+/// cache, a part of it even where others use it as well.
+const MAX_TOKENS: usize = 128;
 
 /// Units along K of a block, some 2 KB of a row: of 256 to 1024 the best on two generations of Xeon, by a
 /// few percent.
@@ -129,33 +129,34 @@ impl Limits {
         let least = LEAST_TOKENS.div_ceil(head);
         let together = blocks.div_ceil(wanted).max(least).min(most).min(blocks);
         let turns = blocks.div_ceil(together);
+        let together = blocks.div_ceil(turns);
         Blocking { panels, last_panels, columns, head, heads, tail, tails: blocks - heads, together, turns }
     }
 
-    /// Tokens and panels of every tile that products may need, whose tokens are one of `tokens` and
-    /// channels as many as given; of `None` there may be any number.
-    pub(crate) fn tiles(&self, tokens: Option<u64>, channels: Option<u64>) -> Vec<(usize, usize)> {
+    /// Every size of tiles that products may need, whose tokens are one of `tokens` and channels as many as
+    /// given; of `None` there may be any number.
+    pub(crate) fn tiles(&self, tokens: Option<u64>, channels: Option<u64>) -> Vec<Size> {
         let most = self.most_tokens();
         // Beyond the square of the most tokens of a tile every number is cut into tiles of the most, and of
         // one less.
-        let tokens = tokens.map_or(1..=most * most + most, |n| n..=n);
+        let range = tokens.map_or(1..=most * most + most, |n| n..=n);
         let mut found = Vec::new();
-        for tokens in tokens {
-            let cut = |channels| self.cut(Shape { tokens, channels, batches: 1 });
+        let mut add = |size: Size| {
+            if !found.contains(&size) {
+                found.push(size);
+            }
+        };
+        for number in range {
+            let cut = |channels| self.cut(Shape { tokens: number, channels, batches: 1 });
             let cuts = match channels {
                 Some(channels) => vec![cut(channels)],
                 None => (1..=MAX_PANELS as u64 * (FEW_COLUMNS + 1)).map(|panels| cut(panels * PANEL as u64)).collect(),
             };
-            for b in cuts {
-                let blocks = [(b.head, b.heads), (b.tail, b.tails)];
-                for (tokens, _) in blocks.into_iter().filter(|(_, count)| *count > 0) {
-                    let wide = (b.columns > 1).then_some(b.panels);
-                    for panels in wide.into_iter().chain([b.last_panels]) {
-                        let tile = (tokens as usize, panels as usize);
-                        if !found.contains(&tile) {
-                            found.push(tile);
-                        }
-                    }
+            for size in cuts.iter().flat_map(Blocking::tiles) {
+                add(size);
+                // How many blocks share a panel grows with the number of tokens.
+                if tokens.is_none() && size.tokens as u64 + 1 >= most {
+                    add(Size { stream: Stream::Shared, ..size });
                 }
             }
         }
@@ -204,19 +205,34 @@ impl Blocking {
         format!("m{head}*{blocks}/{} n{} k{k}", self.together, self.panels * PANEL as u64)
     }
 
-    /// Tokens and panels of the tiles of [`TermEntry`], in order; blocks that do not occur have those of the
+    /// Where tiles read panels from.
+    fn stream(&self) -> Stream {
+        let sharing = self.together.min(self.heads + self.tails);
+        if sharing >= SHARING as u64 { Stream::Shared } else { Stream::Direct }
+    }
+
+    /// Sizes of the tiles of [`TermEntry`], in order; blocks that do not occur have those of the
     /// others.
-    pub(crate) fn tiles(&self) -> [(usize, usize); TERM_ENTRIES] {
+    pub(crate) fn tiles(&self) -> [Size; TERM_ENTRIES] {
         let head = if self.heads > 0 { self.head } else { self.tail };
         let wide = if self.columns > 1 { self.panels } else { self.last_panels };
-        let tile = |tokens: u64, panels: u64| (tokens as usize, panels as usize);
+        let tile =
+            |tokens: u64, panels: u64| Size { tokens: tokens as usize, panels: panels as usize, stream: self.stream() };
         [tile(head, wide), tile(head, self.last_panels), tile(self.tail, wide), tile(self.tail, self.last_panels)]
     }
 }
 
-/// The tile of a term for so many tokens and panels.
-pub(crate) fn tile(term: &Term, (tokens, panels): (usize, usize)) -> Tile {
-    Tile { operands: term.operands, sum: term.sum, digits: term.digits().max(1), tokens, panels }
+/// What a tile multiplies at once, and where it reads panels from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) tokens: usize,
+    pub(crate) panels: usize,
+    stream: Stream,
+}
+
+/// The tile of a term, of a size.
+pub(crate) fn tile(term: &Term, Size { tokens, panels, stream }: Size) -> Tile {
+    Tile { operands: term.operands, sum: term.sum, stream, digits: term.digits().max(1), tokens, panels }
 }
 
 /// What a tile's argument `K` counts at most: units, or groups of them.
@@ -257,8 +273,10 @@ mod tests {
         for emitter in [Emitter::Portable, Emitter::Ymm, Emitter::Zmm] {
             for digits in 1..=4 {
                 let limits = limits(emitter, digits);
-                for tokens in 1..=300 {
-                    for channels in [1, 15, 16, 17, 48, 64, 1000, 4096] {
+                let any = limits.tiles(None, None);
+                for channels in [1, 15, 16, 17, 48, 64, 1000, 4096] {
+                    let known = limits.tiles(None, Some(channels));
+                    for tokens in (1..=300).chain([1000, 5000]) {
                         let b = limits.cut(Shape { tokens, channels, batches: 1 });
                         assert_eq!(b.head * b.heads + b.tail * b.tails, tokens, "{b:?}");
                         let panels = (b.columns - 1) * b.panels + b.last_panels;
@@ -267,8 +285,7 @@ mod tests {
                         assert!(b.turns * b.together >= b.heads + b.tails, "{b:?}");
                         assert!(b.together * b.head.max(b.tail) <= MAX_TOKENS as u64 + 16, "{b:?}");
                         for tile in b.tiles() {
-                            assert!(limits.tiles(None, Some(channels)).contains(&tile), "{tile:?} {b:?}");
-                            assert!(limits.tiles(None, None).contains(&tile), "{tile:?} {b:?}");
+                            assert!(known.contains(&tile) && any.contains(&tile), "{tile:?} {b:?}");
                         }
                     }
                 }
@@ -281,6 +298,8 @@ mod tests {
         let few = limits(Emitter::Zmm, 2).cut(Shape { tokens: 512, channels: 48, batches: 1 });
         assert!(few.units(1) >= FEW_UNITS, "{few:?}");
         let many = limits(Emitter::Zmm, 2).cut(Shape { tokens: 256, channels: 4096, batches: 1 });
-        assert_eq!(many.turns, 1);
+        assert_eq!(many.turns, 2);
+        let decode = limits(Emitter::Zmm, 2).cut(Shape { tokens: 64, channels: 4096, batches: 1 });
+        assert_eq!((decode.turns, decode.together), (1, 16));
     }
 }

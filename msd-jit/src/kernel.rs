@@ -13,6 +13,7 @@ use msd_ir::tensor::TensorViewMut;
 use msd_ir::verify::verify;
 
 use crate::argument::Argument;
+use crate::blocking::Size;
 use crate::bound::{Bound, CodeView, Extent, Slot};
 use crate::isa::{Isa, internal};
 use crate::lower::frame::Known;
@@ -100,7 +101,7 @@ impl CompiledKernel {
         for (stage, cut) in self.program.stages.iter().zip(&bound.cuts) {
             let (Work::Product(product), Some(cut)) = (&stage.work, cut) else { continue };
             for term in &product.region.terms {
-                let (tokens, panels) = cut.tiles()[0];
+                let Size { tokens, panels, .. } = cut.tiles()[0];
                 let (digits, operands) = (term.digits().max(1), term.operands.name());
                 found.push(Tiling {
                     emitter: self.emitter.serving(&term.operands, digits).name(),
@@ -130,7 +131,8 @@ impl CompiledKernel {
     pub fn bind(&self, arguments: &[Argument<'_>]) -> Result<Bound, Diagnostic> {
         let views: Vec<InputView<'_>> = arguments.iter().map(Argument::view).collect();
         let sizes = bind(&self.kernel, &views, &self.fixed)?;
-        let tile = |tile: &Tile| self.tiles.get(tile).map(|id| self.code.address(*id).addr() as u64);
+        let tile =
+            |tile: &Tile| self.tiles.get(&self.emitter.canonical(*tile)).map(|id| self.code.address(*id).addr() as u64);
         let code = CodeView { id: self.id, emitter: self.emitter, known: &self.known, tile: &tile };
         Bound::new(&self.program, &code, &sizes, arguments)
     }

@@ -21,9 +21,8 @@
 //!   `C[j][p][n] += merged * (SCALE[p][group][n] * UNIT[group][j])`, groups ascending, from 0 with `FIRST`.
 //!   With a zero point `ZERO[p][group][n] * ROWS[group][j]` is taken off the merged sum first.
 //!
-//! Pointers in the table are the tile's to move on. `AHEAD` is where memory is read next: for every 64 bytes of
-//! a panel, a tile may fetch from there, at the distances of the panels, and move it on by `AHEAD_STEP`. Any
-//! address is good.
+//! Pointers in the table are the tile's to move on. `AHEAD` is where memory is read next: a tile may fetch from
+//! there, at the distances of the panels, `AHEAD_STEP` bytes for every 64 bytes of a panel. Any address is good.
 
 use msd_ir::dtype::DType;
 
@@ -34,6 +33,9 @@ pub(crate) const PANEL: usize = 16;
 
 /// Neighbours along K in a unit of an integer panel.
 pub(crate) const QUAD: usize = 4;
+
+/// Fewest tiles that share a block of panels; see [`Stream::Shared`].
+pub(crate) const SHARING: usize = 4;
 
 /// Most panels a tile takes.
 pub(crate) const MAX_PANELS: usize = 4;
@@ -186,11 +188,21 @@ pub(crate) enum Sum {
     Groups(GroupForm),
 }
 
+/// Where panels come from when a tile reads them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Stream {
+    /// From memory, and hardly sooner than they are multiplied.
+    Direct,
+    /// From a cache, where most tiles find what others have read, while the next block is fetched bit by bit.
+    Shared,
+}
+
 /// A tile to be emitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Tile {
     pub(crate) operands: Operands,
     pub(crate) sum: Sum,
+    pub(crate) stream: Stream,
     pub(crate) digits: usize,
     pub(crate) tokens: usize,
     pub(crate) panels: usize,

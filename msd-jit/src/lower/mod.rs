@@ -129,6 +129,7 @@ impl Lowering<'_> {
     }
 
     fn tile(&mut self, tile: Tile) -> Result<(), Diagnostic> {
+        let tile = self.isa.emitter.canonical(tile);
         if self.tiles.contains_key(&tile) {
             return Ok(());
         }

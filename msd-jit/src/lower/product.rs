@@ -25,6 +25,7 @@ struct Unit {
     from: Value,
     to: Value,
     first: Value,
+    is_last_turn: Value,
 }
 
 /// A block of tokens.
@@ -93,7 +94,8 @@ impl Frame<'_> {
             let to = f.b.ins().smin(to, blocks);
             let first = f.block(table, from).token;
             let batch = f.unflatten(batch, batch_shape)?;
-            let unit = Unit { batch, panel, panels, is_last, from, to, first };
+            let is_last_turn = f.b.ins().icmp(IntCC::Equal, to, blocks);
+            let unit = Unit { batch, panel, panels, is_last, from, to, first, is_last_turn };
             let mut operands = Vec::new();
             for (index, term) in product.region.terms.iter().enumerate() {
                 let operand = f.operands(product, index, term, &unit)?;
@@ -237,7 +239,8 @@ impl Frame<'_> {
         })
     }
 
-    /// Where the weights are read after the block at `w`: its neighbour along K, or the next panels.
+    /// Where the weights are read after the block at `w`: its neighbour along K, the same panels again for
+    /// other tokens, or the next panels.
     fn next_block(
         &mut self,
         o: &Operands<'_>,
@@ -248,7 +251,8 @@ impl Frame<'_> {
     ) -> Value {
         let neighbour = self.b.ins().iadd(w, bytes);
         let skip = self.b.ins().imul(o.w_panel, unit.panels);
-        let panels = self.b.ins().iadd(o.w, skip);
+        let next = self.b.ins().iadd(o.w, skip);
+        let panels = self.b.ins().select(unit.is_last_turn, next, o.w);
         let done = self.b.ins().iadd(from, now);
         let has_more = self.b.ins().icmp(IntCC::SignedLessThan, done, count);
         self.b.ins().select(has_more, neighbour, panels)

@@ -11,7 +11,7 @@ use msd_ir::diag::Diagnostic;
 use msd_ir::dtype::DType;
 
 use crate::isa::{DotForm, internal};
-use crate::tile::{MAX_PANELS, Operands, Tile};
+use crate::tile::{MAX_PANELS, Operands, Stream, Tile};
 use split::Split;
 
 /// Who writes a tile.
@@ -46,6 +46,14 @@ impl Emitter {
     pub(crate) fn serving(self, operands: &Operands, digits: usize) -> Emitter {
         let wanted = self.for_operands(operands);
         if digits > wanted.max_rows(operands) { Emitter::Portable } else { wanted }
+    }
+
+    /// The tile that is compiled in place of one: the portable ones fetch nothing ahead.
+    pub(crate) fn canonical(self, tile: Tile) -> Tile {
+        match self.serving(&tile.operands, tile.digits) {
+            Emitter::Portable => Tile { stream: Stream::Direct, ..tile },
+            Emitter::Ymm | Emitter::Zmm => tile,
+        }
     }
 
     fn for_operands(self, operands: &Operands) -> Emitter {

@@ -133,6 +133,14 @@ impl Assembler {
         self.a.add_instruction(Instruction::with2(Code::Add_rm64_imm32, to, bytes)?)
     }
 
+    /// Of an address register; by nothing, nothing is done.
+    pub(super) fn shift_left(&mut self, to: Register, by: u32) -> Emitted {
+        match by {
+            0 => Ok(()),
+            _ => self.a.add_instruction(Instruction::with2(Code::Shl_rm64_imm8, to, by)?),
+        }
+    }
+
     pub(super) fn lea(&mut self, to: Register, base: Register, index: Register, scale: u32) -> Emitted {
         let from = At { base, index, scale, offset: 0 }.operand();
         self.a.add_instruction(Instruction::with2(Code::Lea_r64_m, to, from)?)

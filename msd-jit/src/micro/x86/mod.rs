@@ -112,6 +112,7 @@ impl Emitter<'_> {
         ] {
             self.load_field(to, field)?;
         }
+        self.asm.shift_left(AHEAD_STEP, self.lines_per_fetch().trailing_zeros())?;
         self.asm.lea(W_PANEL_3, W_PANEL, W_PANEL, 2)?;
         self.asm.lea(X_TOKEN_3, X_TOKEN, X_TOKEN, 2)?;
         self.load_field(X[0], Call::X)?;

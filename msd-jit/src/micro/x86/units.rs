@@ -6,7 +6,7 @@ use msd_ir::dtype::DType;
 
 use super::assembler::*;
 use super::{AHEAD, AHEAD_STEP, COUNT, Emitter, W, X};
-use crate::tile::{Element, Operands};
+use crate::tile::{Element, Operands, SHARING, Stream};
 
 /// How far ahead of its loads a panel is fetched into the first-level cache. Of 512 to 4096 the best
 /// at one token on two generations of Xeon, by a few percent.
@@ -57,7 +57,8 @@ impl Emitter<'_> {
 
     /// Units per round: whole cache lines of a panel.
     pub(super) fn unroll(&self) -> usize {
-        (LINE / self.tile.operands.unit_bytes()).max(2)
+        let least = if self.tile.stream == Stream::Shared { 4 } else { 2 };
+        (LINE / self.tile.operands.unit_bytes()).max(least)
     }
 
     pub(super) fn advance(&mut self, units: usize) -> Emitted {
@@ -70,9 +71,21 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// Fetches the lines of so many units: of each panel, those [`NEAR`] ahead, and what lies `AHEAD`.
+    /// Fetches as much as so many units take of each panel: lines [`NEAR`] ahead, and what lies `AHEAD`, of
+    /// which a shared block is a part so small that one line in a few is enough.
     pub(super) fn prefetch(&mut self, units: usize) -> Emitted {
-        for line in 0..units * self.tile.operands.unit_bytes() / LINE {
+        let lines = units * self.tile.operands.unit_bytes() / LINE;
+        if self.tile.stream == Stream::Shared {
+            for _ in 0..lines / self.lines_per_fetch() {
+                for panel in 0..self.tile.panels {
+                    let ahead = self.panel_at(AHEAD, panel, 0).operand();
+                    self.asm.a.add_instruction(Instruction::with1(Code::Prefetcht1_m8, ahead)?)?;
+                }
+                self.asm.a.add_instruction(Instruction::with2(Code::Add_r64_rm64, AHEAD, AHEAD_STEP)?)?;
+            }
+            return Ok(());
+        }
+        for line in 0..lines {
             for panel in 0..self.tile.panels {
                 let near = self.panel_at(W, panel, NEAR + (line * LINE) as i64).operand();
                 self.asm.a.add_instruction(Instruction::with1(Code::Prefetcht0_m8, near)?)?;
@@ -82,6 +95,14 @@ impl Emitter<'_> {
             self.asm.a.add_instruction(Instruction::with2(Code::Add_r64_rm64, AHEAD, AHEAD_STEP)?)?;
         }
         Ok(())
+    }
+
+    /// Lines of a panel for each that is fetched of the next block. At least four tiles share a block.
+    pub(super) fn lines_per_fetch(&self) -> usize {
+        match self.tile.stream {
+            Stream::Direct => 1,
+            Stream::Shared => (self.unroll() * self.tile.operands.unit_bytes() / LINE).clamp(1, SHARING),
+        }
     }
 
     /// Every accumulator's products of unit number `unit` from the pointers.
