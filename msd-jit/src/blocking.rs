@@ -87,7 +87,7 @@ pub(crate) const TERM_ENTRIES: usize = TermEntry::LastTail as usize + 1;
 /// What tiles of a product may be like.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
-    /// Most tokens of a tile, and digits, of each term.
+    /// Of each term: who writes its tiles, what they multiply, and digits.
     terms: Vec<(Emitter, Operands, usize)>,
 }
 
@@ -95,7 +95,7 @@ impl Limits {
     /// The limits of products with these terms, where `widest` is the best emitter of the target.
     pub(crate) fn new(terms: &[Term], widest: Emitter) -> Limits {
         let of = |term: &Term| {
-            let digits = term.digits().max(1);
+            let digits = term.digits();
             (widest.serving(&term.operands, digits), term.operands, digits)
         };
         Limits { terms: terms.iter().map(of).collect() }
@@ -115,7 +115,7 @@ impl Limits {
 
     /// Cuts a product of that shape.
     pub(crate) fn cut(&self, shape: Shape) -> Blocking {
-        let tokens = shape.tokens.max(1);
+        let (tokens, batches) = (shape.tokens.max(1), shape.batches.max(1));
         let blocks = tokens.div_ceil(self.most_tokens());
         let (tail, heads) = (tokens / blocks, tokens % blocks);
         let head = if heads > 0 { tail + 1 } else { tail };
@@ -124,7 +124,7 @@ impl Limits {
         let columns = all.div_ceil(panels);
         let last_panels = all - (columns - 1) * panels;
         // Few channels leave threads idle unless tokens are shared out as well.
-        let wanted = FEW_UNITS.div_ceil((columns * shape.batches).max(1));
+        let wanted = FEW_UNITS.div_ceil(columns * batches);
         let most = (MAX_TOKENS as u64 / head).max(1);
         let least = LEAST_TOKENS.div_ceil(head);
         let together = blocks.div_ceil(wanted).max(least).min(most).min(blocks);
@@ -147,16 +147,21 @@ impl Limits {
             }
         };
         for number in range {
-            let cut = |channels| self.cut(Shape { tokens: number, channels, batches: 1 });
-            let cuts = match channels {
-                Some(channels) => vec![cut(channels)],
-                None => (1..=MAX_PANELS as u64 * (FEW_COLUMNS + 1)).map(|panels| cut(panels * PANEL as u64)).collect(),
+            // The more batches there are, the more blocks are done together, up to so many.
+            let cut = |channels| [1, FEW_UNITS].map(|batches| self.cut(Shape { tokens: number, channels, batches }));
+            let cuts: Vec<Blocking> = match channels {
+                Some(channels) => cut(channels).into(),
+                None => {
+                    let all = 1..=MAX_PANELS as u64 * (FEW_COLUMNS + 1);
+                    all.flat_map(|panels| cut(panels * PANEL as u64)).collect()
+                }
             };
             for size in cuts.iter().flat_map(Blocking::tiles) {
                 add(size);
-                // How many blocks share a panel grows with the number of tokens.
+                // So do they with more tokens.
                 if tokens.is_none() && size.tokens as u64 + 1 >= most {
                     add(Size { stream: Stream::Shared, ..size });
+                    add(Size { stream: Stream::Direct, ..size });
                 }
             }
         }
@@ -196,7 +201,7 @@ impl Blocking {
 
     /// In a few words, of one term.
     pub(crate) fn describe(&self, term: &Term) -> String {
-        let (head, blocks) = (if self.heads > 0 { self.head } else { self.tail }, self.heads + self.tails);
+        let (head, blocks) = (self.head, self.heads + self.tails);
         let per_k = match term.sum {
             Sum::Groups(group) => u64::from(group.units),
             Sum::Whole { .. } | Sum::Wide => 1,
@@ -214,11 +219,15 @@ impl Blocking {
     /// Sizes of the tiles of [`TermEntry`], in order; blocks that do not occur have those of the
     /// others.
     pub(crate) fn tiles(&self) -> [Size; TERM_ENTRIES] {
-        let head = if self.heads > 0 { self.head } else { self.tail };
         let wide = if self.columns > 1 { self.panels } else { self.last_panels };
         let tile =
             |tokens: u64, panels: u64| Size { tokens: tokens as usize, panels: panels as usize, stream: self.stream() };
-        [tile(head, wide), tile(head, self.last_panels), tile(self.tail, wide), tile(self.tail, self.last_panels)]
+        [
+            tile(self.head, wide),
+            tile(self.head, self.last_panels),
+            tile(self.tail, wide),
+            tile(self.tail, self.last_panels),
+        ]
     }
 }
 
@@ -232,7 +241,7 @@ pub(crate) struct Size {
 
 /// The tile of a term, of a size.
 pub(crate) fn tile(term: &Term, Size { tokens, panels, stream }: Size) -> Tile {
-    Tile { operands: term.operands, sum: term.sum, stream, digits: term.digits().max(1), tokens, panels }
+    Tile { operands: term.operands, sum: term.sum, stream, digits: term.digits(), tokens, panels }
 }
 
 /// What a tile's argument `K` counts at most: units, or groups of them.
@@ -248,7 +257,7 @@ pub(crate) fn k_block(term: &Term) -> u64 {
 
 /// Scratch memory for a term's sums, of as many tokens as are done together.
 pub(crate) fn scratch_bytes(term: &Term) -> usize {
-    let rows = if matches!(term.sum, Sum::Groups(_)) { 1 } else { term.digits().max(1) };
+    let rows = term.sum_rows();
     let element = term.sum.c_dtype(&term.operands).host_bytes();
     // Blocks are whole: the last may bring a few tokens more than fit.
     (MAX_TOKENS + 16) * rows * MAX_PANELS * PANEL * element
@@ -276,8 +285,10 @@ mod tests {
                 let any = limits.tiles(None, None);
                 for channels in [1, 15, 16, 17, 48, 64, 1000, 4096] {
                     let known = limits.tiles(None, Some(channels));
-                    for tokens in (1..=300).chain([1000, 5000]) {
-                        let b = limits.cut(Shape { tokens, channels, batches: 1 });
+                    for (tokens, batches) in
+                        (1..=300).chain([1000, 5000]).flat_map(|n| [1, 2, 4, 15, 100].map(|b| (n, b)))
+                    {
+                        let b = limits.cut(Shape { tokens, channels, batches });
                         assert_eq!(b.head * b.heads + b.tail * b.tails, tokens, "{b:?}");
                         let panels = (b.columns - 1) * b.panels + b.last_panels;
                         assert_eq!(panels, channels.div_ceil(16), "{b:?}");
@@ -286,6 +297,8 @@ mod tests {
                         assert!(b.together * b.head.max(b.tail) <= MAX_TOKENS as u64 + 16, "{b:?}");
                         for tile in b.tiles() {
                             assert!(known.contains(&tile) && any.contains(&tile), "{tile:?} {b:?}");
+                            let exact = limits.tiles(Some(tokens), Some(channels));
+                            assert!(exact.contains(&tile), "{tile:?} {b:?}");
                         }
                     }
                 }

@@ -31,7 +31,7 @@ pub struct Bound {
     pub(crate) pieces: Vec<Piece>,
     /// One for each memory of the program.
     pub(crate) slots: Vec<Slot>,
-    /// Sizes the code reads.
+    /// What the code reads of the call: sizes, how products are cut, addresses of tiles.
     pub(crate) table: Vec<u64>,
     /// One for each stage.
     pub(crate) stages: Vec<Extent>,
@@ -178,7 +178,7 @@ impl Bound {
         });
         let table = table.collect::<Result<_, _>>()?;
         let bound = Bound { kernel: code.id, pieces, slots, table, stages, cuts, outputs, params: arguments.len() };
-        bound.check_memory(arguments)?;
+        bound.check_memory(arguments, 1)?;
         Ok(bound)
     }
 
@@ -189,7 +189,7 @@ impl Bound {
 
     /// Refuses calls whose results and scratch would take more than [`MAX_CALL_BYTES`]. What is packed
     /// on the call and dense copies of arguments, which depend on strides, count as scratch.
-    pub(crate) fn check_memory(&self, arguments: &[Argument<'_>]) -> Result<(), Diagnostic> {
+    pub(crate) fn check_memory(&self, arguments: &[Argument<'_>], threads: usize) -> Result<(), Diagnostic> {
         let results = self.outputs.iter().map(|(dtype, shape)| {
             shape.iter().fold(dtype.host_bytes() as u64, |n, size| n.saturating_mul(*size as u64))
         });
@@ -198,7 +198,7 @@ impl Bound {
             Slot::Buffer { bytes } => *bytes as u64,
             Slot::Packed { piece, bytes, .. } if !is_weight(*piece) => *bytes as u64,
             Slot::Packed { .. } | Slot::Input { .. } | Slot::Output { .. } => 0,
-            Slot::Scratch { bytes } => *bytes as u64,
+            Slot::Scratch { bytes } => (*bytes as u64).saturating_mul(threads as u64),
         });
         let arrays = arguments.iter().flat_map(Argument::arrays).flatten().filter(|a| !a.is_dense());
         let copies = arrays.map(|a| (a.len() as u64).saturating_mul(a.dtype().host_bytes() as u64));

@@ -102,7 +102,7 @@ impl CompiledKernel {
             let (Work::Product(product), Some(cut)) = (&stage.work, cut) else { continue };
             for term in &product.region.terms {
                 let Size { tokens, panels, .. } = cut.tiles()[0];
-                let (digits, operands) = (term.digits().max(1), term.operands.name());
+                let (digits, operands) = (term.digits(), term.operands.name());
                 found.push(Tiling {
                     emitter: self.emitter.serving(&term.operands, digits).name(),
                     tile: format!("{tokens}x{digits}-{panels}x{PANEL}-{operands}"),
@@ -175,7 +175,7 @@ impl CompiledKernel {
             return Err(internal("values that binding let pass"));
         }
         bound.check_outputs(outputs)?;
-        bound.check_memory(arguments)?;
+        bound.check_memory(arguments, pool.threads())?;
         workspace.fill(bound, arguments, outputs, pool)?;
         for (extent, id) in bound.stages.iter().zip(&self.stages) {
             self.run_stage(*extent, *id, &workspace.table, &bound.table, pool);

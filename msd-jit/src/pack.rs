@@ -363,13 +363,14 @@ impl Start {
 }
 
 /// What becomes of an element.
+#[expect(clippy::large_enum_variant, reason = "boxes would allocate on every call that packs its weights")]
 enum Conversion {
     /// The byte that stands for each code.
-    Byte(Box<[u8; 256]>),
+    Byte([u8; 256]),
     /// The BF16 that equals each code of a small float.
-    Bf16(Box<[[u8; 2]; 256]>),
+    Bf16([[u8; 2]; 256]),
     /// The four bytes that stand for each code.
-    Word(Box<[[u8; 4]; 256]>),
+    Word([[u8; 4]; 256]),
     /// The F32 that equals each of 16 bits.
     Half(fn(u16) -> f32),
     /// As it is, so many bytes.
@@ -380,27 +381,25 @@ impl Conversion {
     fn choose(layout: &Layout, dtype: DType) -> Result<Conversion, Diagnostic> {
         let byte = dtype.host_bytes() == 1;
         Ok(match layout {
-            Layout::Quads { flip, .. } if byte => Conversion::Byte(Box::new(std::array::from_fn(|code| {
+            Layout::Quads { flip, .. } if byte => Conversion::Byte(std::array::from_fn(|code| {
                 let code = code as u8;
                 let number = match dtype.minifloat() {
                     Some(format) => (format.decode(code) / format.step()) as i8 as u8,
                     None => code,
                 };
                 if *flip { number ^ 0x80 } else { number }
-            }))),
+            })),
             Layout::Quads { .. } => return Err(internal("only bytes are packed in fours")),
             Layout::Columns { stored } if *stored == dtype => Conversion::Same(dtype.host_bytes()),
             Layout::Columns { stored: DType::BF16 } if byte => {
-                Conversion::Bf16(Box::new(std::array::from_fn(|code| {
-                    f32_to_bf16(value_of(dtype, code as u8)).to_ne_bytes()
-                })))
+                Conversion::Bf16(std::array::from_fn(|code| f32_to_bf16(value_of(dtype, code as u8)).to_ne_bytes()))
             }
             Layout::Columns { stored: DType::F32 } if byte => {
-                Conversion::Word(Box::new(std::array::from_fn(|code| value_of(dtype, code as u8).to_ne_bytes())))
+                Conversion::Word(std::array::from_fn(|code| value_of(dtype, code as u8).to_ne_bytes()))
             }
-            Layout::Columns { stored: DType::I32 } if byte => Conversion::Word(Box::new(std::array::from_fn(|code| {
-                (value_of(dtype, code as u8) as i32).to_ne_bytes()
-            }))),
+            Layout::Columns { stored: DType::I32 } if byte => {
+                Conversion::Word(std::array::from_fn(|code| (value_of(dtype, code as u8) as i32).to_ne_bytes()))
+            }
             Layout::Columns { stored: DType::F32 } if dtype == DType::F16 => Conversion::Half(f16_to_f32),
             Layout::Columns { stored: DType::F32 } if dtype == DType::BF16 => Conversion::Half(bf16_to_f32),
             Layout::Columns { .. } => return Err(internal("columns of no such type")),

@@ -267,13 +267,17 @@ impl Tile {
 
     /// The function's name.
     pub(crate) fn name(&self) -> String {
-        let Tile { operands, digits, tokens, panels, .. } = self;
+        let Tile { operands, stream, digits, tokens, panels, .. } = self;
+        let stream = match stream {
+            Stream::Direct => "direct",
+            Stream::Shared => "shared",
+        };
         let sum = match self.sum {
             Sum::Whole { .. } => "",
             Sum::Wide => "_i64",
             Sum::Groups(_) => "_groups",
         };
-        format!("tile_{tokens}x{digits}_{panels}x{PANEL}_{}{sum}", operands.name())
+        format!("tile_{stream}_{tokens}x{digits}_{panels}x{PANEL}_{}{sum}", operands.name())
     }
 }
 

@@ -16,8 +16,7 @@ use crate::pool::Pool;
 use crate::schedule::{Layout, PartName};
 
 /// Most packed forms of one weight. Kernels need one or two, and of scales and zero points in groups one each;
-/// a kernel that slices its weight by a
-/// size of the call would ask for a new one each time.
+/// a kernel that slices its weight by a size of the call would ask for a new one each time.
 const MAX_FORMS: usize = 16;
 
 /// A weight: a quantized or plain tensor that many calls read.

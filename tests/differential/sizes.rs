@@ -37,7 +37,7 @@ fn check(oracle: &Oracle, text: &str, scheme: Scheme, n: u64, k: u64, tokens: im
         inputs.push(draw.inputs(&rewritten.kernel, &sizes, values));
     }
     let result = oracle.check(&rewritten.kernel, &known, &inputs);
-    assert!(result.is_ok(), "{} N={n} K={k}: {}", scheme.name(), result.unwrap_err());
+    assert!(result.is_ok(), "{text} {} N={n} K={k}: {}", scheme.name(), result.unwrap_err());
 }
 
 #[test]
@@ -75,4 +75,52 @@ fn a_few_channels_are_multiplied_in_parts() {
         check(&oracle, LINEAR, Scheme::Int8x2Pow2, n, k, [1, 4, 9]);
         check(&oracle, GATED, Scheme::Int8x3Pow2, n, k, [1, 3]);
     }
+}
+
+#[test]
+fn every_batch_has_its_tiles() {
+    let oracle = Oracle::new(&[1, 3]);
+    let batched = "kernel f(W: i8[5, N, K] scale f32[5, N], X: bf16[5, M, K]) -> f32[5, M, N] { X @ dequant(W).T }";
+    let plain = "kernel f(W: i8[N, K] scale f32[N], X: f32[3, M, K]) -> f32[3, M, N] { X @ dequant(W).T }";
+    for (n, k) in [(17, 33), (64, 128)] {
+        for text in [batched, plain] {
+            check(&oracle, text, Scheme::Int8x2Pow2, n, k, 1..=18);
+            check(&oracle, text, Scheme::Int8x1, n, k, 1..=18);
+        }
+    }
+}
+
+#[test]
+fn groups_and_windows_that_no_unit_divides() {
+    let oracle = Oracle::new(&[1, 3]);
+    // Six codes to a group; a window of the weight and of the rows that begins and ends within a unit.
+    let groups = "kernel f(W: i8[N, K] scale f32[N, K/6] zero i8[N, K/6], X: f32[M, K]) -> f32[M, N] {
+    X @ dequant(W).T
+}";
+    let window = "kernel f(W: i8[N, K] scale f32[N], X: bf16[M, K]) -> f32[M, N] {
+    slice(X, 1, 3, 64) @ slice(dequant(W), 1, 1, 62).T
+}";
+    for scheme in [Scheme::Int8x1, Scheme::Int8x2Pow2] {
+        check(&oracle, groups, scheme, 17, 36, [1, 2, 5, 9]);
+        check(&oracle, window, scheme, 33, 66, [1, 2, 5, 9]);
+    }
+}
+
+#[test]
+fn zero_points_that_are_not_merged_in_tiles() {
+    let oracle = Oracle::new(&[1, 3]);
+    // A zero point of 32 bits, and one for each group of half a row.
+    for zero in ["scale f32[N] zero i32[N]", "scale f32[N] zero i32[N, K/2]", "scale bf16[N, K/2] zero f32[N, K/2]"] {
+        let text = format!("kernel f(W: i8[N, K] {zero}, X: bf16[M, K]) -> f32[M, N] {{ silu(X @ dequant(W).T) }}");
+        check(&oracle, &text, Scheme::Int8x2Pow2, 33, 34, [1, 2, 5, 9]);
+    }
+}
+
+#[test]
+fn masks_are_of_their_own_columns() {
+    let oracle = Oracle::new(&[1, 3]);
+    let text = "kernel f(W: i8[N, K] scale f32[N], X: f32[M, K], s: f32[M, 1]) -> f32[M, N] {
+    X @ dequant(W).T + causal(s)
+}";
+    check(&oracle, text, Scheme::Int8x2Pow2, 33, 31, [1, 2, 5, 9]);
 }

@@ -25,7 +25,7 @@ impl Frame<'_> {
     ) -> Emit<SumsRow<'t>> {
         let mut excess = Vec::new();
         if let Some((sums, factor)) = &term.excess {
-            for lane in self.row_sums(sums, term.digits().max(1), indices)? {
+            for lane in self.row_sums(sums, term.digits(), indices)? {
                 excess.push(self.times(lane, (*factor).into()));
             }
         }
@@ -68,7 +68,7 @@ impl Frame<'_> {
         // Tiles leave floats in place of the integers they merge.
         let is_integer = matches!(term.operands, Operands::Quads(_));
         let dtype = if is_merged && is_integer && dtype == DType::I32 { DType::F32 } else { dtype };
-        let rows = if is_merged { 1 } else { term.digits().max(1) };
+        let rows = if is_merged { 1 } else { term.digits() };
         let mut lanes = Vec::new();
         for row in 0..rows {
             if row > 0 {
@@ -121,13 +121,7 @@ impl Frame<'_> {
         }
         let sum = self.weighted_f64(lanes, weights);
         let Some((rows, zero)) = zero else { return Ok(Lane::F64(sum)) };
-        let [rows, zero] = [rows, zero].map(|lane| self.f64_of(lane));
-        // One fused step, which integers leave exact.
-        let exact = [0, 1].map(|i| {
-            let negative = self.b.ins().fneg(zero[i]);
-            self.b.ins().fma(negative, rows[i], sum[i])
-        });
-        Ok(Lane::F64(exact))
+        Ok(self.less_zero_f64(Lane::F64(sum), rows, zero))
     }
 
     /// `sum_d weight_d * lane_d` of I32 or F32 lanes in F64, d ascending; every product is exact.
@@ -197,18 +191,23 @@ impl Frame<'_> {
     /// in F64 for floats.
     pub(crate) fn less_zero(&mut self, sum: Lane, rows: Lane, zero: Lane) -> Emit<Lane> {
         if let Lane::F32(_) | Lane::F64(_) = zero {
-            let [sum, rows, zero] = [sum, rows, zero].map(|lane| self.f64_of(lane));
-            let exact = [0, 1].map(|i| {
-                let negative = self.b.ins().fneg(zero[i]);
-                self.b.ins().fma(negative, rows[i], sum[i])
-            });
-            return Ok(Lane::F32(self.f32_of(Lane::F64(exact))));
+            let rest = self.less_zero_f64(sum, rows, zero);
+            return Ok(Lane::F32(self.f32_of(rest)));
         }
         let is_narrow = matches!((sum, rows, zero), (Lane::I32(_), Lane::I32(_), Lane::I32(_)));
         let dtype = if is_narrow { DType::I32 } else { DType::I64 };
         let term = self.elementwise(&Op::Mul, &[zero, rows], dtype)?;
         let exact = self.elementwise(&Op::Sub, &[sum, term], dtype)?;
         Ok(Lane::F32(self.f32_of(exact)))
+    }
+
+    /// `sum - zero * rows` in F64, in one fused step, which integers leave exact.
+    fn less_zero_f64(&mut self, sum: Lane, rows: Lane, zero: Lane) -> Lane {
+        let [sum, rows, zero] = [sum, rows, zero].map(|lane| self.f64_of(lane));
+        Lane::F64([0, 1].map(|i| {
+            let negative = self.b.ins().fneg(zero[i]);
+            self.b.ins().fma(negative, rows[i], sum[i])
+        }))
     }
 
     /// `sum + product * factors`, the factors multiplied first and the sum fused: F64 or F32, as the

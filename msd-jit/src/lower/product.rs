@@ -135,7 +135,7 @@ impl Frame<'_> {
         let (w, w_panel) = at_panel(self, &term.w)?;
         let x_view = term.x.stretched_outer(batch_shape);
         let (x, x_token) = (self.locate(&x_view, &unit.batch)?, step_bytes(self, &x_view, 1)?);
-        let rows = if matches!(term.sum, Sum::Groups(_)) { 1 } else { term.digits().max(1) };
+        let rows = term.sum_rows();
         let element = term.sum.c_dtype(&term.operands).host_bytes();
         let c_token = self.b.ins().imul_imm_s(unit.panels, (rows * PANEL * element) as i64);
         let groups = term.groups.as_ref();
@@ -187,7 +187,7 @@ impl Frame<'_> {
     fn sum_term(&mut self, o: &Operands<'_>, unit: &Unit, table: usize, (call, tile): (Value, SigRef)) -> Emit<()> {
         let term = o.term;
         let tokens = match term.digits() {
-            0 | 1 => self.dim(&term.x.size_from_end(1))?,
+            1 => self.dim(&term.x.size_from_end(1))?,
             digits => {
                 let rows = self.dim(&term.x.size_from_end(1))?;
                 self.b.ins().udiv_imm_u(rows, digits as i64)

@@ -92,11 +92,15 @@ impl Scheduler<'_> {
     }
 
     /// Rows that a tile can read: neighbours along K, of the form's width, with something to read behind
-    /// the last unit.
-    pub(super) fn rows_for(&mut self, x: View, form: QuadForm) -> Result<View, Diagnostic> {
+    /// the last unit, of the row or of its last group.
+    pub(super) fn rows_for(&mut self, x: View, form: QuadForm, group: Option<u64>) -> Result<View, Diagnostic> {
         let k = x.size_from_end(0);
-        let is_whole = k.as_constant().is_some_and(|k| k % QUAD as u64 == 0);
-        let is_padded = row_elements(&k, x.dtype).is_some_and(|row| row == x.stride_from_end(1));
+        let is_whole = group.or(k.as_constant()).is_some_and(|size| size % QUAD as u64 == 0);
+        // Rows of our own that begin where a padded one does.
+        let is_ours = matches!(self.memories[x.memory].kind, super::MemoryKind::Buffer { .. });
+        let is_padded = is_ours
+            && x.offset == Dim::constant(0)
+            && row_elements(&k, x.dtype).is_some_and(|row| row == x.stride_from_end(1));
         let fits = x.dtype.host_bytes() == form.x_dtype().host_bytes() && x.stride_from_end(0).is_one();
         if fits && (is_whole || is_padded) {
             return Ok(x);
@@ -135,18 +139,16 @@ impl Scheduler<'_> {
         self.place_merged(value, scheme)
     }
 
-    /// Merged digits: with their product, where nothing else reads that.
+    /// Merged digits: with their product, where nothing else reads that and the zero point allows it.
     pub(super) fn place_merged(&mut self, value: Value, scheme: Scheme) -> Result<(), Diagnostic> {
         let products = self.kernel.node(value).operands[0];
-        if let (Some(_), Some(parts)) = (self.merging_user(products), self.parts_of(products)) {
-            let out = self.place_parts(value, products, scheme, parts)?;
-            self.set(value, out);
-            return Ok(());
-        }
         if self.merging_user(products).is_some() {
-            let zero = self.zero_point(value, scheme)?;
-            let term = self.quad_term(products, scheme.weights(), zero)?;
-            return self.finish_term(value, term);
+            if self.is_mergeable(value) {
+                return self.place_with_product(value, products, scheme);
+            }
+            let term = self.quad_term(products, &[], None)?;
+            let view = self.materialize(products, term)?;
+            self.set(products, view);
         }
         let out = self.buffer(DType::F32, self.shape(value))?;
         self.set(value, out.clone());
@@ -166,6 +168,48 @@ impl Scheduler<'_> {
         self.push_map(region, out)
     }
 
+    /// Digits merged in the tiles of their product.
+    fn place_with_product(&mut self, value: Value, products: Value, scheme: Scheme) -> Result<(), Diagnostic> {
+        if let Some(parts) = self.parts_of(products) {
+            let out = self.place_parts(value, products, scheme, parts)?;
+            self.set(value, out);
+            return Ok(());
+        }
+        let zero = self.zero_point(value, scheme)?;
+        let term = self.quad_term(products, scheme.weights(), zero)?;
+        self.finish_term(value, term)
+    }
+
+    /// Whether what a merging node takes off products can be taken off on their way out: one number for each
+    /// token and channel that F64 holds, or that is a float and rounded there anyway.
+    fn is_mergeable(&self, value: Value) -> bool {
+        let Some([rows, zero]) = self.kernel.node(value).operands.get(1..) else { return true };
+        let dtype = self.kernel.tensor_ty(*zero).dtype;
+        let is_of_rows = self.shape(*rows).last().is_some_and(Dim::is_one);
+        let is_exact = dtype.is_float() || (dtype.bits() <= 16 && self.bound_of_sums(*rows).is_some());
+        is_of_rows && is_exact
+    }
+
+    /// The largest magnitude of sums of integers that are computed as such; nothing for what is something else.
+    pub(super) fn bound_of_sums(&self, rows: Value) -> Option<u128> {
+        let memory = self.views[rows.node][rows.result].as_ref()?.memory;
+        let bound = |dtype: DType, size: &Dim, factor: i32| {
+            Some(u128::from(largest(dtype)) * u128::from(size.as_constant()?) * u128::from(factor.unsigned_abs()))
+        };
+        let of_digits = self.stages.iter().find_map(|stage| match &stage.work {
+            Work::Decompose(d) => {
+                let sums = d.sums.iter().find(|s| s.out.memory == memory)?;
+                bound(d.scheme.digit_dtype(), &sums.size, sums.factor)
+            }
+            _ => None,
+        });
+        let (x, size, factor, _) = match of_digits {
+            Some(_) => return of_digits,
+            None => self.sums.iter().find(|(.., out)| out.memory == memory)?,
+        };
+        bound(x.dtype, size, *factor)
+    }
+
     /// What the merging node `value` takes off products.
     fn zero_point(&mut self, value: Value, scheme: Scheme) -> Result<Option<ZeroPoint>, Diagnostic> {
         let shape = self.shape(value);
@@ -183,7 +227,7 @@ impl Scheduler<'_> {
         zero: Option<ZeroPoint>,
     ) -> Result<Term, Diagnostic> {
         let (a, b, form, largest) = self.quad_operands(dot)?;
-        let x = self.rows_for(a, form)?;
+        let x = self.rows_for(a, form, None)?;
         let k = x.size_from_end(0);
         let w = self.packed(b, Layout::quads(form.flip.is_some(), None))?;
         let is_whole = k.as_constant().is_some_and(|k| largest.checked_mul(k).is_some_and(|n| n <= i32::MAX as u64));
@@ -225,7 +269,7 @@ impl Scheduler<'_> {
     fn place_parts(&mut self, value: Value, dot: Value, scheme: Scheme, parts: u64) -> Result<View, Diagnostic> {
         let zero = self.zero_point(value, scheme)?;
         let (a, b, form, _) = self.quad_operands(dot)?;
-        let x = self.rows_for(a, form)?;
+        let x = self.rows_for(a, form, None)?;
         let w = self.packed(b, Layout::quads(form.flip.is_some(), None))?;
         let size = x.size_from_end(0).div(&Dim::constant(parts)).ok_or_else(too_complex)?;
         let start = match form.flip {

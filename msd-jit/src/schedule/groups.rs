@@ -26,6 +26,11 @@ struct Chain {
     total: DType,
 }
 
+/// Whether packing turns elements of a type into F32.
+fn is_convertible(dtype: DType) -> bool {
+    dtype.host_bytes() == 1 || matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
+}
+
 impl Scheduler<'_> {
     /// The node that adds up merged products over groups, if the whole chain is of no other use.
     pub(super) fn accumulating_user(&self, merged: Value) -> Option<usize> {
@@ -159,12 +164,11 @@ impl Scheduler<'_> {
         let zero_dtype = chain.zero.map(|[_, zero]| self.kernel.tensor_ty(zero).dtype);
         let mut most = weights * in_group;
         if let (Some(dtype), Some([rows, _])) = (zero_dtype, chain.zero) {
-            // Row sums are those of the same rows, so that they are as large as the size says.
-            let x_dtype = self.kernel.tensor_ty(operands[0]).dtype;
             let rows_fit = self.shape(rows).last().is_some_and(Dim::is_one);
-            let sums = weights * u128::from(largest(x_dtype)) * u128::from(size);
+            let Some(bound) = self.bound_of_sums(rows) else { return Ok(None) };
+            let sums = weights * bound;
             match dtype {
-                _ if !rows_fit => return Ok(None),
+                _ if !rows_fit || sums > 1 << 52 => return Ok(None),
                 // Columns are of F32, which does not hold every zero point of 32 bits.
                 DType::F64 => return Ok(None),
                 dtype if dtype.is_float() => most = most.max(sums),
@@ -195,7 +199,7 @@ impl Scheduler<'_> {
         let group = Dim::constant(size);
         let (x, layout, operands, start) = match form {
             Some(form) => {
-                let x = self.rows_for(x, form)?;
+                let x = self.rows_for(x, form, Some(size))?;
                 let layout = Layout::quads(form.flip.is_some(), Some(size));
                 let start = match form.flip {
                     Some(factor) => Some(self.digit_sums(&x, &group, factor, DType::I32)?),
@@ -248,7 +252,9 @@ impl Scheduler<'_> {
     fn unconverted(&mut self, value: Value) -> Result<Option<View>, Diagnostic> {
         let node = self.kernel.node(value);
         match &node.op {
-            Op::Scale | Op::Zero => Ok(self.views[value.node][value.result].clone()),
+            Op::Scale | Op::Zero if is_convertible(self.kernel.tensor_ty(value).dtype) => {
+                Ok(self.views[value.node][value.result].clone())
+            }
             Op::Cast { dtype: DType::F32 } => self.unconverted(node.operands[0]),
             Op::Transpose { .. } | Op::Reshape { .. } | Op::Slice { .. } | Op::Broadcast { .. } => {
                 match self.unconverted(node.operands[0])? {
@@ -266,7 +272,7 @@ impl Scheduler<'_> {
         loop {
             let node = self.kernel.node(at);
             match &node.op {
-                Op::Scale | Op::Zero => return is_converted,
+                Op::Scale | Op::Zero => return is_converted && is_convertible(self.kernel.tensor_ty(at).dtype),
                 Op::Cast { dtype: DType::F32 } => is_converted = true,
                 // A concatenation is no movement of one part.
                 op if op.class() == Class::Movement && node.operands.len() == 1 => {}

@@ -40,7 +40,7 @@ pub(super) fn melting(kernel: &Kernel, shapes: &[Vec<Shape>]) -> Vec<bool> {
                     let same = host(kernel, &loops, Value { node: index, result: 0 }, *user) == home;
                     let is_elementwise = kernel.nodes[*user].op.class() == Class::Elementwise;
                     let fits = shapes[index][0] == shapes[*user][0]
-                        || (!is_term && is_of_rows(&node.op, &shapes[index][0], &shapes[*user][0]));
+                        || (!is_term && is_of_rows(&shapes[index][0], &shapes[*user][0]));
                     same && (!is_elementwise || fits)
                 };
                 home.filter(|_| users[index].iter().all(agrees))
@@ -48,6 +48,10 @@ pub(super) fn melting(kernel: &Kernel, shapes: &[Vec<Shape>]) -> Vec<bool> {
             _ => None,
         };
         let Some(home) = home else { continue };
+        // What depends on the column is computed over the loop's own columns.
+        if node.op == Op::Causal && shapes[index][0] != *loop_shape(kernel, shapes, home) {
+            continue;
+        }
         // Products are computed tile by tile: no row is whole when its elements are needed.
         let is_loop = home == index || kernel.nodes[home].op.class() == Class::Elementwise;
         let (nodes, terms) = sizes[home];
@@ -62,10 +66,18 @@ pub(super) fn melting(kernel: &Kernel, shapes: &[Vec<Shape>]) -> Vec<bool> {
 
 /// Whether a value has one element for each row of its user, such as a norm: a loop over the user's elements
 /// computes it once a row.
-fn is_of_rows(op: &Op, own: &Shape, user: &Shape) -> bool {
+fn is_of_rows(own: &Shape, user: &Shape) -> bool {
     let (Some((last, outer)), Some((_, user))) = (own.split_last(), user.split_last()) else { return false };
-    // What depends on the column is not computed ahead of it.
-    last.is_one() && outer == user && *op != Op::Causal
+    last.is_one() && outer == user
+}
+
+/// The shape that a node's loop runs over.
+fn loop_shape<'s>(kernel: &Kernel, shapes: &'s [Vec<Shape>], home: usize) -> &'s Shape {
+    let node = &kernel.nodes[home];
+    match node.op.class() {
+        Class::Row | Class::Digits if !is_product(&node.op) => &shapes[node.operands[0].node][node.operands[0].result],
+        _ => &shapes[home][0],
+    }
 }
 
 /// The node in whose loop `user` would compute `value`, if it has one.

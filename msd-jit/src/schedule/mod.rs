@@ -91,7 +91,7 @@ struct Scheduler<'k> {
 #[derive(Clone)]
 struct Pending {
     term: Term,
-    /// Its place among the terms of that loop's region, once it is asked for.
+    /// Its place among the terms of the region that is being built, once it is asked for.
     place: Option<usize>,
 }
 
@@ -292,6 +292,9 @@ impl Scheduler<'_> {
             Some(step) => step.clone(),
             None => self.leaf(&mut region, value, &shape)?,
         };
+        for pending in self.pending.iter_mut().flatten() {
+            pending.place = None;
+        }
         Ok(region)
     }
 

@@ -279,9 +279,14 @@ pub(crate) struct Term {
 }
 
 impl Term {
-    /// Rows of `x` for each token.
+    /// Rows of `x` for each token: its digits, or the one row of a product that is of none.
     pub(crate) fn digits(&self) -> usize {
-        self.weights.len()
+        self.weights.len().max(1)
+    }
+
+    /// Rows of sums that a tile writes for each token, merged or not: as many, unless groups are added up.
+    pub(crate) fn sum_rows(&self) -> usize {
+        if matches!(self.sum, Sum::Groups(_)) { 1 } else { self.digits() }
     }
 
     /// Whether tiles leave one number for each token and channel, or those of its digits. An integer product

@@ -5,7 +5,6 @@
 // sizes: N=64, K=64
 // function: tile_
 // has: vpdpbusd ymm
-// has: prefetcht0
 // has: prefetcht1
 // lacks: vpmaddwd
 // lacks: zmm
