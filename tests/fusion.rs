@@ -33,9 +33,9 @@ fn elementwise_work_behind_a_product_is_part_of_it() {
     check("X: f32[M, K]", "-> f16[M, N] { min(X @ dequant(W).T, 0) * 0.5 }", &one);
     // Of groups as well, whose row sums are merged before.
     check("X: bf16[M, K], b: f32[N]", "-> bf16[M, N] { relu(X @ dequant(A).T + b) }", &["decompose", "map", "product"]);
-    // Floats too.
-    check("X: f32[M, K], V: f32[K, N]", "-> bf16[M, N] { silu(X @ V) * 2 }", &["product"]);
-    check("X: f32[M, K], V: f32[N, K]", "-> bf16[M, N] { X @ exp(V).T }", &["map", "pack", "product"]);
+    // Floats too, whose rows are packed as they are given.
+    check("X: f32[M, K], V: f32[K, N]", "-> bf16[M, N] { silu(X @ V) * 2 }", &["pack_rows", "product"]);
+    check("X: f32[M, K], V: f32[N, K]", "-> bf16[M, N] { X @ exp(V).T }", &["map", "pack", "pack_rows", "product"]);
 }
 
 #[test]

@@ -5,11 +5,11 @@
 
 use crate::micro::Emitter;
 use crate::schedule::Term;
-use crate::tile::{MAX_PANELS, Operands, PANEL, SHARING, Stream, Sum, Tile};
+use crate::tile::{C_ROW, MAX_PANELS, Operands, PANEL, SHARING, Stream, Sum, Tile};
 
 /// Most tokens that are done with a block of the weights before the next: their rows stay in the second-level
 /// cache, a part of it even where others use it as well.
-const MAX_TOKENS: usize = 128;
+const MAX_TOKENS: usize = 140;
 
 /// Units along K of a block, some 2 KB of a row: of 256 to 1024 the best on two generations of Xeon, by a
 /// few percent.
@@ -32,12 +32,14 @@ pub(crate) struct Shape {
     pub(crate) batches: u64,
 }
 
-/// Tokens of a product in blocks of one size and then in blocks of one less.
+/// A product cut up. Its tokens are in as few blocks as [`TileTokens`] allow, the first of them of one token more
+/// than the others if they are not all alike; [`crate::schedule::RowLayout`] is of the same blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Blocking {
-    /// Panels of a unit, and of the last one.
+    /// Panels of a unit, of the last one, and of the strips that tiles take.
     pub(crate) panels: u64,
     pub(crate) last_panels: u64,
+    pub(crate) strip: u64,
     /// Units along the channels.
     pub(crate) columns: u64,
     /// Tokens of the first blocks, and the number of those; of the others.
@@ -50,6 +52,26 @@ pub(crate) struct Blocking {
     pub(crate) turns: u64,
 }
 
+/// How many tokens tiles take at most, where there are few and where there are many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct TileTokens {
+    pub(crate) few: u64,
+    pub(crate) many: u64,
+}
+
+impl TileTokens {
+    /// From how many tokens on they are many: what leaves no tile less than two thirds full.
+    pub(crate) fn threshold(self) -> u64 {
+        if self.few == self.many { 0 } else { self.many + self.many.div_ceil(3) }
+    }
+
+    /// The number of blocks that so many tokens are cut into.
+    pub(crate) fn blocks(self, tokens: u64) -> u64 {
+        let most = if tokens >= self.threshold() { self.many } else { self.few };
+        tokens.div_ceil(most)
+    }
+}
+
 /// Entries of the table that stage code reads for a product: those of [`Blocking`], then for each term
 /// those of [`TermEntry`].
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +79,8 @@ pub(crate) struct Blocking {
 pub(crate) enum Entry {
     Panels,
     LastPanels,
+    Strip,
     Columns,
-    Head,
     Heads,
     Tail,
     Blocks,
@@ -71,7 +93,7 @@ pub(crate) enum Entry {
 /// Number of entries of [`Entry`].
 pub(crate) const ENTRIES: usize = Entry::AheadStep as usize + 1;
 
-/// Entries for each term: addresses of its tiles.
+/// Entries for each term: addresses of its tiles, of the last strip of all and of the others.
 #[derive(Clone, Copy, Debug)]
 #[repr(usize)]
 pub(crate) enum TermEntry {
@@ -101,9 +123,14 @@ impl Limits {
         Limits { terms: terms.iter().map(of).collect() }
     }
 
-    fn most_tokens(&self) -> u64 {
-        let of = |(emitter, operands, digits): &(Emitter, Operands, usize)| emitter.max_rows(operands) / digits;
-        self.terms.iter().map(of).min().unwrap_or(1).max(1) as u64
+    /// Most tokens of a block.
+    pub(crate) fn tokens(&self) -> TileTokens {
+        let of = |(emitter, operands, digits): &(Emitter, Operands, usize)| {
+            emitter.max_rows(operands).map(|rows| (rows / digits).max(1) as u64)
+        };
+        let least = self.terms.iter().map(of).reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1])]);
+        let [few, many] = least.unwrap_or([1, 1]);
+        TileTokens { few, many }
     }
 
     fn panels(&self, tokens: u64) -> u64 {
@@ -116,11 +143,13 @@ impl Limits {
     /// Cuts a product of that shape.
     pub(crate) fn cut(&self, shape: Shape) -> Blocking {
         let (tokens, batches) = (shape.tokens.max(1), shape.batches.max(1));
-        let blocks = tokens.div_ceil(self.most_tokens());
+        let blocks = self.tokens().blocks(tokens);
         let (tail, heads) = (tokens / blocks, tokens % blocks);
         let head = if heads > 0 { tail + 1 } else { tail };
         let all = shape.channels.div_ceil(PANEL as u64).max(1);
-        let panels = self.panels(head).min((all / FEW_COLUMNS).max(1));
+        let most = (all / FEW_COLUMNS).clamp(1, MAX_PANELS as u64);
+        let strip = self.panels(head).min(most);
+        let panels = most - most % strip;
         let columns = all.div_ceil(panels);
         let last_panels = all - (columns - 1) * panels;
         // Few channels leave threads idle unless tokens are shared out as well.
@@ -130,13 +159,13 @@ impl Limits {
         let together = blocks.div_ceil(wanted).max(least).min(most).min(blocks);
         let turns = blocks.div_ceil(together);
         let together = blocks.div_ceil(turns);
-        Blocking { panels, last_panels, columns, head, heads, tail, tails: blocks - heads, together, turns }
+        Blocking { panels, last_panels, strip, columns, head, heads, tail, tails: blocks - heads, together, turns }
     }
 
     /// Every size of tiles that products may need, whose tokens are one of `tokens` and channels as many as
     /// given; of `None` there may be any number.
     pub(crate) fn tiles(&self, tokens: Option<u64>, channels: Option<u64>) -> Vec<Size> {
-        let most = self.most_tokens();
+        let most = self.tokens().many;
         // Beyond the square of the most tokens of a tile every number is cut into tiles of the most, and of
         // one less.
         let range = tokens.map_or(1..=most * most + most, |n| n..=n);
@@ -184,8 +213,8 @@ impl Blocking {
         let entries = [
             (Entry::Panels, self.panels),
             (Entry::LastPanels, self.last_panels),
+            (Entry::Strip, self.strip),
             (Entry::Columns, self.columns),
-            (Entry::Head, self.head),
             (Entry::Heads, self.heads),
             (Entry::Tail, self.tail),
             (Entry::Blocks, blocks),
@@ -219,15 +248,12 @@ impl Blocking {
     /// Sizes of the tiles of [`TermEntry`], in order; blocks that do not occur have those of the
     /// others.
     pub(crate) fn tiles(&self) -> [Size; TERM_ENTRIES] {
-        let wide = if self.columns > 1 { self.panels } else { self.last_panels };
+        let rest = self.last_panels % self.strip;
+        let last = if rest == 0 { self.strip } else { rest };
+        let wide = if self.columns > 1 || self.last_panels > self.strip { self.strip } else { last };
         let tile =
             |tokens: u64, panels: u64| Size { tokens: tokens as usize, panels: panels as usize, stream: self.stream() };
-        [
-            tile(self.head, wide),
-            tile(self.head, self.last_panels),
-            tile(self.tail, wide),
-            tile(self.tail, self.last_panels),
-        ]
+        [tile(self.head, wide), tile(self.head, last), tile(self.tail, wide), tile(self.tail, last)]
     }
 }
 
@@ -257,10 +283,7 @@ pub(crate) fn k_block(term: &Term) -> u64 {
 
 /// Scratch memory for a term's sums, of as many tokens as are done together.
 pub(crate) fn scratch_bytes(term: &Term) -> usize {
-    let rows = term.sum_rows();
-    let element = term.sum.c_dtype(&term.operands).host_bytes();
-    // Blocks are whole: the last may bring a few tokens more than fit.
-    (MAX_TOKENS + 16) * rows * MAX_PANELS * PANEL * element
+    MAX_TOKENS * term.sum_rows() * C_ROW * term.sum.c_dtype(&term.operands).host_bytes()
 }
 
 #[cfg(test)]
@@ -293,8 +316,9 @@ mod tests {
                         let panels = (b.columns - 1) * b.panels + b.last_panels;
                         assert_eq!(panels, channels.div_ceil(16), "{b:?}");
                         assert!(b.last_panels >= 1 && b.last_panels <= b.panels, "{b:?}");
+                        assert!(b.panels <= MAX_PANELS as u64 && b.panels.is_multiple_of(b.strip), "{b:?}");
                         assert!(b.turns * b.together >= b.heads + b.tails, "{b:?}");
-                        assert!(b.together * b.head.max(b.tail) <= MAX_TOKENS as u64 + 16, "{b:?}");
+                        assert!(b.together * b.head <= MAX_TOKENS as u64, "{b:?}");
                         for tile in b.tiles() {
                             assert!(known.contains(&tile) && any.contains(&tile), "{tile:?} {b:?}");
                             let exact = limits.tiles(Some(tokens), Some(channels));
@@ -313,6 +337,6 @@ mod tests {
         let many = limits(Emitter::Zmm, 2).cut(Shape { tokens: 256, channels: 4096, batches: 1 });
         assert_eq!(many.turns, 2);
         let decode = limits(Emitter::Zmm, 2).cut(Shape { tokens: 64, channels: 4096, batches: 1 });
-        assert_eq!((decode.turns, decode.together), (1, 16));
+        assert_eq!((decode.turns, decode.together), (1, 5));
     }
 }

@@ -8,13 +8,12 @@ use msd_ir::dtype::DType;
 use msd_ir::tensor::{TensorView, TensorViewMut};
 
 use crate::argument::Argument;
-use crate::blocking::{Blocking, ENTRIES, Limits, Shape, TERM_ENTRIES, tile};
+use crate::blocking::{Blocking, ENTRIES, Shape, TERM_ENTRIES, tile};
 use crate::isa::internal;
-use crate::lower::frame::{Known, LINE};
-use crate::micro::Emitter;
+use crate::lower::frame::Known;
 use crate::pack::Strided;
 use crate::schedule::{Layout, MemoryKind, PartName, Product, Program, Work};
-use crate::tile::Tile;
+use crate::tile::{LINE, Tile};
 
 /// Work (elements or multiply-accumulates) below which waking threads costs more than it saves.
 const THREAD_THRESHOLD: u64 = 1 << 16;
@@ -45,7 +44,6 @@ pub struct Bound {
 pub(crate) struct CodeView<'c> {
     /// Identity of the kernel.
     pub(crate) id: u64,
-    pub(crate) emitter: Emitter,
     /// What the code reads from the table.
     pub(crate) known: &'c [Known],
     /// The address of a tile, if it was compiled.
@@ -135,7 +133,7 @@ impl Bound {
                 MemoryKind::Buffer { bytes } => Slot::Buffer { bytes: memory_bytes(bytes)? },
                 MemoryKind::Scratch { bytes } => {
                     let bytes = memory_bytes(bytes)?;
-                    Slot::Scratch { bytes: bytes.next_multiple_of(LINE as usize) }
+                    Slot::Scratch { bytes: bytes.next_multiple_of(LINE) }
                 }
                 MemoryKind::Output { index } => Slot::Output { index: *index },
             });
@@ -151,7 +149,7 @@ impl Bound {
                 Work::Product(product) => {
                     let tokens = eval(&product.out.size_from_end(1))?;
                     let shape = Shape { tokens, channels: eval(&stage.inner)?, batches: eval(&stage.outer)? };
-                    Some(Limits::new(&product.region.terms, code.emitter).cut(shape))
+                    Some(product.limits.cut(shape))
                 }
                 _ => None,
             });
@@ -160,9 +158,11 @@ impl Bound {
             if eval(&stage.writes)? == 0 {
                 return Ok(Extent { units: 0, is_large: false });
             }
-            let units = match cut {
-                Some(cut) => cut.units(eval(&stage.outer)?),
-                None => eval(&stage.outer)? * eval(&stage.inner)?.div_ceil(stage.by),
+            let (outer, inner) = (eval(&stage.outer)?, eval(&stage.inner)?);
+            let units = match (cut, stage.work.row_layout()) {
+                (Some(cut), _) => cut.units(outer),
+                (None, Some(layout)) => outer * layout.tokens.blocks(inner),
+                (None, None) => outer * inner.div_ceil(stage.by),
             };
             // A cost beyond every bound is worth waking threads for.
             let is_large = !stage.cost.as_ref().is_some_and(|c| c.eval(sizes).is_ok_and(|c| c < THREAD_THRESHOLD));

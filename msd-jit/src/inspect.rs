@@ -15,7 +15,7 @@ use crate::schedule::schedule;
 /// # Errors
 /// Those of [`crate::kernel::compile`].
 pub fn asm(kernel: &Kernel, fixed: &Sizes, isa: &Isa) -> Result<Vec<(String, String)>, Diagnostic> {
-    let program = schedule(kernel, fixed, isa.dot)?;
+    let program = schedule(kernel, fixed, isa)?;
     let mut code = CodeBuilder::new(isa, program.stages.len(), true)?;
     lower(isa, &mut code, &program)?;
     let listing = code.into_listing().ok_or_else(|| internal("no listing was kept"))?;

@@ -79,7 +79,7 @@ pub fn compile(kernel: &Kernel, fixed: &Sizes, isa: &Isa, listing: bool) -> Resu
         return Err(Diagnostic::new(Fault::IsaUnavailable, "code for another machine cannot run here")
             .help("read it with `inspect::asm`"));
     }
-    let program = schedule(kernel, fixed, isa.dot)?;
+    let program = schedule(kernel, fixed, isa)?;
     let mut code = CodeBuilder::new(isa, program.stages.len(), listing)?;
     let Lowered { stages, known, tiles } = lower(isa, &mut code, &program)?;
     let (code, listing) = code.finish()?;
@@ -133,7 +133,7 @@ impl CompiledKernel {
         let sizes = bind(&self.kernel, &views, &self.fixed)?;
         let tile =
             |tile: &Tile| self.tiles.get(&self.emitter.canonical(*tile)).map(|id| self.code.address(*id).addr() as u64);
-        let code = CodeView { id: self.id, emitter: self.emitter, known: &self.known, tile: &tile };
+        let code = CodeView { id: self.id, known: &self.known, tile: &tile };
         Bound::new(&self.program, &code, &sizes, arguments)
     }
 

@@ -11,10 +11,7 @@ use msd_ir::tensor::{DataRef, TensorView};
 use crate::isa::internal;
 use crate::pool::Pool;
 use crate::schedule::{Layout, Packing};
-use crate::tile::{PANEL, QUAD};
-
-/// Cache line: the alignment of scratch buffers.
-const LINE: usize = 64;
+use crate::tile::{LINE, PANEL, QUAD};
 
 /// Size of a large page, and the alignment of whatever fills several.
 const LARGE_PAGE: usize = 2 << 20;

@@ -2,19 +2,18 @@
 //! wrote it ([`crate::micro`]). Loop nests, packing and epilogues know tiles only through this page.
 //!
 //! A tile multiplies the digit rows of a few tokens with a few *panels* of 16 output channels.
-//! Panels are packed ([`crate::pack`]): of integers `[units][16][4]` bytes, a unit being four
-//! neighbours along K, zero bytes past the end; of floats `[K][16]`, a unit being one. Rows are read
-//! where they lie: digit `d` of token `j` starts at `X + j * X_TOKEN + d * X_DIGIT`, and a unit of it
-//! is four neighbouring bytes or words, or one float. The last unit of a row may read up to three
-//! elements past its end; the panel holds zeros there.
+//! Both are packed ([`crate::schedule::Layout`], [`crate::schedule::RowLayout`]), so that each is read from
+//! one place on: panels of integers as `[units][16][4]` bytes, a unit being four neighbours along K, and of
+//! floats as `[units][16]`, a unit being one; rows as `[units][digits][tokens]` of as many elements, which of
+//! integers are bytes or words. Past the end of a row or of a group there are zeros.
 //!
 //! A tile takes one argument, the address of a [`Call`] table. With `acc[d][j][p][n]` the sums over
 //! the units of the call, exact modulo 2^32 or, of floats, with one fused multiply-add per `k`,
 //! ascending:
 //!
-//! * [`Sum::Whole`]: `C[d][j][p][n]`, dense, becomes `acc`, having begun at what `C` held, or with
-//!   `FIRST` at 0 or at `START[d][j]`. Of a tile that merges, `LAST` leaves F32 in place of the first digit's
-//!   sums: those of all digits, weighted and added, rounded once.
+//! * [`Sum::Whole`]: `C[d][j][p][n]`, whose rows `[d][j]` are [`C_ROW`] elements apart, becomes `acc`, having
+//!   begun at what `C` held, or with `FIRST` at 0 or at `START[d][j]`. Of a tile that merges, `LAST` leaves F32 in
+//!   place of the first digit's sums: those of all digits, weighted and added, rounded once.
 //! * [`Sum::Wide`]: the same in I64, each call's sums being added. `START` is not looked at.
 //! * [`Sum::Groups`]: `K` counts groups of as many units as the tile was made for, whose sums
 //!   (beginning at 0 or `START[group][d][j]`) are merged and added up in floats,
@@ -34,11 +33,17 @@ pub(crate) const PANEL: usize = 16;
 /// Neighbours along K in a unit of an integer panel.
 pub(crate) const QUAD: usize = 4;
 
+/// Bytes of a cache line.
+pub(crate) const LINE: usize = 64;
+
 /// Fewest tiles that share a block of panels; see [`Stream::Shared`].
 pub(crate) const SHARING: usize = 4;
 
 /// Most panels a tile takes.
 pub(crate) const MAX_PANELS: usize = 4;
+
+/// Elements from row to row of `C`, where tiles side by side leave their sums.
+pub(crate) const C_ROW: usize = MAX_PANELS * PANEL;
 
 /// Fields of the table a tile is called with, each an I64: addresses, distances in bytes, counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +53,9 @@ pub(crate) enum Call {
     W,
     /// To the next panel.
     WPanel,
-    /// First digit of the first token.
+    /// Rows of the tile's tokens.
     X,
-    XToken,
-    XDigit,
-    /// Units, or groups.
+    /// Units, or groups; the tile's to count down.
     K,
     C,
     /// Not 0 if nothing is added up so far.
@@ -168,8 +171,6 @@ pub(crate) struct MergeForm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct GroupForm {
     pub(crate) units: u32,
-    /// Bytes along a row from one group to the next.
-    pub(crate) x_step: u32,
     pub(crate) merge: MergeForm,
     /// Whether sums begin at `START`.
     pub(crate) has_start: bool,
@@ -233,7 +234,7 @@ impl Operands {
         }
     }
 
-    /// Bytes along a row of a unit.
+    /// Bytes of a row's unit.
     pub(crate) fn x_bytes(&self) -> usize {
         self.unit_depth() * self.x_dtype().host_bytes()
     }
@@ -258,6 +259,11 @@ impl Tile {
     /// Rows of `x`.
     pub(crate) fn rows(&self) -> usize {
         self.digits * self.tokens
+    }
+
+    /// Rows of `C`: one for each token where groups are added up.
+    pub(crate) fn c_rows(&self) -> usize {
+        if matches!(self.sum, Sum::Groups(_)) { self.tokens } else { self.rows() }
     }
 
     /// Type of the elements of `C`.

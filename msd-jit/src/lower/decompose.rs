@@ -7,10 +7,12 @@ use msd_ir::dtype::DType;
 
 use super::frame::{Emit, Frame};
 use super::lanes::{Access, Lane, WIDTH};
+use super::product::step_bytes;
 use super::region::split_last;
 use super::splitter::{RowScale, Splitter};
 use crate::micro::split::{CHUNK, Slot};
 use crate::schedule::{Blocks, Decompose, Region, View, too_complex};
+use crate::tile::QUAD;
 
 /// Elements that a row, or a part of one, is read from.
 #[derive(Clone, Copy)]
@@ -29,17 +31,27 @@ struct MachineCode {
     table: Value,
 }
 
+/// Where the digits of a token go: the first element of the first digit, and bytes from digit to digit and from
+/// four elements to the next.
+#[derive(Clone, Copy)]
+struct Place {
+    first: Value,
+    digit_step: Value,
+    unit_step: Value,
+}
+
 /// Where the digits of a part of a row go.
 struct Target {
     /// Of its first element, each digit.
     digits: Vec<Value>,
+    unit_step: Value,
     /// Bits that are kept of each digit: none of a row that is not finite.
     keep: Value,
 }
 
 impl Frame<'_> {
-    /// Units are rows. A row is gone through twice, for its largest magnitude and for its digits; what
-    /// has to be computed is computed once, into memory of the thread.
+    /// Units are rows or, where digits are packed, blocks of them. A row is gone through twice, for its largest
+    /// magnitude and for its digits; what has to be computed is computed once, into memory of the thread.
     pub(crate) fn emit_decompose(&mut self, d: &Decompose, splits: Option<[FuncRef; 2]>) -> Emit<()> {
         let machine = splits.map(|[largest, digits]| {
             let table = self.scratch(Slot::BYTES);
@@ -52,27 +64,66 @@ impl Frame<'_> {
             None => d.x.as_view().cloned(),
         };
         let x = computed.ok_or_else(too_complex)?;
+        let tokens = self.dim(&outer[outer.len() - 1])?;
         let (begin, end) = (self.begin, self.end);
+        let item = (QUAD * d.digits.dtype.host_bytes()) as i64;
+        let Some(layout) = d.packing else {
+            let row_bytes = step_bytes(self, &d.digits, 1)?;
+            let digit_step = self.b.ins().imul(row_bytes, tokens);
+            let unit_step = self.int(item);
+            return self.for_range(begin, end, 1, |f, unit| {
+                let indices = f.unflatten(unit, outer)?;
+                let first = f.locate(&d.digits, &indices)?;
+                f.decompose_token(d, (&x, columns), machine, &indices, Place { first, digit_step, unit_step })
+            });
+        };
+        let token_bytes = step_bytes(self, &d.digits, 1)?;
+        let (blocks, cut) = self.token_blocks(tokens, layout.tokens);
         self.for_range(begin, end, 1, |f, unit| {
-            let indices = f.unflatten(unit, outer)?;
-            let (run, largest) = match d.row {
-                Some(memory) => {
-                    let source = f.thread_memory(memory)?;
-                    (Run { x: &x, source, columns, machine }, f.compute_row(&d.x, &indices, source, columns)?)
-                }
-                None => {
-                    let run = Run { x: &x, source: f.locate(&x, &indices)?, columns, machine };
-                    (run, f.largest_magnitude(run)?)
-                }
-            };
-            let row = f.row_scale(largest);
-            let (splitter, unit) = f.splitter(d.scheme, &row);
-            let unit = f.store_unit(&row, unit, &d.scale, &indices)?;
-            match &d.blocks {
-                None => f.split_row(d, run, &row, &splitter, &indices),
-                Some(blocks) => f.split_blocks(d, blocks, run, (&row, unit), &indices),
-            }
+            let (batch, index) = (f.b.ins().udiv(unit, blocks), f.b.ins().urem(unit, blocks));
+            let mut indices = f.unflatten(batch, &outer[..outer.len() - 1])?;
+            let block = f.block(cut, index);
+            let start = f.locate(&d.digits, &indices)?;
+            let skip = f.b.ins().imul(block.token, token_bytes);
+            let start = f.b.ins().iadd(start, skip);
+            let digit_step = f.b.ins().imul_imm_s(block.count, item);
+            let unit_step = f.b.ins().imul_imm_s(digit_step, layout.digits as i64);
+            let zero = f.int(0);
+            f.for_range(zero, block.count, 1, |f, number| {
+                let skip = f.b.ins().imul_imm_s(number, item);
+                let first = f.b.ins().iadd(start, skip);
+                indices.push(f.b.ins().iadd(block.token, number));
+                f.decompose_token(d, (&x, columns), machine, &indices, Place { first, digit_step, unit_step })
+            })
         })
+    }
+
+    /// The digits of a token, whose index is the last.
+    fn decompose_token(
+        &mut self,
+        d: &Decompose,
+        (x, columns): (&View, Value),
+        machine: Option<MachineCode>,
+        indices: &[Value],
+        place: Place,
+    ) -> Emit<()> {
+        let (run, largest) = match d.row {
+            Some(memory) => {
+                let source = self.thread_memory(memory)?;
+                (Run { x, source, columns, machine }, self.compute_row(&d.x, indices, source, columns)?)
+            }
+            None => {
+                let run = Run { x, source: self.locate(x, indices)?, columns, machine };
+                (run, self.largest_magnitude(run)?)
+            }
+        };
+        let row = self.row_scale(largest);
+        let (splitter, unit) = self.splitter(d.scheme, &row);
+        let unit = self.store_unit(&row, unit, &d.scale, indices)?;
+        match &d.blocks {
+            None => self.split_row(d, run, &row, &splitter, indices, place),
+            Some(blocks) => self.split_blocks(d, blocks, run, (&row, unit), indices, place),
+        }
     }
 
     /// The row of a region, stored as F32, and the bits of its largest magnitude.
@@ -111,11 +162,12 @@ impl Frame<'_> {
         row: &RowScale,
         splitter: &Splitter,
         indices: &[Value],
+        place: Place,
     ) -> Emit<()> {
         let is_kept = self.has_digits(row, row);
         let zero = self.int(0);
         let Some(size) = d.sums.first().map(|s| s.size.clone()) else {
-            let target = self.target(d, is_kept, zero, indices)?;
+            let target = self.target(d, is_kept, zero, place);
             self.split_run(d, splitter, run, &target)?;
             return Ok(());
         };
@@ -124,7 +176,7 @@ impl Frame<'_> {
         self.for_range(zero, parts, 1, |f, part| {
             let first = f.b.ins().imul(part, columns);
             let (source, _) = f.element(run.x, run.source, first, false)?;
-            let target = f.target(d, is_kept, first, indices)?;
+            let target = f.target(d, is_kept, first, place);
             let sums = f.split_run(d, splitter, Run { source, columns, ..run }, &target)?;
             f.store_sums(d, &sums, part, indices)
         })
@@ -138,6 +190,7 @@ impl Frame<'_> {
         run: Run<'_>,
         (row, row_unit): (&RowScale, Value),
         indices: &[Value],
+        place: Place,
     ) -> Emit<()> {
         let (columns, count) = (self.dim(&blocks.size)?, self.dim(&blocks.relative.size_from_end(2))?);
         let zero = self.int(0);
@@ -159,7 +212,7 @@ impl Frame<'_> {
             let target = f.locate(&blocks.relative, &at)?;
             f.b.ins().store(Frame::flags(), relative, target, 0);
             let is_kept = f.has_digits(row, &block);
-            let target = f.target(d, is_kept, first, indices)?;
+            let target = f.target(d, is_kept, first, place);
             let sums = f.split_run(d, &splitter, run, &target)?;
             f.store_sums(d, &sums, index, indices)
         })
@@ -183,20 +236,27 @@ impl Frame<'_> {
         Ok(unit)
     }
 
-    /// Where the digits of a token, the last of `indices`, go from column `first` on.
-    fn target(&mut self, d: &Decompose, is_kept: Value, first: Value, indices: &[Value]) -> Emit<Target> {
+    /// Where the digits of a token go from column `first` on, which begins a unit.
+    fn target(&mut self, d: &Decompose, is_kept: Value, first: Value, place: Place) -> Target {
         let keep = self.b.ins().uextend(types::I32, is_kept);
         let keep = self.b.ins().ineg(keep);
         let keep = self.b.ins().splat(types::I32X4, keep);
-        let mut digits = Vec::new();
-        for row in self.digit_rows(d, indices)? {
-            let (token, outer) = (row, &indices[..indices.len() - 1]);
-            let at: Vec<Value> = outer.iter().copied().chain([token]).collect();
-            let start = self.locate(&d.digits, &at)?;
-            let skip = self.b.ins().imul_imm_s(first, d.digits.dtype.host_bytes() as i64);
-            digits.push(self.b.ins().iadd(start, skip));
+        let start = self.at_column(place.first, first, place.unit_step, d.digits.dtype);
+        let mut digits = vec![start];
+        for _ in 1..d.scheme.weights().len() {
+            digits.push(self.b.ins().iadd(digits[digits.len() - 1], place.digit_step));
         }
-        Ok(Target { digits, keep })
+        Target { digits, unit_step: place.unit_step, keep }
+    }
+
+    /// Where a column lies, of units of four.
+    fn at_column(&mut self, start: Value, column: Value, unit_step: Value, dtype: DType) -> Value {
+        let unit = self.b.ins().ushr_imm_s(column, QUAD.trailing_zeros() as i64);
+        let skip = self.b.ins().imul(unit, unit_step);
+        let at = self.b.ins().iadd(start, skip);
+        let within = self.b.ins().band_imm_s(column, QUAD as i64 - 1);
+        let skip = self.b.ins().imul_imm_s(within, dtype.host_bytes() as i64);
+        self.b.ins().iadd(at, skip)
     }
 
     /// The digit rows of a token: a whole stack apart.
@@ -250,10 +310,9 @@ impl Frame<'_> {
                     part.push(digit);
                 }
             }
-            let offset = f.b.ins().imul_imm_s(column, dtype.host_bytes() as i64);
             for (part, start) in parts.iter().zip(&target.digits) {
-                let at = f.b.ins().iadd(*start, offset);
-                f.store_chunk(part, dtype, at);
+                let at = f.at_column(*start, column, target.unit_step, dtype);
+                f.store_chunk(part, dtype, at, d.packing.map(|_| target.unit_step));
             }
             let mut next = Vec::new();
             for (sum, part) in sums.iter().zip(&parts) {
@@ -275,14 +334,24 @@ impl Frame<'_> {
         sums: &[Value],
     ) -> Emit<Vec<Value>> {
         let dtype = d.digits.dtype;
+        if d.packing.is_some() && self.round_down(run.columns, QUAD as i64) != run.columns {
+            // What is past the end of the last unit is read as well.
+            self.for_range(from, run.columns, QUAD as i64, |f, column| {
+                let none = f.splat_i32(0);
+                for start in &target.digits {
+                    let at = f.at_column(*start, column, target.unit_step, dtype);
+                    f.store_lane(Lane::I32(none), dtype, at, Access::Vector);
+                }
+                Ok(())
+            })?;
+        }
         self.for_carry(from, run.columns, 1, sums, |f, column, sums| {
             let (at, access) = f.element(run.x, run.source, column, false)?;
             let lane = f.load_lane(run.x.dtype, at, access);
             let value = f.f32_of(lane);
-            let offset = f.b.ins().imul_imm_s(column, dtype.host_bytes() as i64);
             let digits = f.split(splitter, d.scheme, target.keep, value);
             for (digit, start) in digits.iter().zip(&target.digits) {
-                let at = f.b.ins().iadd(*start, offset);
+                let at = f.at_column(*start, column, target.unit_step, dtype);
                 f.store_lane(Lane::I32(*digit), dtype, at, Access::One);
             }
             let mut next = Vec::new();
@@ -318,20 +387,28 @@ impl Frame<'_> {
         Ok(())
     }
 
-    /// Stores sixteen digits, of four vectors.
-    fn store_chunk(&mut self, parts: &[Value], dtype: DType, at: Value) {
+    /// Stores sixteen digits, of four vectors: side by side, or units of four so many bytes apart.
+    fn store_chunk(&mut self, parts: &[Value], dtype: DType, at: Value, unit_step: Option<Value>) {
         let halves = [(0, 1), (2, 3)].map(|(a, b)| self.b.ins().snarrow(parts[a], parts[b]));
-        if dtype.host_bytes() == 2 {
-            for (half, offset) in halves.into_iter().zip([0, 16]) {
-                self.b.ins().store(Frame::flags(), half, at, offset);
-            }
-            return;
-        }
-        let bytes = match dtype {
-            DType::I8 | DType::I4 => self.b.ins().snarrow(halves[0], halves[1]),
-            _ => self.b.ins().unarrow(halves[0], halves[1]),
+        let vectors = match (dtype.host_bytes(), dtype) {
+            (2, _) => halves.to_vec(),
+            (_, DType::I8 | DType::I4) => vec![self.b.ins().snarrow(halves[0], halves[1])],
+            _ => vec![self.b.ins().unarrow(halves[0], halves[1])],
         };
-        self.b.ins().store(Frame::flags(), bytes, at, 0);
+        let mut at = at;
+        for (number, vector) in vectors.into_iter().enumerate() {
+            let Some(step) = unit_step else {
+                self.b.ins().store(Frame::flags(), vector, at, number as i32 * 16);
+                continue;
+            };
+            let (unit, lanes) = if dtype.host_bytes() == 2 { (types::I64X2, 2) } else { (types::I32X4, 4) };
+            let units = self.cast_bits(unit, vector);
+            for lane in 0..lanes {
+                let item = self.b.ins().extractlane(units, lane);
+                self.b.ins().store(Frame::flags(), item, at, 0);
+                at = self.b.ins().iadd(at, step);
+            }
+        }
     }
 
     /// Address of a row's element and how four from there lie.
@@ -430,6 +507,7 @@ impl Frame<'_> {
             let first = self.b.ins().extractlane(lanes, 0);
             self.b.ins().store(Frame::flags(), first, machine.table, slot.offset());
         }
+        self.b.ins().store(Frame::flags(), target.unit_step, machine.table, Slot::UnitStep.offset());
         for (digit, start) in target.digits.iter().enumerate() {
             self.b.ins().store(Frame::flags(), *start, machine.table, Slot::Digit(digit).offset());
         }

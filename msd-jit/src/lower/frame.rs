@@ -14,12 +14,10 @@ use msd_ir::dim::Dim;
 
 use crate::isa::internal;
 use crate::schedule::{Memory, MemoryKind, View};
+use crate::tile::LINE;
 
 /// Number of arguments of a stage function.
 pub(crate) const STAGE_ARGUMENTS: usize = 5;
-
-/// What memory of several threads is rounded up to: cache lines, each of one thread.
-pub(crate) const LINE: i64 = 64;
 
 /// An entry of the table of what only the call knows.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,8 +137,9 @@ impl<'a> Frame<'a> {
             return Err(internal("memory that is no thread's"));
         };
         let step = self.dim(bytes)?;
-        let step = self.b.ins().iadd_imm_s(step, LINE - 1);
-        let step = self.b.ins().band_imm_s(step, -LINE);
+        // No cache line is two threads'.
+        let step = self.b.ins().iadd_imm_s(step, LINE as i64 - 1);
+        let step = self.b.ins().band_imm_s(step, -(LINE as i64));
         let skip = self.b.ins().imul(step, self.thread);
         let base = self.address(memory)?;
         Ok(self.b.ins().iadd(base, skip))
@@ -267,6 +266,7 @@ impl<'a> Frame<'a> {
     /// one, so that loops over the rest are none.
     pub(crate) fn round_down(&mut self, n: Value, unit: i64) -> Value {
         match self.constant(n) {
+            _ if unit == 1 => n,
             Some(constant) if constant % unit == 0 => n,
             _ => self.b.ins().band_imm_s(n, -unit),
         }

@@ -19,7 +19,7 @@ use cranelift_module::FuncId;
 use msd_ir::diag::Diagnostic;
 use msd_ir::dtype::DType;
 
-use crate::blocking::{ENTRIES, Limits, TERM_ENTRIES, tile};
+use crate::blocking::{ENTRIES, TERM_ENTRIES, tile};
 use crate::isa::{Isa, internal};
 use crate::micro::emit_clif;
 use crate::micro::split::Split;
@@ -88,6 +88,7 @@ impl Lowering<'_> {
             Work::Product(product) => f.emit_product(product, table, tile)?,
             Work::Accumulate { p, s, u, out } => f.emit_accumulate(p, s, u.as_ref(), out)?,
             Work::Pack { source, layout, out } => f.emit_pack(source, layout, out)?,
+            Work::PackRows { source, layout, out } => f.emit_pack_rows(source, layout, out)?,
         }
         f.close(self.isa.target.frontend_config());
         self.code.define(&name, id, body)?;
@@ -101,7 +102,7 @@ impl Lowering<'_> {
             (None, Some(view)) if view.stride_from_end(0).is_one() => view.dtype,
             (None, _) => return Ok(None),
         };
-        let Some(split) = Split::of(d.scheme, source, d.digits.dtype) else { return Ok(None) };
+        let Some(split) = Split::of(d.scheme, source, d.digits.dtype, d.packing.is_some()) else { return Ok(None) };
         let Some(machines) = self.isa.emitter.emit_split(&split, self.code.listing.is_some())? else {
             return Ok(None);
         };
@@ -119,8 +120,7 @@ impl Lowering<'_> {
     fn product_tiles(&mut self, product: &Product) -> Result<(), Diagnostic> {
         let tokens = product.out.size_from_end(1).as_constant();
         let channels = product.out.size_from_end(0).as_constant();
-        let limits = Limits::new(&product.region.terms, self.isa.emitter);
-        for size in limits.tiles(tokens, channels) {
+        for size in product.limits.tiles(tokens, channels) {
             for term in &product.region.terms {
                 self.tile(tile(term, size))?;
             }
@@ -159,5 +159,6 @@ fn work_name(work: &Work) -> &'static str {
         Work::Product(_) => "product",
         Work::Accumulate { .. } => "accumulate",
         Work::Pack { .. } => "pack",
+        Work::PackRows { .. } => "pack_rows",
     }
 }

@@ -1,11 +1,15 @@
-//! Operands that a kernel computes, or is given in parts, rearranged into panels; see
-//! [`crate::schedule::Layout`]. Parameters are packed by [`crate::pack`] in the same way.
+//! Operands that a kernel computes, or is given in parts, rearranged into panels, and rows into blocks of
+//! tokens; see [`crate::schedule::Layout`] and [`crate::schedule::RowLayout`]. Parameters are packed by
+//! [`crate::pack`] in the same way.
 
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 
 use super::frame::{Emit, Frame};
 use super::lanes::Access;
-use crate::schedule::{Layout, View};
+use super::product::step_bytes;
+use crate::blocking::TileTokens;
+use crate::schedule::{Layout, RowLayout, View};
 use crate::tile::{PANEL, QUAD};
 
 /// A panel in the making: its part of `source [.., K, N]`.
@@ -142,4 +146,165 @@ impl Frame<'_> {
             })
         })
     }
+
+    /// How many blocks tokens are cut into, and how; at least one.
+    pub(crate) fn token_blocks(&mut self, tokens: Value, most: TileTokens) -> (Value, TokenBlocks) {
+        let mut ceilings = [most.few, most.many].map(|most| {
+            let more = self.b.ins().iadd_imm_s(tokens, most as i64 - 1);
+            self.b.ins().udiv_imm_u(more, most as i64)
+        });
+        if most.few != most.many {
+            let is_many = self.b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, tokens, most.threshold() as i64);
+            ceilings[0] = self.b.ins().select(is_many, ceilings[1], ceilings[0]);
+        }
+        let one = self.int(1);
+        let count = self.b.ins().smax(ceilings[0], one);
+        let (tail, heads) = (self.b.ins().udiv(tokens, count), self.b.ins().urem(tokens, count));
+        (count, TokenBlocks { heads, tail })
+    }
+
+    /// A block of tokens.
+    pub(crate) fn block(&mut self, TokenBlocks { heads, tail }: TokenBlocks, index: Value) -> Block {
+        let is_head = self.b.ins().icmp(IntCC::SignedLessThan, index, heads);
+        let more = self.b.ins().uextend(types::I64, is_head);
+        let count = self.b.ins().iadd(tail, more);
+        let before = self.b.ins().smin(index, heads);
+        let token = self.b.ins().imul(index, tail);
+        let token = self.b.ins().iadd(token, before);
+        Block { index, token, count, is_head }
+    }
+
+    /// Units are blocks of tokens.
+    pub(crate) fn emit_pack_rows(&mut self, source: &View, layout: &RowLayout, out: &View) -> Emit<()> {
+        let batch_shape = &source.shape[..source.shape.len() - 2];
+        let (tokens, depth) = (self.dim(&out.size_from_end(1))?, self.dim(&source.size_from_end(0))?);
+        let (blocks, cut) = self.token_blocks(tokens, layout.tokens);
+        let (row_step, k_step) = (step_bytes(self, source, 1)?, step_bytes(self, source, 0)?);
+        let token_step = step_bytes(self, out, 1)?;
+        let item = layout.depth as i64 * out.dtype.host_bytes() as i64;
+        let (begin, end) = (self.begin, self.end);
+        self.for_range(begin, end, 1, |f, unit| {
+            let (batch, index) = (f.b.ins().udiv(unit, blocks), f.b.ins().urem(unit, blocks));
+            let indices = f.unflatten(batch, batch_shape)?;
+            let block = f.block(cut, index);
+            let place = |f: &mut Self, view: &View, step: Value| -> Emit<Value> {
+                let first = f.locate(view, &indices)?;
+                let skip = f.b.ins().imul(block.token, step);
+                Ok(f.b.ins().iadd(first, skip))
+            };
+            let (from, to) = (place(f, source, row_step)?, place(f, out, token_step)?);
+            let (zero, digits) = (f.int(0), f.int(layout.digits as i64));
+            let digit_step = f.b.ins().imul(tokens, row_step);
+            let row_bytes = f.b.ins().imul_imm_s(block.count, item);
+            let unit_step = f.b.ins().imul_imm_s(row_bytes, layout.digits as i64);
+            f.for_range(zero, digits, 1, |f, digit| {
+                let (skip, ahead) = (f.b.ins().imul(digit, digit_step), f.b.ins().imul(digit, row_bytes));
+                let (from, to) = (f.b.ins().iadd(from, skip), f.b.ins().iadd(to, ahead));
+                f.for_range(zero, block.count, 1, |f, token| {
+                    let skip = f.b.ins().imul(token, row_step);
+                    let ahead = f.b.ins().imul_imm_s(token, item);
+                    let row = Row {
+                        source,
+                        out,
+                        from: f.b.ins().iadd(from, skip),
+                        k_step,
+                        to: f.b.ins().iadd(to, ahead),
+                        unit_step,
+                    };
+                    f.pack_row(&row, layout, depth)
+                })
+            })
+        })
+    }
+
+    /// A row, of one group if it has no more.
+    fn pack_row(&mut self, row: &Row<'_>, layout: &RowLayout, depth: Value) -> Emit<()> {
+        let Some(size) = layout.group else { return self.pack_units(row, layout.depth, depth) };
+        let zero = self.int(0);
+        let count = self.b.ins().udiv_imm_u(depth, size as i64);
+        let group_step = self.b.ins().imul_imm_s(row.unit_step, size.div_ceil(layout.depth) as i64);
+        let source_step = self.b.ins().imul_imm_s(row.k_step, size as i64);
+        let size = self.int(size as i64);
+        self.for_range(zero, count, 1, |f, group| {
+            let (skip, ahead) = (f.b.ins().imul(group, source_step), f.b.ins().imul(group, group_step));
+            let row = Row { from: f.b.ins().iadd(row.from, skip), to: f.b.ins().iadd(row.to, ahead), ..*row };
+            f.pack_units(&row, layout.depth, size)
+        })
+    }
+
+    /// The units of `size` neighbours along K, of which the last may be a part and zeros.
+    fn pack_units(&mut self, row: &Row<'_>, depth: u64, size: Value) -> Emit<()> {
+        let (zero, depth) = (self.int(0), depth as i64);
+        let main = self.round_down(size, depth);
+        let is_row = row.source.stride_from_end(0).is_one();
+        let is_copied = row.source.dtype.host_bytes() == 1 && row.out.dtype.host_bytes() == 1;
+        let (access, stored) = match (depth, is_row) {
+            (1, _) => (Access::One, Access::One),
+            (_, true) => (Access::Vector, Access::Vector),
+            (_, false) => (Access::Strided(row.k_step), Access::Vector),
+        };
+        let step = self.b.ins().imul_imm_s(row.k_step, depth);
+        let ends = self.for_carry(zero, main, depth, &[row.from, row.to], |f, _, at| {
+            let [from, to] = [at[0], at[1]];
+            if is_copied && is_row {
+                let four = f.b.ins().load(types::I32, Frame::flags(), from, 0);
+                f.b.ins().store(Frame::flags(), four, to, 0);
+            } else {
+                f.convert(row, [from, to], access, stored);
+            }
+            Ok(vec![f.b.ins().iadd(from, step), f.b.ins().iadd(to, row.unit_step)])
+        })?;
+        if main == size {
+            return Ok(());
+        }
+        let rest = self.b.ins().isub(size, main);
+        let one = self.int(1);
+        let units = self.b.ins().smin(rest, one);
+        self.for_range(zero, units, 1, |f, _| {
+            let none = f.zero_lane(row.out.dtype);
+            f.store_lane(none, row.out.dtype, ends[1], Access::Vector);
+            f.for_range(zero, rest, 1, |f, k| {
+                let skip = f.b.ins().imul(k, row.k_step);
+                let ahead = f.b.ins().imul_imm_s(k, row.out.dtype.host_bytes() as i64);
+                let at = [f.b.ins().iadd(ends[0], skip), f.b.ins().iadd(ends[1], ahead)];
+                f.convert(row, at, Access::One, Access::One);
+                Ok(())
+            })
+        })
+    }
+
+    /// Copies elements of a row, as the type they are stored in.
+    fn convert(&mut self, row: &Row<'_>, [from, to]: [Value; 2], access: Access, stored: Access) {
+        let lane = self.load_lane(row.source.dtype, from, access);
+        let lane = self.as_class(lane, row.out.dtype);
+        self.store_lane(lane, row.out.dtype, to, stored);
+    }
+}
+
+/// Tokens in blocks, of which the first `heads` hold one more than the others, which hold `tail`.
+#[derive(Clone, Copy)]
+pub(crate) struct TokenBlocks {
+    pub(crate) heads: Value,
+    pub(crate) tail: Value,
+}
+
+/// A block of tokens.
+pub(crate) struct Block {
+    pub(crate) index: Value,
+    /// First token, and how many.
+    pub(crate) token: Value,
+    pub(crate) count: Value,
+    pub(crate) is_head: Value,
+}
+
+/// A row in the making.
+#[derive(Clone, Copy)]
+struct Row<'v> {
+    source: &'v View,
+    out: &'v View,
+    from: Value,
+    /// Bytes from element to element, and from unit to unit of the block.
+    k_step: Value,
+    to: Value,
+    unit_step: Value,
 }

@@ -8,10 +8,11 @@ use msd_ir::dim::Dim;
 
 use super::frame::{Emit, Frame};
 use super::lanes::{Lane, WIDTH};
+use super::panels::{Block, TokenBlocks};
 use super::region::Row;
 use crate::blocking::{ENTRIES, Entry, TERM_ENTRIES, TermEntry, k_block};
 use crate::schedule::{Product, Term, View};
-use crate::tile::{Call, PANEL, Sum};
+use crate::tile::{C_ROW, Call, PANEL, Sum};
 
 /// Where the loops are.
 struct Unit {
@@ -28,15 +29,6 @@ struct Unit {
     is_last_turn: Value,
 }
 
-/// A block of tokens.
-struct Block {
-    index: Value,
-    /// First token, and how many.
-    token: Value,
-    count: Value,
-    is_head: Value,
-}
-
 /// What tiles of a term read, in the batch and from the panels of a unit.
 struct Operands<'t> {
     term: &'t Term,
@@ -44,11 +36,12 @@ struct Operands<'t> {
     index: usize,
     w: Value,
     w_panel: Value,
+    /// Rows of the first token, and the bytes of one token's.
     x: Value,
     x_token: Value,
     /// Where sums lie, and the bytes of one token's.
     c: Value,
-    c_token: Value,
+    c_token: i64,
     /// Starts of the first token.
     start: Option<Value>,
     unit: Option<Value>,
@@ -58,8 +51,8 @@ struct Operands<'t> {
     zero: Option<Value>,
 }
 
-/// Bytes from one index to the next.
-fn step_bytes(f: &mut Frame<'_>, view: &View, axis: usize) -> Emit<Value> {
+/// Bytes from one index to the next along an axis, counted from the last.
+pub(crate) fn step_bytes(f: &mut Frame<'_>, view: &View, axis: usize) -> Emit<Value> {
     let elements = f.dim(&view.stride_from_end(axis))?;
     Ok(f.b.ins().imul_imm_s(elements, view.dtype.host_bytes() as i64))
 }
@@ -92,7 +85,7 @@ impl Frame<'_> {
             let from = f.b.ins().imul(turn, together);
             let to = f.b.ins().iadd(from, together);
             let to = f.b.ins().smin(to, blocks);
-            let first = f.block(table, from).token;
+            let first = f.product_block(table, from).token;
             let batch = f.unflatten(batch, batch_shape)?;
             let is_last_turn = f.b.ins().icmp(IntCC::Equal, to, blocks);
             let unit = Unit { batch, panel, panels, is_last, from, to, first, is_last_turn };
@@ -106,18 +99,10 @@ impl Frame<'_> {
         })
     }
 
-    fn block(&mut self, table: usize, index: Value) -> Block {
-        let [head, heads, tail] =
-            [Entry::Head, Entry::Heads, Entry::Tail].map(|entry| self.entry(table + entry as usize));
-        let is_head = self.b.ins().icmp(IntCC::SignedLessThan, index, heads);
-        let count = self.b.ins().select(is_head, head, tail);
-        // Blocks of the tail hold a token less than those of the head, or as many.
-        let token = self.b.ins().imul(index, tail);
-        let before = self.b.ins().smin(index, heads);
-        let more = self.b.ins().isub(head, tail);
-        let more = self.b.ins().imul(before, more);
-        let token = self.b.ins().iadd(token, more);
-        Block { index, token, count, is_head }
+    /// A block of the tokens of a product.
+    fn product_block(&mut self, table: usize, index: Value) -> Block {
+        let [heads, tail] = [Entry::Heads, Entry::Tail].map(|entry| self.entry(table + entry as usize));
+        self.block(TokenBlocks { heads, tail }, index)
     }
 
     fn operands<'t>(&mut self, product: &Product, index: usize, term: &'t Term, unit: &Unit) -> Emit<Operands<'t>> {
@@ -133,11 +118,9 @@ impl Frame<'_> {
             f.locate(&view, &unit.batch)
         };
         let (w, w_panel) = at_panel(self, &term.w)?;
-        let x_view = term.x.stretched_outer(batch_shape);
+        let x_view = product.rows[index].stretched_outer(batch_shape);
         let (x, x_token) = (self.locate(&x_view, &unit.batch)?, step_bytes(self, &x_view, 1)?);
-        let rows = term.sum_rows();
-        let element = term.sum.c_dtype(&term.operands).host_bytes();
-        let c_token = self.b.ins().imul_imm_s(unit.panels, (rows * PANEL * element) as i64);
+        let c_token = (term.sum_rows() * C_ROW * term.sum.c_dtype(&term.operands).host_bytes()) as i64;
         let groups = term.groups.as_ref();
         let start = term.start.as_ref().map(|view| rows_at(self, view)).transpose()?;
         let factor = groups.and_then(|g| g.unit.as_ref()).map(|view| rows_at(self, view)).transpose()?;
@@ -153,15 +136,14 @@ impl Frame<'_> {
     }
 
     /// Fields of the table that stay the same for all calls of a unit.
-    fn fill_call(&mut self, o: &Operands<'_>, call: Value, tokens: Value) -> Emit<()> {
+    fn fill_call(&mut self, o: &Operands<'_>, call: Value) -> Emit<()> {
         let set = |f: &mut Self, field: Call, value: Value| {
             f.b.ins().store(Frame::flags(), value, call, field.offset());
         };
         set(self, Call::WPanel, o.w_panel);
-        set(self, Call::XToken, o.x_token);
-        let x_digit = self.b.ins().imul(o.x_token, tokens);
-        set(self, Call::XDigit, x_digit);
         if let Some(start) = &o.term.start {
+            let rows = self.dim(&start.size_from_end(0))?;
+            let tokens = self.b.ins().udiv_imm_u(rows, o.term.digits() as i64);
             let digit = self.b.ins().imul_imm_s(tokens, 4);
             let group = step_bytes(self, start, 1)?;
             set(self, Call::StartDigit, digit);
@@ -182,33 +164,23 @@ impl Frame<'_> {
         Ok(())
     }
 
-    /// Sums of a term for all tokens and channels of a unit, into scratch memory: for each block of K all
-    /// blocks of tokens.
+    /// Sums of a term for all tokens and channels of a unit, into scratch memory: for each block of K and strip of
+    /// panels all blocks of tokens.
     fn sum_term(&mut self, o: &Operands<'_>, unit: &Unit, table: usize, (call, tile): (Value, SigRef)) -> Emit<()> {
         let term = o.term;
-        let tokens = match term.digits() {
-            1 => self.dim(&term.x.size_from_end(1))?,
-            digits => {
-                let rows = self.dim(&term.x.size_from_end(1))?;
-                self.b.ins().udiv_imm_u(rows, digits as i64)
-            }
-        };
-        self.fill_call(o, call, tokens)?;
+        self.fill_call(o, call)?;
         let k = self.dim(&term.x.size_from_end(0))?;
         // What K counts: units, or groups.
-        let (count, w_step, x_step) = match term.sum {
-            Sum::Groups(group) => {
-                let size = group.x_step as i64 / term.operands.x_dtype().host_bytes() as i64;
-                let w_step = group.units as i64 * term.operands.unit_bytes() as i64;
-                (self.b.ins().udiv_imm_u(k, size), w_step, group.x_step as i64)
-            }
-            Sum::Whole { .. } | Sum::Wide => {
+        let (count, units) = match (&term.groups, term.sum) {
+            (Some(groups), Sum::Groups(form)) => (self.b.ins().udiv_imm_u(k, groups.size as i64), form.units.into()),
+            _ => {
                 let depth = term.operands.unit_depth() as i64;
                 let k = self.b.ins().iadd_imm_s(k, depth - 1);
-                let units = self.b.ins().udiv_imm_u(k, depth);
-                (units, term.operands.unit_bytes() as i64, term.operands.x_bytes() as i64)
+                (self.b.ins().udiv_imm_u(k, depth), 1)
             }
         };
+        let w_step = units * term.operands.unit_bytes() as i64;
+        let x_step = units * (term.digits() * term.operands.x_bytes()) as i64;
         let most = k_block(term) as i64;
         // Even nothing is multiplied once, so that sums are there.
         let one = self.int(1);
@@ -225,16 +197,29 @@ impl Frame<'_> {
             let bytes = f.b.ins().imul_imm_s(now, w_step);
             let ahead = f.next_block(o, unit, w, bytes, (from, now, count));
             let x_skip = f.b.ins().imul_imm_s(from, x_step);
-            let x = f.b.ins().iadd(o.x, x_skip);
             let done = f.b.ins().iadd(from, now);
             let is_last = f.b.ins().icmp(IntCC::SignedGreaterThanOrEqual, done, count);
             let is_last = f.b.ins().uextend(types::I64, is_last);
             for (field, value) in [(Call::First, is_first), (Call::Last, is_last)] {
                 f.b.ins().store(Frame::flags(), value, call, field.offset());
             }
-            f.for_range(unit.from, unit.to, 1, |f, index| {
-                let block = f.block(table, index);
-                f.call_tile(o, unit, &block, table, Place { w, x, from, now, ahead, bytes }, (call, tile))
+            let strip = f.entry(table + Entry::Strip as usize);
+            let strip_bytes = f.b.ins().imul(strip, o.w_panel);
+            let more = f.b.ins().iadd(unit.panels, strip);
+            let more = f.b.ins().iadd_imm_s(more, -1);
+            let strips = f.b.ins().udiv(more, strip);
+            f.for_range(zero, strips, 1, |f, number| {
+                let skip = f.b.ins().imul(number, strip_bytes);
+                let (w, ahead) = (f.b.ins().iadd(w, skip), f.b.ins().iadd(ahead, skip));
+                let panel = f.b.ins().imul(number, strip);
+                let next = f.b.ins().iadd_imm_s(number, 1);
+                let is_last = f.b.ins().icmp(IntCC::Equal, next, strips);
+                let is_last = f.b.ins().band(is_last, unit.is_last);
+                let place = Place { w, x_skip, panel, is_last, from, now, ahead, bytes };
+                f.for_range(unit.from, unit.to, 1, |f, index| {
+                    let block = f.product_block(table, index);
+                    f.call_tile(o, unit, &block, table, place, (call, tile))
+                })
             })
         })
     }
@@ -273,10 +258,16 @@ impl Frame<'_> {
         };
         set(self, Call::W, at.w);
         set(self, Call::K, at.now);
+        // Of a block, the units before these.
         let skip = self.b.ins().imul(block.token, o.x_token);
-        let x = self.b.ins().iadd(at.x, skip);
+        let x = self.b.ins().iadd(o.x, skip);
+        let skip = self.b.ins().imul(block.count, at.x_skip);
+        let x = self.b.ins().iadd(x, skip);
         set(self, Call::X, x);
         let c = self.c_of(o, unit, block.token);
+        let element = term.sum.c_dtype(&term.operands).host_bytes();
+        let skip = self.b.ins().imul_imm_s(at.panel, (PANEL * element) as i64);
+        let c = self.b.ins().iadd(c, skip);
         set(self, Call::C, c);
         // A share of the next block of the weights for each block of tokens.
         let step = self.entry(table + Entry::AheadStep as usize);
@@ -309,9 +300,12 @@ impl Frame<'_> {
             let rows = of_tokens(self, rows, bytes, Some(Call::RowsGroup));
             set(self, Call::Rows, rows);
         }
-        for (field, first) in [(Call::Scale, o.scale), (Call::Zero, o.zero)] {
+        for (field, first, step) in [(Call::Scale, o.scale, Call::ScalePanel), (Call::Zero, o.zero, Call::ZeroPanel)] {
             if let Some(first) = first {
                 let skip = self.b.ins().imul_imm_s(at.from, PANEL as i64 * 4);
+                let first = self.b.ins().iadd(first, skip);
+                let step = self.b.ins().load(types::I64, Frame::flags(), call, step.offset());
+                let skip = self.b.ins().imul(step, at.panel);
                 let first = self.b.ins().iadd(first, skip);
                 set(self, field, first);
             }
@@ -319,8 +313,8 @@ impl Frame<'_> {
         let entry = |f: &mut Self, entry: TermEntry| f.entry(table + ENTRIES + o.index * TERM_ENTRIES + entry as usize);
         let [head, last_head, tail, last_tail] =
             [TermEntry::Head, TermEntry::LastHead, TermEntry::Tail, TermEntry::LastTail].map(|e| entry(self, e));
-        let head = self.b.ins().select(unit.is_last, last_head, head);
-        let tail = self.b.ins().select(unit.is_last, last_tail, tail);
+        let head = self.b.ins().select(at.is_last, last_head, head);
+        let tail = self.b.ins().select(at.is_last, last_tail, tail);
         let address = self.b.ins().select(block.is_head, head, tail);
         self.b.ins().call_indirect(tile, address, &[call]);
         Ok(())
@@ -329,7 +323,7 @@ impl Frame<'_> {
     /// Where the sums of a block lie whose first token is `token`.
     fn c_of(&mut self, o: &Operands<'_>, unit: &Unit, token: Value) -> Value {
         let number = self.b.ins().isub(token, unit.first);
-        let skip = self.b.ins().imul(number, o.c_token);
+        let skip = self.b.ins().imul_imm_s(number, o.c_token);
         self.b.ins().iadd(o.c, skip)
     }
 
@@ -342,7 +336,7 @@ impl Frame<'_> {
         let width = self.b.ins().smin(left, width);
         let (from, to) = (unit.from, unit.to);
         self.for_range(from, to, 1, |f, index| {
-            let block = f.block(table, index);
+            let block = f.product_block(table, index);
             let sums: Vec<Value> = operands.iter().map(|o| f.c_of(o, unit, block.token)).collect();
             let zero = f.int(0);
             f.for_range(zero, block.count, 1, |f, number| {
@@ -352,7 +346,7 @@ impl Frame<'_> {
                 let target = f.locate(&product.out, &indices)?;
                 let mut rows = Vec::new();
                 for (o, c) in operands.iter().zip(&sums) {
-                    rows.push(f.sums_row(o, *c, number, &block, unit, &indices)?);
+                    rows.push(f.sums_row(o, *c, number, &block, &indices)?);
                 }
                 let columns = Columns { first, width };
                 f.finish_row(product, &row, &rows, target, columns)
@@ -367,15 +361,12 @@ impl Frame<'_> {
         c: Value,
         number: Value,
         block: &Block,
-        unit: &Unit,
         indices: &[Value],
     ) -> Emit<SumsRow<'t>> {
-        let row = self.b.ins().imul_imm_s(unit.panels, PANEL as i64);
-        let element = o.term.sum.c_dtype(&o.term.operands).host_bytes() as i64;
-        let row_bytes = self.b.ins().imul_imm_s(row, element);
-        let skip = self.b.ins().imul(row_bytes, number);
+        let row_bytes = (C_ROW * o.term.sum.c_dtype(&o.term.operands).host_bytes()) as i64;
+        let skip = self.b.ins().imul_imm_s(number, row_bytes);
         let first = self.b.ins().iadd(c, skip);
-        let digit = self.b.ins().imul(row_bytes, block.count);
+        let digit = self.b.ins().imul_imm_s(block.count, row_bytes);
         self.prepare_merge(o.term, first, digit, indices)
     }
 
@@ -418,7 +409,11 @@ struct Columns {
 #[derive(Clone, Copy)]
 struct Place {
     w: Value,
-    x: Value,
+    /// Bytes of one token's rows before it.
+    x_skip: Value,
+    /// First panel, in the unit, and whether the strip is the last of all.
+    panel: Value,
+    is_last: Value,
     /// Units or groups before it, and of it.
     from: Value,
     now: Value,

@@ -12,7 +12,7 @@ use crate::isa::DotForm;
 use crate::lower::frame::{Emit, Frame};
 use crate::lower::lanes::{Access, Lane};
 use crate::lower::row::rebuild;
-use crate::tile::{Call, Element, GroupForm, MergeForm, Operands, PANEL, QuadForm, Sum, Tile};
+use crate::tile::{C_ROW, Call, Element, GroupForm, MergeForm, Operands, PANEL, QuadForm, Sum, Tile};
 
 /// What ends a function.
 pub(crate) type Config = cranelift_codegen::isa::TargetFrontendConfig;
@@ -34,8 +34,6 @@ struct Part<'t> {
     /// First vector of channels, and how many.
     first: usize,
     vectors: usize,
-    /// Rows of `x`, digit by digit.
-    x: Vec<Value>,
     /// Ones where nothing is added up so far.
     is_first: Value,
 }
@@ -47,13 +45,12 @@ pub(crate) fn emit(b: FunctionBuilder<'_>, tile: &Tile, config: Config) -> Emit<
     let table = arguments[0];
     let vectors = vectors_of(tile);
     for first in (0..PANEL / LANES).step_by(vectors) {
-        let x = rows(&mut f, table, tile);
         let is_first = field(&mut f, table, Call::First);
         let is_first = f.b.ins().icmp_imm_s(cranelift_codegen::ir::condcodes::IntCC::NotEqual, is_first, 0);
         let is_first = f.b.ins().uextend(types::I32, is_first);
         let is_first = f.b.ins().ineg(is_first);
         let is_first = f.b.ins().splat(types::I32X4, is_first);
-        let part = Part { tile, table, first, vectors, x, is_first };
+        let part = Part { tile, table, first, vectors, is_first };
         match &tile.sum {
             Sum::Whole { has_start, merge } => emit_whole(&mut f, &part, *has_start, *merge)?,
             Sum::Wide => emit_whole(&mut f, &part, false, None)?,
@@ -78,25 +75,6 @@ fn field(f: &mut Frame<'_>, table: Value, field: Call) -> Value {
     f.b.ins().load(types::I64, Frame::flags(), table, field.offset())
 }
 
-fn rows(f: &mut Frame<'_>, table: Value, tile: &Tile) -> Vec<Value> {
-    let (token_step, digit_step) = (field(f, table, Call::XToken), field(f, table, Call::XDigit));
-    let mut digit = field(f, table, Call::X);
-    let mut rows = Vec::new();
-    for d in 0..tile.digits {
-        if d > 0 {
-            digit = f.b.ins().iadd(digit, digit_step);
-        }
-        let mut row = digit;
-        for token in 0..tile.tokens {
-            if token > 0 {
-                row = f.b.ins().iadd(row, token_step);
-            }
-            rows.push(row);
-        }
-    }
-    rows
-}
-
 impl Part<'_> {
     /// Index of a row's sum of a vector of channels; of pairs there are two.
     fn sum(&self, row: usize, vector: usize) -> usize {
@@ -105,7 +83,7 @@ impl Part<'_> {
 
     /// Bytes from a row of C to the part's first element.
     fn c_offset(&self, row: usize, vector: usize, dtype: DType) -> i64 {
-        ((row * PANEL + (self.first + vector) * LANES) * dtype.host_bytes()) as i64
+        ((row * C_ROW + (self.first + vector) * LANES) * dtype.host_bytes()) as i64
     }
 
     /// The sums of a token's digits.
@@ -142,7 +120,7 @@ fn emit_whole(f: &mut Frame<'_>, part: &Part<'_>, has_start: bool, merge: Option
     let none = f.zero_lane(dtype);
     let mut old = Vec::new();
     for row in 0..tile.rows() {
-        let begin = if has_start { start_of(f, part, row) } else { none };
+        let begin = if has_start { Lane::I32(start_of(f, part, row, None)) } else { none };
         for vector in 0..part.vectors {
             let at = f.b.ins().iadd_imm_s(c, part.c_offset(row, vector, dtype));
             let held = f.load_lane(dtype, at, Access::Vector);
@@ -150,11 +128,11 @@ fn emit_whole(f: &mut Frame<'_>, part: &Part<'_>, has_start: bool, merge: Option
         }
     }
     let (units, zero) = (field(f, part.table, Call::K), f.int(0));
-    let w = panel(f, part, zero);
     let is_float = matches!(tile.operands, Operands::Floats { .. });
     // Floats are added in order, so they begin with what there is.
     let init = if is_float { old.iter().flat_map(|l| l.parts()).collect() } else { integer_zeros(f, part) };
-    let sums = over_units(f, part, w, &part.x, units, &init)?;
+    let operands = operands(f, part);
+    let sums = over_units(f, part, operands, units, &init)?;
     let mut lanes = Vec::new();
     for row in 0..tile.rows() {
         for vector in 0..part.vectors {
@@ -188,22 +166,26 @@ fn emit_whole(f: &mut Frame<'_>, part: &Part<'_>, has_start: bool, merge: Option
     })
 }
 
-/// What a row's sums begin with.
-fn start_of(f: &mut Frame<'_>, part: &Part<'_>, row: usize) -> Lane {
+/// What a row's sums begin with, those of a group if one is given.
+fn start_of(f: &mut Frame<'_>, part: &Part<'_>, row: usize, group: Option<Value>) -> Value {
     let (digit, token) = (row / part.tile.tokens, row % part.tile.tokens);
     let (start, step) = (field(f, part.table, Call::Start), field(f, part.table, Call::StartDigit));
     let skip = f.b.ins().imul_imm_s(step, digit as i64);
-    let at = f.b.ins().iadd(start, skip);
-    let at = f.b.ins().iadd_imm_s(at, token as i64 * 4);
-    f.load_lane(DType::I32, at, Access::One)
+    let mut at = f.b.ins().iadd(start, skip);
+    if let Some(index) = group {
+        let step = field(f, part.table, Call::StartGroup);
+        let skip = f.b.ins().imul(step, index);
+        at = f.b.ins().iadd(at, skip);
+    }
+    let one = f.b.ins().load(types::I32, Frame::flags(), at, token as i32 * 4);
+    f.b.ins().splat(types::I32X4, one)
 }
 
-/// Where the part's first vector of the panel's unit lies, `skip` bytes on.
-fn panel(f: &mut Frame<'_>, part: &Part<'_>, skip: Value) -> Value {
+/// Where the part's first vector of the panel lies, and the rows.
+fn operands(f: &mut Frame<'_>, part: &Part<'_>) -> [Value; 2] {
     let w = field(f, part.table, Call::W);
-    let w = f.b.ins().iadd(w, skip);
     let bytes = part.tile.operands.unit_bytes() / PANEL * LANES * part.first;
-    f.b.ins().iadd_imm_s(w, bytes as i64)
+    [f.b.ins().iadd_imm_s(w, bytes as i64), field(f, part.table, Call::X)]
 }
 
 fn integer_zeros(f: &mut Frame<'_>, part: &Part<'_>) -> Vec<Value> {
@@ -220,15 +202,14 @@ fn channel_sums(f: &mut Frame<'_>, part: &Part<'_>, sums: &[Value], index: usize
 fn over_units(
     f: &mut Frame<'_>,
     part: &Part<'_>,
-    w: Value,
-    x: &[Value],
+    operands: [Value; 2],
     units: Value,
     init: &[Value],
 ) -> Emit<Vec<Value>> {
     let zero = f.int(0);
     match part.tile.operands {
         Operands::Quads(form) => {
-            f.for_carry(zero, units, 1, init, |f, unit, sums| Ok(quad_unit(f, part, form, w, x, unit, sums)))
+            f.for_carry(zero, units, 1, init, |f, unit, sums| Ok(quad_unit(f, part, form, operands, unit, sums)))
         }
         Operands::Floats { panel, compute } => {
             let main = f.round_down(units, UNROLL);
@@ -238,7 +219,7 @@ fn over_units(
                     let mut sums = sums.to_vec();
                     for step in 0..steps {
                         let unit = f.b.ins().iadd_imm_s(unit, step);
-                        float_unit(f, part, [panel, compute], w, x, unit, &mut sums);
+                        float_unit(f, part, [panel, compute], operands, unit, &mut sums);
                     }
                     Ok(sums)
                 })?;
@@ -248,29 +229,36 @@ fn over_units(
     }
 }
 
+/// Where a unit of panel and rows lies.
+fn at_unit(f: &mut Frame<'_>, part: &Part<'_>, operands: [Value; 2], unit: Value) -> [Value; 2] {
+    let tile = part.tile;
+    let bytes = [tile.operands.unit_bytes(), tile.rows() * tile.operands.x_bytes()];
+    let mut at = operands;
+    for (at, bytes) in at.iter_mut().zip(bytes) {
+        let skip = f.b.ins().imul_imm_s(unit, bytes as i64);
+        *at = f.b.ins().iadd(*at, skip);
+    }
+    at
+}
+
 /// One unit of every sum. Operands are read-only while a tile runs, so Cranelift loads each where it
 /// is first used.
 fn quad_unit(
     f: &mut Frame<'_>,
     part: &Part<'_>,
     form: QuadForm,
-    w: Value,
-    x: &[Value],
+    operands: [Value; 2],
     unit: Value,
     sums: &[Value],
 ) -> Vec<Value> {
     let flags = Frame::flags().with_readonly().with_can_move();
-    let x_offset = f.b.ins().imul_imm_s(unit, part.tile.operands.x_bytes() as i64);
-    let w_offset = f.b.ins().imul_imm_s(unit, part.tile.operands.unit_bytes() as i64);
-    let w = f.b.ins().iadd(w, w_offset);
+    let [w, x] = at_unit(f, part, operands, unit);
     let is_pairs = part.is_pairs();
     let (item, vector) = if is_pairs { (types::I64, types::I64X2) } else { (types::I32, types::I32X4) };
     let to = if is_pairs { types::I16X8 } else { types::I8X16 };
-    let xs: Vec<Value> = x
-        .iter()
+    let xs: Vec<Value> = (0..part.tile.rows())
         .map(|row| {
-            let at = f.b.ins().iadd(*row, x_offset);
-            let item = f.b.ins().load(item, flags, at, 0);
+            let item = f.b.ins().load(item, flags, x, (row * part.tile.operands.x_bytes()) as i32);
             let splat = f.b.ins().splat(vector, item);
             f.cast_bits(to, splat)
         })
@@ -333,21 +321,17 @@ fn float_unit(
     f: &mut Frame<'_>,
     part: &Part<'_>,
     [panel, compute]: [DType; 2],
-    w: Value,
-    x: &[Value],
+    operands: [Value; 2],
     unit: Value,
     sums: &mut [Value],
 ) {
-    let x_offset = f.b.ins().imul_imm_s(unit, compute.host_bytes() as i64);
-    let factors: Vec<Vec<Value>> = x
-        .iter()
+    let [base, x] = at_unit(f, part, operands, unit);
+    let factors: Vec<Vec<Value>> = (0..part.tile.rows())
         .map(|row| {
-            let at = f.b.ins().iadd(*row, x_offset);
+            let at = f.b.ins().iadd_imm_s(x, (row * part.tile.operands.x_bytes()) as i64);
             f.load_lane(compute, at, Access::One).parts()
         })
         .collect();
-    let w_offset = f.b.ins().imul_imm_s(unit, part.tile.operands.unit_bytes() as i64);
-    let base = f.b.ins().iadd(w, w_offset);
     for vector in 0..part.vectors {
         let at = f.b.ins().iadd_imm_s(base, (vector * LANES * panel.host_bytes()) as i64);
         let lane = f.load_lane(panel, at, Access::Vector);
@@ -407,18 +391,16 @@ fn emit_groups(f: &mut Frame<'_>, part: &Part<'_>, group: &GroupForm) -> Emit<()
 
 /// The sums of a group, a lane for each row and vector of channels.
 fn group_sums(f: &mut Frame<'_>, part: &Part<'_>, group: &GroupForm, index: Value) -> Emit<Vec<Lane>> {
-    let operands = &part.tile.operands;
-    let x_skip = f.b.ins().imul_imm_s(index, i64::from(group.x_step));
-    let x: Vec<Value> = part.x.iter().map(|row| f.b.ins().iadd(*row, x_skip)).collect();
-    let w_skip = f.b.ins().imul_imm_s(index, group.units as i64 * operands.unit_bytes() as i64);
-    let w = panel(f, part, w_skip);
+    let first = f.b.ins().imul_imm_s(index, i64::from(group.units));
+    let operands = operands(f, part);
+    let operands = at_unit(f, part, operands, first);
     let units = f.int(group.units.into());
-    let Operands::Floats { compute, .. } = operands else {
+    let Operands::Floats { compute, .. } = part.tile.operands else {
         let init = integer_zeros(f, part);
-        let sums = over_units(f, part, w, &x, units, &init)?;
+        let sums = over_units(f, part, operands, units, &init)?;
         let mut lanes = Vec::new();
         for row in 0..part.tile.rows() {
-            let start = group.has_start.then(|| group_start(f, part, row, index));
+            let start = group.has_start.then(|| start_of(f, part, row, Some(index)));
             for vector in 0..part.vectors {
                 let mut sum = channel_sums(f, part, &sums, part.sum(row, vector));
                 if let Some(start) = start {
@@ -429,22 +411,10 @@ fn group_sums(f: &mut Frame<'_>, part: &Part<'_>, group: &GroupForm, index: Valu
         }
         return Ok(lanes);
     };
-    let none = f.zero_lane(*compute);
+    let none = f.zero_lane(compute);
     let init = none.parts().repeat(part.tile.rows() * part.vectors);
-    let sums = over_units(f, part, w, &x, units, &init)?;
+    let sums = over_units(f, part, operands, units, &init)?;
     Ok(sums.chunks(none.parts().len()).map(|sum| rebuild(none, sum)).collect())
-}
-
-fn group_start(f: &mut Frame<'_>, part: &Part<'_>, row: usize, index: Value) -> Value {
-    let (digit, token) = (row / part.tile.tokens, row % part.tile.tokens);
-    let (start, step) = (field(f, part.table, Call::Start), field(f, part.table, Call::StartDigit));
-    let skip = f.b.ins().imul_imm_s(step, digit as i64);
-    let at = f.b.ins().iadd(start, skip);
-    let of_group = field(f, part.table, Call::StartGroup);
-    let skip = f.b.ins().imul(of_group, index);
-    let at = f.b.ins().iadd(at, skip);
-    let one = f.b.ins().load(types::I32, Frame::flags(), at, token as i32 * 4);
-    f.b.ins().splat(types::I32X4, one)
 }
 
 /// `total + merged * (scale * unit)` of a token and a vector of channels.

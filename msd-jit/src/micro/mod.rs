@@ -45,7 +45,7 @@ impl Emitter {
     /// The emitter for tiles of such operands and so many digits, where `self` is the widest the target has.
     pub(crate) fn serving(self, operands: &Operands, digits: usize) -> Emitter {
         let wanted = self.for_operands(operands);
-        if digits > wanted.max_rows(operands) { Emitter::Portable } else { wanted }
+        if digits > wanted.max_rows(operands)[0] { Emitter::Portable } else { wanted }
     }
 
     /// The tile that is compiled in place of one: the portable ones fetch nothing ahead.
@@ -100,13 +100,14 @@ impl Emitter {
         Ok(None)
     }
 
-    /// Most digit rows a tile takes.
-    pub(crate) fn max_rows(self, operands: &Operands) -> usize {
+    /// Most digit rows a tile takes, where tokens are few and where they are many: one panel by many rows takes the
+    /// fewest instructions for a product, but is one stream from memory, which does not get the most of it.
+    pub(crate) fn max_rows(self, operands: &Operands) -> [usize; 2] {
         match self {
-            Emitter::Portable => 4,
-            Emitter::Ymm if is_pairs(operands) => 3,
-            Emitter::Ymm => 6,
-            Emitter::Zmm => 9,
+            Emitter::Portable => [4, 4],
+            Emitter::Ymm if is_pairs(operands) => [3, 3],
+            Emitter::Ymm => [6, 6],
+            Emitter::Zmm => [9, 28],
         }
     }
 
@@ -122,7 +123,8 @@ impl Emitter {
             (Emitter::Ymm, 3) => 2,
             (Emitter::Ymm, _) => 1,
             (Emitter::Zmm, 0..=6) => MAX_PANELS,
-            (Emitter::Zmm, _) => 3,
+            (Emitter::Zmm, 7..=9) => 3,
+            (Emitter::Zmm, _) => 1,
         }
     }
 }

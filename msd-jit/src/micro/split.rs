@@ -31,6 +31,8 @@ pub(crate) enum Slot {
     Limit(usize),
     /// Where the digits go.
     Digit(usize),
+    /// Bytes from four digits to the next four, where those are packed.
+    UnitStep,
     /// I32, written.
     Sum(usize),
     /// F64 that an element is multiplied with.
@@ -49,17 +51,18 @@ impl Slot {
             Slot::Keep => 3,
             Slot::Reciprocal => 4,
             Slot::Scale => 5,
-            Slot::Factor(i) => 6 + i,
-            Slot::Limit(i) => 8 + i,
-            Slot::Digit(i) => 10 + i,
-            Slot::Sum(i) => 10 + MAX_DIGITS + i,
-            Slot::Unit(i) => 10 + 2 * MAX_DIGITS + i,
+            Slot::UnitStep => 6,
+            Slot::Factor(i) => 7 + i,
+            Slot::Limit(i) => 9 + i,
+            Slot::Digit(i) => 11 + i,
+            Slot::Sum(i) => 11 + MAX_DIGITS + i,
+            Slot::Unit(i) => 11 + 2 * MAX_DIGITS + i,
         };
         place as i32 * 8
     }
 
     /// Bytes of the table.
-    pub(crate) const BYTES: usize = (10 + 3 * MAX_DIGITS) * 8;
+    pub(crate) const BYTES: usize = (11 + 3 * MAX_DIGITS) * 8;
 }
 
 /// How an element becomes digits.
@@ -79,13 +82,15 @@ pub(crate) struct Split {
     pub(crate) source: DType,
     /// Of the digits in memory: bytes or words.
     pub(crate) stored: DType,
+    /// Whether units of four digits lie [`Slot::UnitStep`] apart, not side by side.
+    pub(crate) is_packed: bool,
     pub(crate) digits: usize,
     pub(crate) method: Method,
 }
 
 impl Split {
     /// The function for rows of a type and digits stored as another, if one is written for the scheme.
-    pub(crate) fn of(scheme: Scheme, source: DType, stored: DType) -> Option<Split> {
+    pub(crate) fn of(scheme: Scheme, source: DType, stored: DType, is_packed: bool) -> Option<Split> {
         let bits = scheme.digit_dtype().bits();
         let integer = |is_power| Method::Integer { bits, is_power, is_unsigned: scheme.is_unsigned() };
         let method = match scheme.family() {
@@ -94,6 +99,6 @@ impl Split {
             Family::Greedy { .. } => Method::Greedy,
             Family::Minifloat { .. } => return None,
         };
-        Some(Split { source, stored, digits: scheme.weights().len(), method })
+        Some(Split { source, stored, is_packed, digits: scheme.weights().len(), method })
     }
 }

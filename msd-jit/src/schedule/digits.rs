@@ -14,11 +14,8 @@ use super::{
     Blocks, Decompose, DigitSums, Layout, Region, RowOp, RowSums, Scheduler, Source, Term, View, Work, ZeroPoint,
     product, too_complex,
 };
-use crate::isa::{DotForm, internal};
+use crate::isa::internal;
 use crate::tile::{MergeForm, Operands, QUAD, QuadForm, Sum};
-
-/// Bytes of a cache line.
-const LINE: u64 = 64;
 
 /// Most channels of a product whose K is multiplied in parts: more can be shared out among threads.
 const MAX_SPLIT_CHANNELS: u64 = 32;
@@ -49,9 +46,7 @@ impl Scheduler<'_> {
         let rows = shape[shape.len() - 2].clone();
         let batch = &x.shape[..x.shape.len() - 2];
         let stacked: Shape = batch.iter().chain([&rows, &columns]).cloned().collect();
-        // Words are what is multiplied where bytes are not.
-        let is_word = self.dot == DotForm::Pairs && scheme.digit_dtype().is_int();
-        let digits = self.rows_buffer(if is_word { DType::I16 } else { scheme.digit_dtype() }, stacked)?;
+        let digits = self.buffer(scheme.digit_dtype(), stacked)?;
         let blocks = match size {
             Some(size) => {
                 let relative = self.buffer(DType::F32, self.shape(value.sibling(1)))?;
@@ -71,43 +66,8 @@ impl Scheduler<'_> {
         let scale = self.buffer(DType::F64, self.shape(row_unit))?;
         self.set(row_unit, scale.clone());
         let cost = super::size(&x.shape).and_then(|n| n.mul(&Dim::constant(4)));
-        let work = Decompose { scheme, x, row, digits, scale, blocks, sums: Vec::new() };
+        let work = Decompose { scheme, x, row, digits, packing: None, scale, blocks, sums: Vec::new() };
         self.push(Work::Decompose(Box::new(work)), tokens, Dim::constant(1), 1, cost)
-    }
-
-    /// A buffer for rows of digits, `[.., R, K]`. Rows lie an odd number of cache lines apart, as rows a
-    /// multiple of 4 KB apart would compete for the same few ways of the first-level cache, and the last
-    /// unit of a row can be read whole.
-    pub(super) fn rows_buffer(&mut self, dtype: DType, shape: Shape) -> Result<View, Diagnostic> {
-        let row = row_elements(&shape[shape.len() - 1], dtype).ok_or_else(too_complex)?;
-        let mut strides = vec![row.clone(), Dim::constant(1)];
-        let mut step = row;
-        for size in shape[..shape.len() - 1].iter().rev() {
-            step = step.mul(size).ok_or_else(too_complex)?;
-            strides.insert(0, step.clone());
-        }
-        let bytes = strides.remove(0).mul(&Dim::constant(dtype.host_bytes() as u64)).ok_or_else(too_complex)?;
-        let memory = self.memory(super::MemoryKind::Buffer { bytes });
-        Ok(View { memory, dtype, shape, strides, offset: Dim::constant(0) })
-    }
-
-    /// Rows that a tile can read: neighbours along K, of the form's width, with something to read behind
-    /// the last unit, of the row or of its last group.
-    pub(super) fn rows_for(&mut self, x: View, form: QuadForm, group: Option<u64>) -> Result<View, Diagnostic> {
-        let k = x.size_from_end(0);
-        let is_whole = group.or(k.as_constant()).is_some_and(|size| size % QUAD as u64 == 0);
-        // Rows of our own that begin where a padded one does.
-        let is_ours = matches!(self.memories[x.memory].kind, super::MemoryKind::Buffer { .. });
-        let is_padded = is_ours
-            && x.offset == Dim::constant(0)
-            && row_elements(&k, x.dtype).is_some_and(|row| row == x.stride_from_end(1));
-        let fits = x.dtype.host_bytes() == form.x_dtype().host_bytes() && x.stride_from_end(0).is_one();
-        if fits && (is_whole || is_padded) {
-            return Ok(x);
-        }
-        let out = self.rows_buffer(form.x_dtype(), x.shape.clone())?;
-        self.copy_into(&x, out.clone())?;
-        Ok(out)
     }
 
     pub(super) fn place_dot(&mut self, value: Value) -> Result<(), Diagnostic> {
@@ -226,8 +186,7 @@ impl Scheduler<'_> {
         weights: &'static [i64],
         zero: Option<ZeroPoint>,
     ) -> Result<Term, Diagnostic> {
-        let (a, b, form, largest) = self.quad_operands(dot)?;
-        let x = self.rows_for(a, form, None)?;
+        let (x, b, form, largest) = self.quad_operands(dot)?;
         let k = x.size_from_end(0);
         let w = self.packed(b, Layout::quads(form.flip.is_some(), None))?;
         let is_whole = k.as_constant().is_some_and(|k| largest.checked_mul(k).is_some_and(|n| n <= i32::MAX as u64));
@@ -268,8 +227,7 @@ impl Scheduler<'_> {
     /// Products of each part of K, and then their sum, merged: F32 in memory.
     fn place_parts(&mut self, value: Value, dot: Value, scheme: Scheme, parts: u64) -> Result<View, Diagnostic> {
         let zero = self.zero_point(value, scheme)?;
-        let (a, b, form, _) = self.quad_operands(dot)?;
-        let x = self.rows_for(a, form, None)?;
+        let (x, b, form, _) = self.quad_operands(dot)?;
         let w = self.packed(b, Layout::quads(form.flip.is_some(), None))?;
         let size = x.size_from_end(0).div(&Dim::constant(parts)).ok_or_else(too_complex)?;
         let start = match form.flip {
@@ -420,15 +378,6 @@ impl Scheduler<'_> {
     }
 }
 
-/// Elements from row to row of a buffer of rows.
-fn row_elements(k: &Dim, dtype: DType) -> Option<Dim> {
-    let per_line = LINE / dtype.host_bytes() as u64;
-    match k.as_constant() {
-        Some(k) => Some(Dim::constant((k.div_ceil(per_line) | 1) * per_line)),
-        None => k.add(&Dim::constant(per_line)),
-    }
-}
-
 /// Largest magnitude of an integer type of at most 16 bits.
 pub(super) fn largest(dtype: DType) -> u64 {
     let range = dtype.int_range().map_or(1 << 20, |(low, high)| low.unsigned_abs().max(high.unsigned_abs()));
@@ -439,7 +388,9 @@ pub(super) fn largest(dtype: DType) -> u64 {
 pub(super) fn joined(view: &View, outer: usize, inner: usize) -> Option<View> {
     let rank = view.shape.len();
     let (outer, inner) = (rank.checked_sub(outer + 1)?, rank.checked_sub(inner + 1)?);
-    if view.strides[outer] != view.shape[inner].mul(&view.strides[inner])? {
+    // Axes of nothing lie anywhere, and their product does not say how many there are.
+    let is_empty = view.shape[inner] == Dim::constant(0);
+    if is_empty || view.strides[outer] != view.shape[inner].mul(&view.strides[inner])? {
         return None;
     }
     let mut joined = view.clone();

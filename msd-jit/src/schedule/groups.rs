@@ -197,27 +197,24 @@ impl Scheduler<'_> {
             }
         };
         let group = Dim::constant(size);
-        let (x, layout, operands, start) = match form {
+        let (layout, operands, start) = match form {
             Some(form) => {
-                let x = self.rows_for(x, form, Some(size))?;
                 let layout = Layout::quads(form.flip.is_some(), Some(size));
                 let start = match form.flip {
                     Some(factor) => Some(self.digit_sums(&x, &group, factor, DType::I32)?),
                     None => None,
                 };
-                (x, layout, Operands::Quads(form), start)
+                (layout, Operands::Quads(form), start)
             }
             None => {
                 let panel = Layout::columns(w.dtype);
                 let operands = Operands::Floats { panel: panel.stored(w.dtype), compute: DType::F32 };
-                let x = if x.dtype == DType::F32 { self.rows_of(x)? } else { self.copy(&x, DType::F32)? };
-                (x, panel, operands, None)
+                (panel, operands, None)
             }
         };
         let depth = if is_float { 1 } else { QUAD as u64 };
         let form = GroupForm {
             units: size.div_ceil(depth) as u32,
-            x_step: (size as usize * operands.x_dtype().host_bytes()) as u32,
             merge: MergeForm { weights: chain.weights, is_narrow },
             has_start: start.is_some(),
             total: chain.total,
@@ -225,7 +222,7 @@ impl Scheduler<'_> {
             zero: zero.as_ref().map(|_| zero_stored),
         };
         let w = self.packed(w, layout)?;
-        let groups = Some(Groups { scale, unit, zero });
+        let groups = Some(Groups { size, scale, unit, zero });
         let (sum, weights) = (Sum::Groups(form), chain.weights);
         Ok(Some(Term { x, w, operands, sum, weights, start, excess: None, zero: None, groups }))
     }

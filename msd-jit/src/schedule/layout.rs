@@ -1,12 +1,13 @@
-//! How operands lie in panels of 16 channels, and how far apart: the layouts of the tile contract
-//! ([`crate::tile`]) as sizes. Moving the bytes is [`crate::pack`]'s for what callers give, and a stage's
-//! for what a kernel computes.
+//! How operands lie, weights in panels of 16 channels and rows in blocks of tokens, and how far apart: the
+//! layouts of the tile contract ([`crate::tile`]) as sizes. Moving the bytes is [`crate::pack`]'s for what callers
+//! give, and a stage's for what a kernel computes.
 
 use msd_ir::diag::Diagnostic;
 use msd_ir::dim::Dim;
 use msd_ir::dtype::DType;
 
-use super::{View, too_complex};
+use super::{Term, View, product, too_complex};
+use crate::blocking::TileTokens;
 use crate::tile::{PANEL, QUAD};
 
 /// How a matrix operand `b[batch, k, n]` is laid out for its tile.
@@ -57,19 +58,11 @@ impl Layout {
 
     /// Elements from panel to panel.
     fn panel(&self, k: &Dim) -> Option<Dim> {
-        let unit = Dim::constant(self.unit().0);
-        match self {
-            Layout::Columns { .. } => k.mul(&unit),
-            Layout::Quads { group: Some(size), .. } => {
-                let per_group = Dim::constant(size.div_ceil(QUAD as u64)).mul(&unit)?;
-                k.div(&Dim::constant(*size))?.mul(&per_group)
-            }
-            Layout::Quads { group: None, .. } => match k.as_constant() {
-                Some(k) => Dim::constant(k.div_ceil(QUAD as u64)).mul(&unit),
-                // A ceiling is no polynomial: room for one unit more.
-                None => k.add(&Dim::constant(QUAD as u64 - 1))?.mul(&Dim::constant(PANEL as u64)),
-            },
-        }
+        let group = match self {
+            Layout::Columns { .. } => None,
+            Layout::Quads { group, .. } => *group,
+        };
+        padded(k, self.unit().1, group)?.mul(&Dim::constant(PANEL as u64))
     }
 
     /// The packed form of `source [.., k, n]`: `[.., n, k]`, the strides of the last two axes being those
@@ -95,5 +88,56 @@ impl Layout {
         let shape = batch.iter().chain([&n, &k]).cloned().collect();
         let dtype = self.stored(source.dtype);
         Ok((View { memory, dtype, shape, strides, offset: Dim::constant(0) }, elements))
+    }
+}
+
+/// How rows `x[batch, digits * tokens, k]` are laid out for their tiles: tokens in as few blocks as can be, as even
+/// as can be, the larger ones first ([`crate::blocking::Blocking`]), and of each block `[units][digits][tokens]`,
+/// a unit being so many neighbours along `k`, or the last few of a group and zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RowLayout {
+    /// Type of the elements.
+    pub(crate) stored: DType,
+    pub(crate) digits: u64,
+    /// Most tokens of a block.
+    pub(crate) tokens: TileTokens,
+    /// Neighbours of a unit.
+    pub(crate) depth: u64,
+    /// Length of the groups of `k`, where those are no whole units.
+    pub(crate) group: Option<u64>,
+}
+
+impl RowLayout {
+    /// The layout of a term's rows, at most so many tokens in a block.
+    pub(crate) fn of(term: &Term, tokens: TileTokens) -> RowLayout {
+        let depth = term.operands.unit_depth() as u64;
+        let group = term.groups.as_ref().map(|g| g.size).filter(|size| size % depth != 0);
+        RowLayout { stored: term.operands.x_dtype(), digits: term.digits() as u64, tokens, depth, group }
+    }
+
+    /// The packed form of `source [.., digits * tokens, k]`: `[.., tokens, n]`, a token's elements being as many as
+    /// if they were neighbours; and how many it has in all.
+    pub(crate) fn packed(&self, source: &View, memory: usize) -> Result<(View, Dim), Diagnostic> {
+        let (k, rows) = (source.size_from_end(0), source.size_from_end(1));
+        let shape = || {
+            let token = padded(&k, self.depth, self.group)?.mul(&Dim::constant(self.digits))?;
+            let tokens = rows.div(&Dim::constant(self.digits))?;
+            let batch = &source.shape[..source.shape.len() - 2];
+            Some(batch.iter().cloned().chain([tokens, token]).collect::<Vec<_>>())
+        };
+        let shape = shape().ok_or_else(too_complex)?;
+        let elements = product(&shape)?;
+        Ok((View::dense(memory, self.stored, shape).ok_or_else(too_complex)?, elements))
+    }
+}
+
+/// `k` elements, each of their groups rounded up to whole units.
+fn padded(k: &Dim, depth: u64, group: Option<u64>) -> Option<Dim> {
+    let whole = |size: u64| size.div_ceil(depth) * depth;
+    match (group, k.as_constant()) {
+        (Some(size), _) => k.div(&Dim::constant(size))?.mul(&Dim::constant(whole(size))),
+        (None, Some(k)) => Some(Dim::constant(whole(k))),
+        // A ceiling is no polynomial: room for one unit more.
+        (None, None) => k.add(&Dim::constant(depth - 1)),
     }
 }

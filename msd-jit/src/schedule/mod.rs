@@ -9,23 +9,25 @@ use msd_ir::graph::{Kernel, Value};
 use msd_ir::ops::{Class, Op};
 use msd_ir::types::{Shape, Type};
 
-use crate::isa::DotForm;
+use crate::isa::{DotForm, Isa};
+use crate::micro::Emitter;
 
 mod digits;
 mod groups;
+mod join;
 mod layout;
 mod melt;
 mod products;
 mod program;
 
-pub(crate) use layout::Layout;
+pub(crate) use layout::{Layout, RowLayout};
 pub(crate) use program::{
     Blocks, Decompose, DigitSums, Groups, Memory, MemoryKind, Packing, PartName, Product, Program, Region, RowOp,
     RowSums, Source, Stage, Step, Term, View, Work, ZeroPoint,
 };
 
-/// Schedules `kernel` with the sizes in `fixed` known; other dimensions stay symbolic.
-pub(crate) fn schedule(kernel: &Kernel, fixed: &Sizes, dot: DotForm) -> Result<Program, Diagnostic> {
+/// Schedules `kernel` for a target, with the sizes in `fixed` known; other dimensions stay symbolic.
+pub(crate) fn schedule(kernel: &Kernel, fixed: &Sizes, isa: &Isa) -> Result<Program, Diagnostic> {
     let shapes = kernel
         .nodes
         .iter()
@@ -34,7 +36,8 @@ pub(crate) fn schedule(kernel: &Kernel, fixed: &Sizes, dot: DotForm) -> Result<P
     let mut s = Scheduler {
         kernel,
         fixed,
-        dot,
+        dot: isa.dot,
+        emitter: isa.emitter,
         shapes: shapes.ok_or_else(too_complex)?,
         views: vec![Vec::new(); kernel.nodes.len()],
         melts: Vec::new(),
@@ -60,6 +63,7 @@ pub(crate) fn schedule(kernel: &Kernel, fixed: &Sizes, dot: DotForm) -> Result<P
         s.map_into(*value, out)?;
         outputs.push((dtype, shape));
     }
+    join::join(&mut s.stages, &mut s.memories);
     Ok(Program { memories: s.memories, stages: s.stages, outputs })
 }
 
@@ -72,6 +76,8 @@ struct Scheduler<'k> {
     kernel: &'k Kernel,
     fixed: &'k Sizes,
     dot: DotForm,
+    /// The widest emitter of tiles.
+    emitter: Emitter,
     shapes: Vec<Vec<Shape>>,
     /// Where each value that is in memory lies.
     views: Vec<Vec<Option<View>>>,
@@ -203,12 +209,6 @@ impl Scheduler<'_> {
         Ok(out)
     }
 
-    /// The value in memory as `dtype`.
-    fn view_as(&mut self, value: Value, dtype: DType) -> Result<View, Diagnostic> {
-        let view = self.view(value)?;
-        if view.dtype == dtype { Ok(view) } else { self.copy(&view, dtype) }
-    }
-
     /// A dense copy of a view as `dtype`.
     fn copy(&mut self, view: &View, dtype: DType) -> Result<View, Diagnostic> {
         let out = self.buffer(dtype, view.shape.clone())?;
@@ -237,7 +237,7 @@ impl Scheduler<'_> {
             Work::Map { out, .. } | Work::Row { out, .. } | Work::Accumulate { out, .. } => out,
             Work::Product(product) => &product.out,
             // Panels hold more than what they are made from.
-            Work::Pack { source, .. } => source,
+            Work::Pack { source, .. } | Work::PackRows { source, .. } => source,
             Work::Decompose(decompose) => &decompose.scale,
         };
         let writes = product(&written.shape)?;

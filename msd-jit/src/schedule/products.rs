@@ -9,9 +9,10 @@ use msd_ir::ops::Op;
 use msd_ir::types::{Part, Shape, Type};
 
 use super::{
-    Layout, Memory, MemoryKind, Packing, PartName, Pending, Product, Region, Scheduler, Source, Step, Term, View, Work,
-    product, size, too_complex,
+    Layout, Memory, MemoryKind, Packing, PartName, Pending, Product, Region, RowLayout, Scheduler, Source, Step, Term,
+    View, Work, product, size, too_complex,
 };
+use crate::blocking::Limits;
 use crate::isa::internal;
 use crate::tile::{Operands, PANEL, Sum};
 
@@ -72,11 +73,6 @@ impl Scheduler<'_> {
         Ok(())
     }
 
-    /// The view with neighbouring elements along its last axis, copied if they are not.
-    pub(super) fn rows_of(&mut self, view: View) -> Result<View, Diagnostic> {
-        if view.stride_from_end(0).is_one() { Ok(view) } else { self.copy(&view, view.dtype) }
-    }
-
     /// `source [.., K, N]` in panels: of a parameter packed before the call, else by a stage of the kernel.
     pub(super) fn packed(&mut self, source: View, layout: Layout) -> Result<View, Diagnostic> {
         if let Some((param, part)) = self.parameter_of(&source) {
@@ -118,9 +114,7 @@ impl Scheduler<'_> {
     pub(super) fn float_term(&mut self, value: Value) -> Result<Term, Diagnostic> {
         let (a, b) = (self.kernel.node(value).operands[0], self.kernel.node(value).operands[1]);
         let compute = self.kernel.tensor_ty(value).dtype;
-        let a = self.view_as(a, compute)?;
-        let x = self.rows_of(a)?;
-        let b = self.view(b)?;
+        let (x, b) = (self.view(a)?, self.view(b)?);
         let layout = Layout::columns(b.dtype);
         let operands = Operands::Floats { panel: layout.stored(b.dtype), compute };
         let w = self.packed(b, layout)?;
@@ -163,14 +157,36 @@ impl Scheduler<'_> {
         let batch = product(&out.shape[..out.shape.len() - 2])?;
         let channels = out.size_from_end(0);
         let mut cost = Some(Dim::constant(0));
-        let mut scratch = Vec::new();
+        let limits = Limits::new(&region.terms, self.emitter);
+        let (mut rows, mut scratch) = (Vec::new(), Vec::new());
         for term in &region.terms {
             let macs = size(&[&batch, &channels, &term.x.size_from_end(1), &term.x.size_from_end(0)].map(Dim::clone));
             cost = cost.zip(macs).and_then(|(a, b)| a.add(&b));
             let bytes = crate::blocking::scratch_bytes(term);
             scratch.push(self.scratch(Some(Dim::constant(bytes as u64)))?);
+            rows.push(self.packed_rows(&term.x, RowLayout::of(term, limits.tokens()))?);
         }
-        self.push(Work::Product(Box::new(Product { region, out, scratch })), batch, channels, PANEL as u64, cost)
+        let product = Product { region, out, limits, rows, scratch };
+        self.push(Work::Product(Box::new(product)), batch, channels, PANEL as u64, cost)
+    }
+
+    /// Rows `[.., D*M, K]` in blocks of tokens, by a stage of the kernel.
+    fn packed_rows(&mut self, source: &View, layout: RowLayout) -> Result<View, Diagnostic> {
+        let known = self.stages.iter().find_map(|s| match &s.work {
+            Work::PackRows { source: of, layout: by, out } if of == source && *by == layout => Some(out.clone()),
+            _ => None,
+        });
+        if let Some(out) = known {
+            return Ok(out);
+        }
+        let (view, elements) = layout.packed(source, 0)?;
+        let bytes = elements.mul(&Dim::constant(view.dtype.host_bytes() as u64)).ok_or_else(too_complex)?;
+        let out = View { memory: self.memory(MemoryKind::Buffer { bytes }), ..view };
+        let batch = product(&source.shape[..source.shape.len() - 2])?;
+        let (tokens, cost) = (out.size_from_end(1), size(&source.shape));
+        let work = Work::PackRows { source: source.clone(), layout, out: out.clone() };
+        self.push(work, batch, tokens, 1, cost)?;
+        Ok(out)
     }
 
     /// Memory of each thread.

@@ -6,7 +6,8 @@ use msd_ir::ops::Op;
 use msd_ir::quant::scheme::Scheme;
 use msd_ir::types::Shape;
 
-use super::layout::Layout;
+use super::layout::{Layout, RowLayout};
+use crate::blocking::Limits;
 use crate::tile::{Operands, Sum};
 
 /// Which tensor of a parameter.
@@ -180,6 +181,11 @@ impl Region {
         Source::Step(self.steps.len() - 1)
     }
 
+    /// The views it reads.
+    fn reads(&self) -> Vec<&View> {
+        self.leaves.iter().chain(self.terms.iter().flat_map(Term::reads)).collect()
+    }
+
     /// The view whose elements these are, if nothing is computed.
     pub(crate) fn as_view(&self) -> Option<&View> {
         match (self.steps.is_empty(), &self.root) {
@@ -232,8 +238,10 @@ pub(crate) struct Decompose {
     pub(crate) x: Region,
     /// Memory of each thread for a row in F32, where `x` is more than what lies in memory.
     pub(crate) row: Option<usize>,
-    /// `[.., D*M, K]`.
+    /// `[.., D*M, K]`, or packed.
     pub(crate) digits: View,
+    /// How digits are packed, if they are.
+    pub(crate) packing: Option<RowLayout>,
     /// F64 `[.., M, 1]`.
     pub(crate) scale: View,
     /// With these, each block of a row is split by its own scale.
@@ -251,6 +259,8 @@ pub(crate) struct ZeroPoint {
 /// What tiles read to add up groups.
 #[derive(Clone, Debug)]
 pub(crate) struct Groups {
+    /// Elements of a group.
+    pub(crate) size: u64,
     /// F32 columns `[.., N, G]`.
     pub(crate) scale: View,
     /// F32 `[.., G, M]`.
@@ -284,6 +294,18 @@ impl Term {
         self.weights.len().max(1)
     }
 
+    /// The views it reads but for its rows, which are packed first.
+    fn reads(&self) -> Vec<&View> {
+        let Term { w, start, excess, zero, groups, .. } = self;
+        let excess = excess.iter().map(|(sums, _)| &sums.view);
+        let zero = zero.iter().flat_map(|zero| [&zero.sums.view, &zero.zero]);
+        let groups = groups.iter().flat_map(|groups| {
+            let zero = groups.zero.iter().flat_map(|(zero, rows)| [zero, rows]);
+            [&groups.scale].into_iter().chain(&groups.unit).chain(zero)
+        });
+        [w].into_iter().chain(start).chain(excess).chain(zero).chain(groups).collect()
+    }
+
     /// Rows of sums that a tile writes for each token, merged or not: as many, unless groups are added up.
     pub(crate) fn sum_rows(&self) -> usize {
         if matches!(self.sum, Sum::Groups(_)) { 1 } else { self.digits() }
@@ -306,6 +328,9 @@ pub(crate) struct Product {
     /// Over `[.., M, N]`, with terms among its sources.
     pub(crate) region: Region,
     pub(crate) out: View,
+    pub(crate) limits: Limits,
+    /// The packed rows of each term; see [`RowLayout`].
+    pub(crate) rows: Vec<View>,
     /// Memory of each thread for the sums of each term.
     pub(crate) scratch: Vec<usize>,
 }
@@ -326,14 +351,38 @@ pub(crate) enum Work {
     Accumulate { p: View, s: View, u: Option<View>, out: View },
     /// `source [.., K, N]` rearranged into panels.
     Pack { source: View, layout: Layout, out: View },
+    /// `source [.., D*M, K]` rearranged into blocks of tokens.
+    PackRows { source: View, layout: RowLayout, out: View },
+}
+
+impl Work {
+    /// How it packs rows, if it does.
+    pub(crate) fn row_layout(&self) -> Option<&RowLayout> {
+        match self {
+            Work::PackRows { layout, .. } => Some(layout),
+            Work::Decompose(decompose) => decompose.packing.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The views it reads.
+    pub(crate) fn reads(&self) -> Vec<&View> {
+        match self {
+            Work::Map { region, .. } | Work::Row { region, .. } => region.reads(),
+            Work::Decompose(decompose) => decompose.x.reads(),
+            Work::Product(product) => product.region.reads().into_iter().chain(&product.rows).collect(),
+            Work::Accumulate { p, s, u, .. } => [p, s].into_iter().chain(u).collect(),
+            Work::Pack { source, .. } | Work::PackRows { source, .. } => vec![source],
+        }
+    }
 }
 
 /// A piece of work and how many units it splits into.
 #[derive(Clone, Debug)]
 pub(crate) struct Stage {
     pub(crate) work: Work,
-    /// Independent units: `outer * ceil(inner / by)`, of products the batches and channels, whose units
-    /// [`crate::blocking`] makes.
+    /// Independent units: `outer * ceil(inner / by)`. Of products these are batches and channels, of packed rows
+    /// batches and tokens, whose units [`crate::blocking`] makes.
     pub(crate) outer: Dim,
     pub(crate) inner: Dim,
     pub(crate) by: u64,

@@ -117,6 +117,12 @@ impl Assembler {
         self.a.add_instruction(Instruction::with3(self.code(codes), to, a, b.operand())?)
     }
 
+    /// With 32 bits from memory in every lane; 512-bit vectors alone can.
+    pub(super) fn op3_broadcast(&mut self, code: Code, to: Register, a: Register, b: At) -> Emitted {
+        let b = MemoryOperand { is_broadcast: true, ..b.operand() };
+        self.a.add_instruction(Instruction::with3(code, to, a, b)?)
+    }
+
     pub(super) fn shift(&mut self, codes: [Code; 2], to: Register, by: u32) -> Emitted {
         self.a.add_instruction(Instruction::with3(self.code(codes), to, to, by)?)
     }
@@ -220,7 +226,12 @@ pub(super) const FUSED_231_F64: [Code; 2] =
     [Code::VEX_Vfmadd231pd_ymm_ymm_ymmm256, Code::EVEX_Vfmadd231pd_zmm_k1z_zmm_zmmm512b64_er];
 pub(super) const FUSED_213_F64: [Code; 2] =
     [Code::VEX_Vfmadd213pd_ymm_ymm_ymmm256, Code::EVEX_Vfmadd213pd_zmm_k1z_zmm_zmmm512b64_er];
+pub(super) const DOT_BYTES: [Code; 2] =
+    [Code::VEX_Vpdpbusd_ymm_ymm_ymmm256, Code::EVEX_Vpdpbusd_zmm_k1z_zmm_zmmm512b32];
 pub(super) const I32_TO_F32: [Code; 2] = [Code::VEX_Vcvtdq2ps_ymm_ymmm256, Code::EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er];
+pub(super) const I32_TO_F64: [Code; 2] = [Code::VEX_Vcvtdq2pd_ymm_xmmm128, Code::EVEX_Vcvtdq2pd_zmm_k1z_ymmm256b32_er];
+pub(super) const WIDEN_I32: [Code; 2] = [Code::VEX_Vpmovsxdq_ymm_xmmm128, Code::EVEX_Vpmovsxdq_zmm_k1z_ymmm256];
+pub(super) const ADD_I64: [Code; 2] = [Code::VEX_Vpaddq_ymm_ymm_ymmm256, Code::EVEX_Vpaddq_zmm_k1z_zmm_zmmm512b64];
 pub(super) const F32_TO_F64: [Code; 2] = [Code::VEX_Vcvtps2pd_ymm_xmmm128, Code::EVEX_Vcvtps2pd_zmm_k1z_ymmm256b32_sae];
 pub(super) const BROADCAST_F64: [Code; 2] = [Code::VEX_Vbroadcastsd_ymm_m64, Code::EVEX_Vbroadcastsd_zmm_k1z_xmmm64];
 pub(super) const WIDEN_U16: [Code; 2] = [Code::VEX_Vpmovzxwd_ymm_xmmm128, Code::EVEX_Vpmovzxwd_zmm_k1z_ymmm256];

@@ -1,13 +1,12 @@
 //! From sums to results, in registers: digits weighted and added, zero points taken off, one rounding,
 //! scales of groups.
 
-use iced_x86::code_asm::gpr64;
 use iced_x86::{Code, Instruction};
 use msd_ir::dtype::DType;
 
 use super::assembler::*;
-use super::{Emitter, GROUPS, SCRATCH, TABLE, X};
-use crate::tile::{Call, GroupForm, MergeForm, Operands, PANEL};
+use super::{Emitter, Place, SCRATCH, TABLE};
+use crate::tile::{Call, GroupForm, MergeForm, PANEL};
 
 /// What each digit's weight is of the next one's, if that is the same for all and the last is 1.
 fn common_ratio(weights: &[i64]) -> Option<i64> {
@@ -15,37 +14,23 @@ fn common_ratio(weights: &[i64]) -> Option<i64> {
     weights.windows(2).all(|pair| pair[0] == pair[1] * before).then_some(before)
 }
 
+// Which temporaries merging uses.
+const SUMS: [usize; 2] = [0, 1];
+const SPARE: usize = 2;
+const FACTOR: usize = 3;
+
 impl Emitter<'_> {
     pub(super) fn groups(&mut self, group: GroupForm) -> Emitted {
-        let (mut filled, mut done) = (self.asm.a.create_label(), self.asm.a.create_label());
-        let mut next = self.asm.a.create_label();
-        self.load_field(GROUPS, Call::K)?;
-        self.load_field(SCRATCH, Call::First)?;
-        self.asm.a.test(gpr64::rax, gpr64::rax)?;
-        self.asm.a.je(filled)?;
-        self.clear_c(group.total.host_bytes())?;
-        self.asm.bind(&mut filled)?;
-        self.asm.a.test(gpr64::r15, gpr64::r15)?;
+        let (mut next, mut done) = (self.asm.a.create_label(), self.asm.a.create_label());
+        self.clear_c_at_first(group.total.host_bytes())?;
+        self.test_field(Call::K)?;
         self.asm.a.je(done)?;
         self.asm.bind(&mut next)?;
         self.begin(group.has_start)?;
         self.units(Some(group.units))?;
-        // Groups need not be whole units apart.
-        let rest = group.x_step as i32 - (group.units as usize * self.tile.operands.x_bytes()) as i32;
-        if rest != 0 {
-            for base in &X[..self.bases()] {
-                self.asm.add_immediate(*base, rest)?;
-            }
-        }
         self.reduce_pairs()?;
         self.held = None;
-        for token in 0..self.tile.tokens {
-            for panel in 0..self.tile.panels {
-                for part in 0..self.per_panel() {
-                    self.add_group(group, token, panel, part)?;
-                }
-            }
-        }
+        self.each(self.tile.tokens, |e, place| e.add_group(group, place))?;
         let step = (PANEL * 4) as i32;
         self.advance_field(Call::Scale, Err(step))?;
         if group.has_start {
@@ -58,21 +43,14 @@ impl Emitter<'_> {
             self.advance_field(Call::Zero, Err(step))?;
             self.advance_field(Call::Rows, Ok(Call::RowsGroup))?;
         }
-        self.asm.a.dec(gpr64::r15)?;
+        self.advance_field(Call::K, Err(-1))?;
         self.asm.a.jne(next)?;
         self.asm.bind(&mut done)?;
         self.asm.a.nop()
     }
 
-    /// Which temporaries merging uses.
-    pub(super) const SUMS: [usize; 2] = [0, 1];
-
-    pub(super) const SPARE: usize = 2;
-
-    pub(super) const FACTOR: usize = 3;
-
     /// A field's vector of a panel, `[groups][16]` of 4 bytes.
-    pub(super) fn factor_at(&mut self, field: Call, distance: Call, panel: usize, part: usize) -> Emitted<At> {
+    fn factor_at(&mut self, field: Call, distance: Call, Place { panel, part, .. }: Place) -> Emitted<At> {
         self.load_field(SCRATCH, distance)?;
         if panel == 0 {
             self.load_field(SCRATCH, field)?;
@@ -85,57 +63,42 @@ impl Emitter<'_> {
         Ok(at(SCRATCH, (part * self.asm.lanes() * 4) as i64))
     }
 
+    /// A field's number of a token, which `SCRATCH` then holds the place of.
+    fn of_token(&mut self, field: Call, Place { row, .. }: Place, bytes: i64) -> Emitted<At> {
+        self.load_field(SCRATCH, field)?;
+        Ok(at(SCRATCH, row as i64 * bytes))
+    }
+
     /// Merges the sums of a group and adds them to what C holds.
-    fn add_group(&mut self, group: GroupForm, token: usize, panel: usize, part: usize) -> Emitted {
+    fn add_group(&mut self, group: GroupForm, place: Place) -> Emitted {
         if group.total == DType::F64 {
-            let accs = self.digits_of(token, panel, part);
-            self.merge_wide(group.merge, group.zero, &accs, token, panel, part)?;
-            return self.add_scaled_wide(group, token, panel, part);
+            self.merge_wide(group.merge, group.zero, place)?;
+            return self.add_scaled_wide(group, place);
         }
-        let merged = self.merged(group.merge, group.zero, token, panel, part)?;
-        self.add_scaled(group, merged, token, panel, part)
+        let merged = self.merged(group.merge, group.zero, place)?;
+        self.add_scaled(group, merged, place)
     }
 
-    fn digits_of(&self, token: usize, panel: usize, part: usize) -> Vec<usize> {
-        (0..self.tile.digits).map(|d| self.acc(d * self.tile.tokens + token, panel, part)).collect()
+    /// The registers of a token's digits.
+    fn digits_of(&self, place: Place) -> Vec<usize> {
+        (0..self.tile.digits).map(|d| self.acc(Place { row: d * self.tile.tokens + place.row, ..place })).collect()
     }
 
-    /// The merged sums as F32: the number of the register.
-    pub(super) fn merged(
-        &mut self,
-        merge: MergeForm,
-        zero: Option<DType>,
-        token: usize,
-        panel: usize,
-        part: usize,
-    ) -> Emitted<usize> {
-        let accs = self.digits_of(token, panel, part);
+    /// A token's merged sums as F32: the number of the register.
+    pub(super) fn merged(&mut self, merge: MergeForm, zero: Option<DType>, place: Place) -> Emitted<usize> {
         if self.is_float() && merge.weights == [1] {
-            return Ok(accs[0]);
+            return Ok(self.acc(place));
         }
         if merge.is_narrow {
-            self.merge_narrow(merge, zero, &accs, token, panel, part)?;
-            return Ok(accs[0]);
+            return self.merge_narrow(merge, zero, place);
         }
-        self.merge_wide(merge, zero, &accs, token, panel, part)?;
+        self.merge_wide(merge, zero, place)?;
         self.join_halves()
     }
 
-    fn is_float(&self) -> bool {
-        matches!(self.tile.operands, Operands::Floats { .. })
-    }
-
     /// The merged integers as F32, in the first digit's register.
-    pub(super) fn merge_narrow(
-        &mut self,
-        merge: MergeForm,
-        zero: Option<DType>,
-        accs: &[usize],
-        token: usize,
-        panel: usize,
-        part: usize,
-    ) -> Emitted {
-        let spare = self.temporary(Self::SPARE);
+    fn merge_narrow(&mut self, merge: MergeForm, zero: Option<DType>, place: Place) -> Emitted<usize> {
+        let (accs, spare) = (self.digits_of(place), self.temporary(SPARE));
         for (acc, weight) in accs.iter().zip(merge.weights) {
             let v = self.asm.vector(*acc);
             if weight.count_ones() == 1 {
@@ -153,51 +116,40 @@ impl Emitter<'_> {
         }
         let sum = self.asm.vector(accs[0]);
         if zero.is_some() {
-            let rows = self.temporary(Self::FACTOR);
+            let (rows, from) = (self.temporary(FACTOR), self.of_token(Call::Rows, place, 4)?);
             self.held = None;
-            self.load_field(SCRATCH, Call::Rows)?;
-            self.asm.broadcast_i32(rows, at(SCRATCH, token as i64 * 4))?;
-            let from = self.factor_at(Call::Zero, Call::ZeroPanel, panel, part)?;
+            self.asm.broadcast_i32(rows, from)?;
+            let from = self.factor_at(Call::Zero, Call::ZeroPanel, place)?;
             let rows = self.asm.vector(rows);
             self.asm.op3_memory(MULTIPLY_I32, rows, rows, from)?;
             self.asm.op3(SUBTRACT_I32, sum, sum, rows)?;
         }
-        self.asm.op2(I32_TO_F32, sum, sum)
+        self.asm.op2(I32_TO_F32, sum, sum)?;
+        Ok(accs[0])
     }
 
     /// Puts a constant where factors are, unless it is there.
     fn hold_f64(&mut self, value: f64) -> Emitted {
         if self.held != Some(value) {
-            self.asm.splat_f64(self.temporary(Self::FACTOR), value)?;
+            self.asm.splat_f64(self.temporary(FACTOR), value)?;
             self.held = Some(value);
         }
         Ok(())
     }
 
-    /// The merged numbers in F64, exact, as two halves.
-    pub(super) fn merge_wide(
-        &mut self,
-        merge: MergeForm,
-        zero: Option<DType>,
-        accs: &[usize],
-        token: usize,
-        panel: usize,
-        part: usize,
-    ) -> Emitted {
-        let convert = if self.is_float() {
-            [Code::VEX_Vcvtps2pd_ymm_xmmm128, Code::EVEX_Vcvtps2pd_zmm_k1z_ymmm256b32_sae]
-        } else {
-            [Code::VEX_Vcvtdq2pd_ymm_xmmm128, Code::EVEX_Vcvtdq2pd_zmm_k1z_ymmm256b32_er]
-        };
-        let [spare, factor] = [Self::SPARE, Self::FACTOR].map(|t| self.temporary(t));
+    /// A token's merged numbers in F64, exact, as two halves.
+    fn merge_wide(&mut self, merge: MergeForm, zero: Option<DType>, place: Place) -> Emitted {
+        let accs = self.digits_of(place);
+        let convert = if self.is_float() { F32_TO_F64 } else { I32_TO_F64 };
+        let [spare, factor] = [SPARE, FACTOR].map(|t| self.temporary(t));
         // Of integers every step is exact; of floats, whose last one rounds, that is so of two.
         let ratio = common_ratio(merge.weights).filter(|_| !self.is_float() || accs.len() <= 2);
         for (digit, (acc, weight)) in accs.iter().zip(merge.weights).enumerate() {
             if ratio.is_none() || digit == 1 {
                 self.hold_f64(ratio.unwrap_or(*weight) as f64)?;
             }
-            for half in 0..2 {
-                let sum = self.temporary(Self::SUMS[half]);
+            for (half, sum) in SUMS.into_iter().enumerate() {
+                let sum = self.temporary(sum);
                 let source = if half == 0 { self.asm.half(*acc) } else { self.asm.upper_half(spare, *acc)? };
                 let to = self.asm.vector(if digit == 0 { sum } else { spare });
                 self.asm.op2(convert, to, source)?;
@@ -211,13 +163,12 @@ impl Emitter<'_> {
             }
         }
         if zero.is_some() {
-            self.load_field(SCRATCH, Call::Rows)?;
+            let (rows, from) = (self.asm.vector(factor), self.of_token(Call::Rows, place, 8)?);
             self.held = None;
-            let rows = self.asm.vector(factor);
-            self.asm.load(BROADCAST_F64, rows, at(SCRATCH, token as i64 * 8))?;
-            for half in 0..2 {
-                let from = self.factor_at(Call::Zero, Call::ZeroPanel, panel, part)?;
-                let (zero, sum) = (self.asm.vector(spare), self.asm.vector(self.temporary(Self::SUMS[half])));
+            self.asm.load(BROADCAST_F64, rows, from)?;
+            for (half, sum) in SUMS.into_iter().enumerate() {
+                let from = self.factor_at(Call::Zero, Call::ZeroPanel, place)?;
+                let (zero, sum) = (self.asm.vector(spare), self.asm.vector(self.temporary(sum)));
                 self.asm.load(F32_TO_F64, zero, from.plus((half * self.asm.lanes() * 2) as i64))?;
                 self.asm.op3(
                     [Code::VEX_Vfnmadd231pd_ymm_ymm_ymmm256, Code::EVEX_Vfnmadd231pd_zmm_k1z_zmm_zmmm512b64_er],
@@ -231,8 +182,8 @@ impl Emitter<'_> {
     }
 
     /// The two halves rounded to F32, in one register.
-    pub(super) fn join_halves(&mut self) -> Emitted<usize> {
-        let [low, high] = Self::SUMS.map(|t| self.temporary(t));
+    fn join_halves(&mut self) -> Emitted<usize> {
+        let [low, high] = SUMS.map(|t| self.temporary(t));
         for n in [low, high] {
             let (to, from) = (self.asm.half(n), self.asm.vector(n));
             self.asm.op2([Code::VEX_Vcvtpd2ps_xmm_ymmm256, Code::EVEX_Vcvtpd2ps_ymm_k1z_zmmm512b64_er], to, from)?;
@@ -246,21 +197,14 @@ impl Emitter<'_> {
     }
 
     /// `C[j][p] += merged * (scale * unit)`, in F32.
-    pub(super) fn add_scaled(
-        &mut self,
-        group: GroupForm,
-        merged: usize,
-        token: usize,
-        panel: usize,
-        part: usize,
-    ) -> Emitted {
-        let scale = self.temporary(Self::FACTOR);
+    fn add_scaled(&mut self, group: GroupForm, merged: usize, place: Place) -> Emitted {
+        let scale = self.temporary(FACTOR);
         self.held = None;
         if group.has_unit {
-            self.load_field(SCRATCH, Call::Unit)?;
-            self.asm.broadcast_i32(scale, at(SCRATCH, token as i64 * 4))?;
+            let from = self.of_token(Call::Unit, place, 4)?;
+            self.asm.broadcast_i32(scale, from)?;
         }
-        let from = self.factor_at(Call::Scale, Call::ScalePanel, panel, part)?;
+        let from = self.factor_at(Call::Scale, Call::ScalePanel, place)?;
         let scale = self.asm.vector(scale);
         if group.has_unit {
             self.asm.op3_memory(MULTIPLY_F32, scale, scale, from)?;
@@ -268,7 +212,7 @@ impl Emitter<'_> {
             self.asm.load(MOVE, scale, from)?;
         }
         self.load_field(SCRATCH, Call::C)?;
-        let (merged, c) = (self.asm.vector(merged), self.c_at(token, panel, part, 4));
+        let (merged, c) = (self.asm.vector(merged), self.c_at(place, 4));
         self.asm.op3_memory(
             [Code::VEX_Vfmadd213ps_ymm_ymm_ymmm256, Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er],
             merged,
@@ -279,24 +223,24 @@ impl Emitter<'_> {
     }
 
     /// The same in F64, of the two halves.
-    pub(super) fn add_scaled_wide(&mut self, group: GroupForm, token: usize, panel: usize, part: usize) -> Emitted {
-        let [unit, scale] = [Self::SPARE, Self::FACTOR].map(|t| self.asm.vector(self.temporary(t)));
+    fn add_scaled_wide(&mut self, group: GroupForm, place: Place) -> Emitted {
+        let [unit, scale] = [SPARE, FACTOR].map(|t| self.asm.vector(self.temporary(t)));
         self.held = None;
-        for half in 0..2 {
+        for (half, sum) in SUMS.into_iter().enumerate() {
             if group.has_unit {
-                self.load_field(SCRATCH, Call::Unit)?;
-                self.asm.broadcast_i32(self.temporary(Self::SPARE), at(SCRATCH, token as i64 * 4))?;
-                let low = self.asm.half(self.temporary(Self::SPARE));
+                let from = self.of_token(Call::Unit, place, 4)?;
+                self.asm.broadcast_i32(self.temporary(SPARE), from)?;
+                let low = self.asm.half(self.temporary(SPARE));
                 self.asm.op2(F32_TO_F64, unit, low)?;
             }
-            let from = self.factor_at(Call::Scale, Call::ScalePanel, panel, part)?;
+            let from = self.factor_at(Call::Scale, Call::ScalePanel, place)?;
             self.asm.load(F32_TO_F64, scale, from.plus((half * self.asm.lanes() * 2) as i64))?;
             if group.has_unit {
                 self.asm.op3(MULTIPLY_F64, scale, scale, unit)?;
             }
             self.load_field(SCRATCH, Call::C)?;
-            let sum = self.asm.vector(self.temporary(Self::SUMS[half]));
-            let c = self.c_at(token, panel, part, 8).plus((half * self.asm.lanes() * 4) as i64);
+            let sum = self.asm.vector(self.temporary(sum));
+            let c = self.c_at(place, 8).plus((half * self.asm.lanes() * 4) as i64);
             self.asm.op3_memory(
                 [Code::VEX_Vfmadd213pd_ymm_ymm_ymmm256, Code::EVEX_Vfmadd213pd_zmm_k1z_zmm_zmmm512b64_er],
                 sum,

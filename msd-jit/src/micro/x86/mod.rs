@@ -8,29 +8,23 @@ pub(super) mod split;
 mod units;
 
 pub(crate) use assembler::Width;
-use iced_x86::code_asm::gpr64;
 use iced_x86::{Code, Instruction, Register};
 
 use super::Machine;
 use crate::isa::DotForm;
-use crate::tile::{Call, MergeForm, Operands, PANEL, Sum, Tile};
+use crate::tile::{C_ROW, Call, MergeForm, Operands, PANEL, Sum, Tile};
 use assembler::*;
 
-// Registers, by what they hold all the while.
+// Registers, by what they hold all the while. None of them is the caller's to find unchanged.
 const TABLE: Register = Register::RDI;
 const W: Register = Register::RSI;
 const W_PANEL: Register = Register::RDX;
 const W_PANEL_3: Register = Register::R8;
+const X: Register = Register::R11;
 const COUNT: Register = Register::RCX;
 const AHEAD: Register = Register::R9;
 const AHEAD_STEP: Register = Register::R10;
 const SCRATCH: Register = Register::RAX;
-const X_TOKEN: Register = Register::R13;
-const X_TOKEN_3: Register = Register::R14;
-const GROUPS: Register = Register::R15;
-/// Rows of a digit in fours: each base reaches the next three.
-const X: [Register; 4] = [Register::R11, Register::RBX, Register::RBP, Register::R12];
-const SAVED: [Register; 6] = [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
 
 /// Emission of one tile.
 struct Emitter<'t> {
@@ -38,6 +32,15 @@ struct Emitter<'t> {
     tile: &'t Tile,
     /// The constant that lies where merging has its factors, if it is known.
     held: Option<f64>,
+}
+
+/// A vector of channels: which part of which panel, and of which row. The rows of a tile are those of its first
+/// digit, token by token, then those of the next.
+#[derive(Clone, Copy)]
+struct Place {
+    row: usize,
+    panel: usize,
+    part: usize,
 }
 
 /// The machine code of `tile`.
@@ -49,7 +52,9 @@ pub(super) fn emit(tile: &Tile, width: Width, is_listed: bool) -> Emitted<Machin
         Sum::Wide => e.wide()?,
         Sum::Groups(group) => e.groups(group)?,
     }
-    e.epilogue()?;
+    // Upper halves left dirty would slow down what follows in SSE code.
+    e.asm.a.vzeroupper()?;
+    e.asm.a.ret()?;
     let text = if is_listed { listing(e.asm.a.instructions()) } else { String::new() };
     Ok(Machine { bytes: e.asm.a.assemble(0)?, text })
 }
@@ -64,12 +69,16 @@ impl Emitter<'_> {
         matches!(self.tile.operands, Operands::Quads(form) if form.dot == DotForm::Pairs)
     }
 
+    fn is_float(&self) -> bool {
+        matches!(self.tile.operands, Operands::Floats { .. })
+    }
+
     /// Accumulators of a panel: pairs have two lanes for each sum.
     fn accumulators(&self) -> usize {
         if self.is_pairs() { 2 * self.per_panel() } else { self.per_panel() }
     }
 
-    fn acc(&self, row: usize, panel: usize, part: usize) -> usize {
+    fn acc(&self, Place { row, panel, part }: Place) -> usize {
         (row * self.tile.panels + panel) * self.accumulators() + part
     }
 
@@ -81,9 +90,27 @@ impl Emitter<'_> {
         self.acc_count() + n
     }
 
+    /// Every vector of so many rows, as sums and as what lies in C.
+    fn each(&mut self, rows: usize, mut body: impl FnMut(&mut Self, Place) -> Emitted) -> Emitted {
+        for row in 0..rows {
+            for panel in 0..self.tile.panels {
+                for part in 0..self.per_panel() {
+                    body(self, Place { row, panel, part })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn load_field(&mut self, to: Register, field: Call) -> Emitted {
         let from = at(TABLE, field.offset().into()).operand();
         self.asm.a.add_instruction(Instruction::with2(Code::Mov_r64_rm64, to, from)?)
+    }
+
+    /// Whether a field is 0, for the jump that follows.
+    fn test_field(&mut self, field: Call) -> Emitted {
+        let field = at(TABLE, field.offset().into()).operand();
+        self.asm.a.add_instruction(Instruction::with2(Code::Cmp_rm64_imm8, field, 0)?)
     }
 
     /// Moves a pointer in the table on by a distance that is there too, or is known.
@@ -99,13 +126,10 @@ impl Emitter<'_> {
     }
 
     fn prologue(&mut self) -> Emitted {
-        for register in SAVED {
-            self.asm.a.add_instruction(Instruction::with1(Code::Push_r64, register)?)?;
-        }
         for (to, field) in [
             (W, Call::W),
             (W_PANEL, Call::WPanel),
-            (X_TOKEN, Call::XToken),
+            (X, Call::X),
             (COUNT, Call::K),
             (AHEAD, Call::Ahead),
             (AHEAD_STEP, Call::AheadStep),
@@ -113,51 +137,12 @@ impl Emitter<'_> {
             self.load_field(to, field)?;
         }
         self.asm.shift_left(AHEAD_STEP, self.lines_per_fetch().trailing_zeros())?;
-        self.asm.lea(W_PANEL_3, W_PANEL, W_PANEL, 2)?;
-        self.asm.lea(X_TOKEN_3, X_TOKEN, X_TOKEN, 2)?;
-        self.load_field(X[0], Call::X)?;
-        self.load_field(SCRATCH, Call::XDigit)?;
-        let per_digit = self.bases_per_digit();
-        for base in 1..self.bases() {
-            let (before, fours) = (X[base - 1], base % per_digit);
-            if fours > 0 {
-                self.asm.lea(X[base], before, X_TOKEN, 4)?;
-            } else {
-                self.asm.lea(X[base], X[base - per_digit], SCRATCH, 1)?;
-            }
-        }
-        Ok(())
+        self.asm.lea(W_PANEL_3, W_PANEL, W_PANEL, 2)
     }
 
-    fn epilogue(&mut self) -> Emitted {
-        // Upper halves left dirty would slow down what follows in SSE code.
-        self.asm.a.vzeroupper()?;
-        for register in SAVED.into_iter().rev() {
-            self.asm.a.add_instruction(Instruction::with1(Code::Pop_r64, register)?)?;
-        }
-        self.asm.a.ret()
-    }
-
-    fn bases_per_digit(&self) -> usize {
-        self.tile.tokens.div_ceil(4)
-    }
-
-    fn bases(&self) -> usize {
-        self.tile.digits * self.bases_per_digit()
-    }
-
-    /// Where a row's unit number `unit` from the pointers lies.
+    /// Where a row's unit number `unit` from the pointer lies.
     fn x_at(&self, row: usize, unit: usize) -> At {
-        let (digit, token) = (row / self.tile.tokens, row % self.tile.tokens);
-        let base = X[digit * self.bases_per_digit() + token / 4];
-        let offset = (unit * self.tile.operands.x_bytes()) as i64;
-        let (index, scale) = match token % 4 {
-            0 => (Register::None, 1),
-            1 => (X_TOKEN, 1),
-            2 => (X_TOKEN, 2),
-            _ => (X_TOKEN_3, 1),
-        };
-        At { base, index, scale, offset }
+        at(X, ((unit * self.tile.rows() + row) * self.tile.operands.x_bytes()) as i64)
     }
 
     /// The place of a panel relative to `base`.
@@ -171,119 +156,90 @@ impl Emitter<'_> {
         At { base, index, scale, offset }
     }
 
-    /// Where a vector of `C[d][j][p]` lies, of elements of so many bytes; `SCRATCH` holds `C`.
-    fn c_at(&self, row: usize, panel: usize, part: usize, bytes: usize) -> At {
-        let element = (row * self.tile.panels + panel) * PANEL + part * self.asm.lanes();
+    /// Where a vector of C lies, of elements of so many bytes; `SCRATCH` holds `C`.
+    fn c_at(&self, Place { row, panel, part }: Place, bytes: usize) -> At {
+        let element = row * C_ROW + panel * PANEL + part * self.asm.lanes();
         at(SCRATCH, (element * bytes) as i64)
     }
 
     fn whole(&mut self, has_start: bool, merge: Option<MergeForm>) -> Emitted {
+        let (rows, tokens) = (self.tile.rows(), self.tile.tokens);
         let (mut load, mut ready) = (self.asm.a.create_label(), self.asm.a.create_label());
-        self.load_field(SCRATCH, Call::First)?;
-        self.asm.a.test(gpr64::rax, gpr64::rax)?;
+        self.test_field(Call::First)?;
         self.asm.a.je(load)?;
         self.begin(has_start)?;
         self.asm.a.jmp(ready)?;
         self.asm.bind(&mut load)?;
         self.load_field(SCRATCH, Call::C)?;
-        for row in 0..self.tile.rows() {
-            for panel in 0..self.tile.panels {
-                for part in 0..self.per_panel() {
-                    let (acc, from) = (self.acc(row, panel, part), self.c_at(row, panel, part, 4));
-                    if self.is_pairs() {
-                        self.spread_pairs(row, panel, part, from)?;
-                    } else {
-                        let acc = self.asm.vector(acc);
-                        self.asm.load(MOVE, acc, from)?;
-                    }
-                }
+        self.each(rows, |e, place| {
+            let from = e.c_at(place, 4);
+            if e.is_pairs() {
+                return e.spread_pairs(place, from);
             }
-        }
+            let acc = e.asm.vector(e.acc(place));
+            e.asm.load(MOVE, acc, from)
+        })?;
         self.asm.bind(&mut ready)?;
         self.units(None)?;
         self.reduce_pairs()?;
         let (mut merging, mut done) = (self.asm.a.create_label(), self.asm.a.create_label());
         if merge.is_some() {
-            self.load_field(SCRATCH, Call::Last)?;
-            self.asm.a.test(gpr64::rax, gpr64::rax)?;
+            self.test_field(Call::Last)?;
             self.asm.a.jne(merging)?;
         }
         self.load_field(SCRATCH, Call::C)?;
-        self.each_sum(|e, row, panel, part| {
-            let from = e.asm.vector(e.acc(row, panel, part));
-            let to = e.c_at(row, panel, part, 4);
+        self.each(rows, |e, place| {
+            let (from, to) = (e.asm.vector(e.acc(place)), e.c_at(place, 4));
             e.asm.store(STORE, to, from)
         })?;
         let Some(merge) = merge else { return Ok(()) };
         self.asm.a.jmp(done)?;
         self.asm.bind(&mut merging)?;
-        for token in 0..self.tile.tokens {
-            for panel in 0..self.tile.panels {
-                for part in 0..self.per_panel() {
-                    let merged = self.merged(merge, None, token, panel, part)?;
-                    // Merging in F64 takes its constants through the scratch register.
-                    self.load_field(SCRATCH, Call::C)?;
-                    let (from, to) = (self.asm.vector(merged), self.c_at(token, panel, part, 4));
-                    self.asm.store(STORE, to, from)?;
-                }
-            }
-        }
+        self.each(tokens, |e, place| {
+            let merged = e.merged(merge, None, place)?;
+            // Merging in F64 takes its constants through the scratch register.
+            e.load_field(SCRATCH, Call::C)?;
+            let (from, to) = (e.asm.vector(merged), e.c_at(place, 4));
+            e.asm.store(STORE, to, from)
+        })?;
         self.asm.bind(&mut done)?;
         self.asm.a.nop()
     }
 
     /// Adds sums to I64 ones in memory.
     fn wide(&mut self) -> Emitted {
-        let mut filled = self.asm.a.create_label();
-        self.load_field(SCRATCH, Call::First)?;
-        self.asm.a.test(gpr64::rax, gpr64::rax)?;
-        self.asm.a.je(filled)?;
-        self.clear_c(8)?;
-        self.asm.bind(&mut filled)?;
+        self.clear_c_at_first(8)?;
         self.begin(false)?;
         self.units(None)?;
         self.reduce_pairs()?;
         self.load_field(SCRATCH, Call::C)?;
-        self.each_sum(|e, row, panel, part| {
-            let (acc, t) = (e.acc(row, panel, part), e.temporary(0));
+        self.each(self.tile.rows(), |e, place| {
+            let (acc, wide) = (e.acc(place), e.asm.vector(e.temporary(0)));
             for half in 0..2 {
-                let to = e.c_at(row, panel, part, 8).plus((half * e.asm.lanes() * 4) as i64);
+                let to = e.c_at(place, 8).plus((half * e.asm.lanes() * 4) as i64);
                 let source = if half == 0 { e.asm.half(acc) } else { e.asm.upper_half(e.temporary(1), acc)? };
-                let wide = e.asm.vector(t);
-                e.asm.op2([Code::VEX_Vpmovsxdq_ymm_xmmm128, Code::EVEX_Vpmovsxdq_zmm_k1z_ymmm256], wide, source)?;
-                e.asm.op3_memory(
-                    [Code::VEX_Vpaddq_ymm_ymm_ymmm256, Code::EVEX_Vpaddq_zmm_k1z_zmm_zmmm512b64],
-                    wide,
-                    wide,
-                    to,
-                )?;
+                e.asm.op2(WIDEN_I32, wide, source)?;
+                e.asm.op3_memory(ADD_I64, wide, wide, to)?;
                 e.asm.store(STORE, to, wide)?;
             }
             Ok(())
         })
     }
 
-    fn each_sum(&mut self, mut body: impl FnMut(&mut Self, usize, usize, usize) -> Emitted) -> Emitted {
-        for row in 0..self.tile.rows() {
-            for panel in 0..self.tile.panels {
-                for part in 0..self.per_panel() {
-                    body(self, row, panel, part)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Zeros in C, of elements of so many bytes; of groups there is one row for each token.
-    fn clear_c(&mut self, bytes: usize) -> Emitted {
-        let rows = if matches!(self.tile.sum, Sum::Groups(_)) { self.tile.tokens } else { self.tile.rows() };
+    /// Zeros in C, of elements of so many bytes, if nothing is added up so far.
+    fn clear_c_at_first(&mut self, bytes: usize) -> Emitted {
+        let mut filled = self.asm.a.create_label();
+        self.test_field(Call::First)?;
+        self.asm.a.je(filled)?;
         self.load_field(SCRATCH, Call::C)?;
         self.asm.zero(0)?;
         let (zero, size) = (self.asm.vector(0), self.asm.lanes() * 4);
-        for offset in (0..rows * self.tile.panels * PANEL * bytes).step_by(size) {
-            self.asm.store(STORE, at(SCRATCH, offset as i64), zero)?;
+        for row in 0..self.tile.c_rows() {
+            for offset in (0..self.tile.panels * PANEL * bytes).step_by(size) {
+                self.asm.store(STORE, at(SCRATCH, (row * C_ROW * bytes + offset) as i64), zero)?;
+            }
         }
-        Ok(())
+        self.asm.bind(&mut filled)
     }
 
     /// What sums begin with: 0, or what `START` holds.
@@ -294,6 +250,7 @@ impl Emitter<'_> {
             }
             return Ok(());
         }
+        debug_assert!(!self.is_pairs(), "words have both signs, and need no start");
         self.load_field(SCRATCH, Call::Start)?;
         for digit in 0..self.tile.digits {
             if digit > 0 {
@@ -301,11 +258,10 @@ impl Emitter<'_> {
                 self.asm.a.add_instruction(Instruction::with2(Code::Add_r64_rm64, SCRATCH, step)?)?;
             }
             for token in 0..self.tile.tokens {
-                let row = digit * self.tile.tokens + token;
-                let (first, count) = (self.acc(row, 0, 0), self.tile.panels * self.accumulators());
+                let first = self.acc(Place { row: digit * self.tile.tokens + token, panel: 0, part: 0 });
                 self.asm.broadcast_i32(first, at(SCRATCH, token as i64 * 4))?;
-                for other in first + 1..first + count {
-                    let (to, from) = (self.asm.vector(other), self.asm.vector(first));
+                for other in 1..self.tile.panels * self.accumulators() {
+                    let (to, from) = (self.asm.vector(first + other), self.asm.vector(first));
                     self.asm.op2(MOVE, to, from)?;
                 }
             }

@@ -6,6 +6,7 @@ use msd_ir::dtype::DType;
 use super::assembler::*;
 use crate::micro::Machine;
 use crate::micro::split::{CHUNK, Method, Slot, Split};
+use crate::tile::QUAD;
 
 const TABLE: Register = Register::RDI;
 const X: Register = Register::RSI;
@@ -13,12 +14,17 @@ const COUNT: Register = Register::RCX;
 /// Where digits go.
 const DIGITS: [Register; 4] = [Register::R8, Register::R9, Register::R10, Register::R11];
 
+/// From unit to unit of packed digits, and three times as much.
+const STEP: Register = Register::RDX;
+const STEP_3: Register = Register::RAX;
+
 // Vectors, by number. Sums of digits come last.
 const VALUE: usize = 0;
 const REST: usize = 1;
 const LOW: usize = 2;
 const HALVES: [usize; 2] = [3, 4];
 const QUOTIENT: usize = 5;
+const PACKED: usize = 6;
 const KEEP: usize = 8;
 const FACTORS: [usize; 2] = [9, 10];
 const RECIPROCAL: usize = 11;
@@ -45,6 +51,8 @@ pub(crate) fn emit_largest(source: DType, is_listed: bool) -> Emitted<Machine> {
 /// The function that stores digits.
 pub(crate) fn emit_split(split: &Split, is_listed: bool) -> Emitted<Machine> {
     let mut asm = Assembler::new(Width::Zmm)?;
+    load_slot(&mut asm, STEP, Slot::UnitStep)?;
+    asm.lea(STEP_3, STEP, STEP, 2)?;
     for (digit, to) in DIGITS[..split.digits].iter().enumerate() {
         load_slot(&mut asm, *to, Slot::Digit(digit))?;
         asm.zero(SUMS + digit)?;
@@ -76,7 +84,11 @@ pub(crate) fn emit_split(split: &Split, is_listed: bool) -> Emitted<Machine> {
             Method::Greedy => greedy(asm, split)?,
         }
         for to in &DIGITS[..split.digits] {
-            asm.add_immediate(*to, (CHUNK as usize * split.stored.host_bytes()) as i32)?;
+            if split.is_packed {
+                asm.lea(*to, *to, STEP, (CHUNK as usize / QUAD) as u32)?;
+            } else {
+                asm.add_immediate(*to, (CHUNK as usize * split.stored.host_bytes()) as i32)?;
+            }
         }
         Ok(())
     })?;
@@ -161,8 +173,40 @@ fn store_digits(asm: &mut Assembler, split: &Split, digit: usize, from: usize) -
         1 => Code::EVEX_Vpmovdb_xmmm128_k1z_zmm,
         _ => Code::EVEX_Vpmovdw_ymmm256_k1z_zmm,
     };
-    let (to, from) = (at(DIGITS[digit], 0).operand(), asm.vector(from));
-    asm.a.add_instruction(Instruction::with2(code, to, from)?)
+    let (to, from) = (at(DIGITS[digit], 0), asm.vector(from));
+    if !split.is_packed {
+        return asm.a.add_instruction(Instruction::with2(code, to.operand(), from)?);
+    }
+    if split.stored.host_bytes() == 1 {
+        asm.a.add_instruction(Instruction::with2(code, Register::XMM0 + PACKED as u32, from)?)?;
+        return store_units(asm, to, PACKED, [Code::VEX_Vmovd_rm32_xmm, Code::VEX_Vpextrd_rm32_xmm_imm8], 4);
+    }
+    asm.a.add_instruction(Instruction::with2(code, Register::YMM0 + PACKED as u32, from)?)?;
+    let codes = [Code::VEX_Vmovq_rm64_xmm, Code::VEX_Vpextrq_rm64_xmm_imm8];
+    store_units(asm, to, PACKED, codes, 2)?;
+    let (upper, from) = (Register::XMM0 + PACKED as u32, Register::YMM0 + PACKED as u32);
+    let code = Code::VEX_Vextracti128_xmmm128_ymm_imm8;
+    asm.a.add_instruction(Instruction::with3(code, upper, from, 1u32)?)?;
+    store_units(asm, At { index: STEP, scale: 2, ..to }, PACKED, codes, 2)
+}
+
+/// Stores the units in the lower half of a vector, by codes for the first and for the others.
+fn store_units(asm: &mut Assembler, to: At, from: usize, [first, other]: [Code; 2], count: usize) -> Emitted {
+    let from = Register::XMM0 + from as u32;
+    for unit in 0..count {
+        let to = match (to.index, unit) {
+            (_, 0) => to,
+            (Register::None, 1) => At { index: STEP, ..to },
+            (Register::None, 2) => At { index: STEP, scale: 2, ..to },
+            // The last of four, from the first or from the third.
+            _ => At { index: STEP_3, scale: 1, ..to },
+        };
+        asm.a.add_instruction(match unit {
+            0 => Instruction::with2(first, to.operand(), from)?,
+            _ => Instruction::with3(other, to.operand(), from, unit as u32)?,
+        })?;
+    }
+    Ok(())
 }
 
 /// Digits of `VALUE` in F64: each unit rounds what is left.

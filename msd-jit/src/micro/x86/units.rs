@@ -5,8 +5,8 @@ use iced_x86::{Code, Instruction, Register};
 use msd_ir::dtype::DType;
 
 use super::assembler::*;
-use super::{AHEAD, AHEAD_STEP, COUNT, Emitter, W, X};
-use crate::tile::{Element, Operands, SHARING, Stream};
+use super::{AHEAD, AHEAD_STEP, COUNT, Emitter, Place, W, X};
+use crate::tile::{Element, LINE, Operands, SHARING, Stream};
 
 /// How far ahead of its loads a panel is fetched into the first-level cache. Of 512 to 4096 the best
 /// at one token on two generations of Xeon, by a few percent.
@@ -14,8 +14,6 @@ const NEAR: i64 = 1024;
 
 /// Groups of at most so many units are written out.
 const UNROLLED_GROUP: u32 = 8;
-
-const LINE: usize = 64;
 
 impl Emitter<'_> {
     /// The loop over units: as many as `COUNT` says, or a number that is known.
@@ -56,39 +54,27 @@ impl Emitter<'_> {
     }
 
     /// Units per round: whole cache lines of a panel.
-    pub(super) fn unroll(&self) -> usize {
+    fn unroll(&self) -> usize {
         let least = if self.tile.stream == Stream::Shared { 4 } else { 2 };
         (LINE / self.tile.operands.unit_bytes()).max(least)
     }
 
-    pub(super) fn advance(&mut self, units: usize) -> Emitted {
-        let operands = &self.tile.operands;
-        let (w, x) = ((units * operands.unit_bytes()) as i32, (units * operands.x_bytes()) as i32);
-        self.asm.add_immediate(W, w)?;
-        for base in &X[..self.bases()] {
-            self.asm.add_immediate(*base, x)?;
-        }
-        Ok(())
+    fn advance(&mut self, units: usize) -> Emitted {
+        let (rows, operands) = (self.tile.rows(), self.tile.operands);
+        self.asm.add_immediate(W, (units * operands.unit_bytes()) as i32)?;
+        self.asm.add_immediate(X, (units * rows * operands.x_bytes()) as i32)
     }
 
-    /// Fetches as much as so many units take of each panel: lines [`NEAR`] ahead, and what lies `AHEAD`, of
-    /// which a shared block is a part so small that one line in a few is enough.
-    pub(super) fn prefetch(&mut self, units: usize) -> Emitted {
+    /// Fetches as much as so many units take of each panel: of what is read directly lines [`NEAR`] ahead,
+    /// and what lies `AHEAD`, of which for a shared block one line in a few is enough.
+    fn prefetch(&mut self, units: usize) -> Emitted {
         let lines = units * self.tile.operands.unit_bytes() / LINE;
-        if self.tile.stream == Stream::Shared {
-            for _ in 0..lines / self.lines_per_fetch() {
-                for panel in 0..self.tile.panels {
-                    let ahead = self.panel_at(AHEAD, panel, 0).operand();
-                    self.asm.a.add_instruction(Instruction::with1(Code::Prefetcht1_m8, ahead)?)?;
-                }
-                self.asm.a.add_instruction(Instruction::with2(Code::Add_r64_rm64, AHEAD, AHEAD_STEP)?)?;
-            }
-            return Ok(());
-        }
-        for line in 0..lines {
+        for line in 0..lines / self.lines_per_fetch() {
             for panel in 0..self.tile.panels {
-                let near = self.panel_at(W, panel, NEAR + (line * LINE) as i64).operand();
-                self.asm.a.add_instruction(Instruction::with1(Code::Prefetcht0_m8, near)?)?;
+                if self.tile.stream == Stream::Direct {
+                    let near = self.panel_at(W, panel, NEAR + (line * LINE) as i64).operand();
+                    self.asm.a.add_instruction(Instruction::with1(Code::Prefetcht0_m8, near)?)?;
+                }
                 let ahead = self.panel_at(AHEAD, panel, 0).operand();
                 self.asm.a.add_instruction(Instruction::with1(Code::Prefetcht1_m8, ahead)?)?;
             }
@@ -106,24 +92,29 @@ impl Emitter<'_> {
     }
 
     /// Every accumulator's products of unit number `unit` from the pointers.
-    pub(super) fn unit(&mut self, unit: usize) -> Emitted {
+    fn unit(&mut self, unit: usize) -> Emitted {
         if self.is_pairs() {
             return self.unit_of_pairs(unit);
         }
-        let (rows, panels, parts) = (self.tile.rows(), self.tile.panels, self.per_panel());
-        let vectors = panels * parts;
+        let (rows, parts) = (self.tile.rows(), self.per_panel());
+        let vectors = self.tile.panels * parts;
         let first = self.temporary(0);
         let free = self.asm.registers() - first;
+        let place = |row: usize, v: usize| Place { row, panel: v / parts, part: v % parts };
         // The fewer of the two kinds of operands stay in registers, the others take turns.
         if vectors <= rows {
             for v in 0..vectors {
-                self.load_w(first + v, v / parts, v % parts, unit)?;
+                self.load_w(first + v, place(0, v), unit)?;
             }
             for row in 0..rows {
+                if self.is_x_embedded(vectors) {
+                    self.accumulate_from(self.acc(place(row, 0)), first, self.x_at(row, unit))?;
+                    continue;
+                }
                 let x = first + vectors + row % (free - vectors);
                 self.asm.broadcast_i32(x, self.x_at(row, unit))?;
                 for v in 0..vectors {
-                    self.accumulate(self.acc(row, v / parts, v % parts), first + v, x)?;
+                    self.accumulate(self.acc(place(row, v)), first + v, x)?;
                 }
             }
         } else {
@@ -132,9 +123,9 @@ impl Emitter<'_> {
             }
             for v in 0..vectors {
                 let w = first + rows + v % (free - rows);
-                self.load_w(w, v / parts, v % parts, unit)?;
+                self.load_w(w, place(0, v), unit)?;
                 for row in 0..rows {
-                    self.accumulate(self.acc(row, v / parts, v % parts), w, first + row)?;
+                    self.accumulate(self.acc(place(row, v)), w, first + row)?;
                 }
             }
         }
@@ -143,7 +134,7 @@ impl Emitter<'_> {
 
     /// Words of a unit: 4 channels of the panel at a time, widened, whose products leave two lanes for
     /// each channel.
-    pub(super) fn unit_of_pairs(&mut self, unit: usize) -> Emitted {
+    fn unit_of_pairs(&mut self, unit: usize) -> Emitted {
         let Operands::Quads(form) = self.tile.operands else { return Ok(()) };
         let widen = match form.w {
             Element::Unsigned => Code::VEX_Vpmovzxbw_ymm_xmmm128,
@@ -162,7 +153,7 @@ impl Emitter<'_> {
                     let (v, from) = (self.asm.vector(product), self.x_at(row, unit));
                     self.asm.load([Code::VEX_Vpbroadcastq_ymm_xmmm64; 2], v, from)?;
                     self.asm.op3([Code::VEX_Vpmaddwd_ymm_ymm_ymmm256; 2], v, v, to)?;
-                    let acc = self.acc(row, panel, part);
+                    let acc = self.acc(Place { row, panel, part });
                     self.asm.add_i32(acc, acc, product)?;
                 }
             }
@@ -171,7 +162,7 @@ impl Emitter<'_> {
     }
 
     /// A vector of a panel's unit, as floats where it is of floats.
-    pub(super) fn load_w(&mut self, to: usize, panel: usize, part: usize, unit: usize) -> Emitted {
+    fn load_w(&mut self, to: usize, Place { panel, part, .. }: Place, unit: usize) -> Emitted {
         let operands = self.tile.operands;
         let bytes = operands.unit_bytes();
         let from = self.panel_at(W, panel, (unit * bytes + part * bytes / self.per_panel()) as i64);
@@ -196,21 +187,36 @@ impl Emitter<'_> {
     }
 
     /// Adds the products of a vector of a panel with one of a row.
-    pub(super) fn accumulate(&mut self, acc: usize, w: usize, x: usize) -> Emitted {
+    fn accumulate(&mut self, acc: usize, w: usize, x: usize) -> Emitted {
         let [acc, w, x] = [acc, w, x].map(|n| self.asm.vector(n));
         match self.tile.operands {
             Operands::Floats { .. } => self.asm.op3(FUSED_231, acc, w, x),
             Operands::Quads(form) => {
                 // The unsigned operand is the first.
                 let (unsigned, signed) = if form.x == Element::Unsigned { (x, w) } else { (w, x) };
-                self.asm.op3(
-                    [Code::VEX_Vpdpbusd_ymm_ymm_ymmm256, Code::EVEX_Vpdpbusd_zmm_k1z_zmm_zmmm512b32],
-                    acc,
-                    unsigned,
-                    signed,
-                )
+                self.asm.op3(DOT_BYTES, acc, unsigned, signed)
             }
         }
+    }
+
+    /// Whether rows are read by the instructions that multiply, which a single vector of channels alone makes worth
+    /// while. Of the operands the one in memory is signed.
+    fn is_x_embedded(&self, vectors: usize) -> bool {
+        let is_second = match self.tile.operands {
+            Operands::Floats { .. } => true,
+            Operands::Quads(form) => form.x == Element::Signed,
+        };
+        self.asm.width == Width::Zmm && vectors == 1 && is_second
+    }
+
+    /// Adds the products of a vector of a panel with a row's unit in memory.
+    fn accumulate_from(&mut self, acc: usize, w: usize, x: At) -> Emitted {
+        let [acc, w] = [acc, w].map(|n| self.asm.vector(n));
+        let codes = match self.tile.operands {
+            Operands::Floats { .. } => FUSED_231,
+            Operands::Quads(_) => DOT_BYTES,
+        };
+        self.asm.op3_broadcast(self.asm.code(codes), acc, w, x)
     }
 
     /// Adds up the two lanes of each channel: the accumulators of a panel become its sums, in the lower
@@ -219,24 +225,20 @@ impl Emitter<'_> {
         if !self.is_pairs() {
             return Ok(());
         }
-        for row in 0..self.tile.rows() {
-            for panel in 0..self.tile.panels {
-                for part in 0..self.per_panel() {
-                    let [to, a, b] = [part, 2 * part, 2 * part + 1].map(|i| self.asm.vector(self.acc(row, panel, i)));
-                    self.asm.op3([Code::VEX_Vphaddd_ymm_ymm_ymmm256; 2], to, a, b)?;
-                    // Halves of the operands alternate within the two halves of the result.
-                    let code = Code::VEX_Vpermq_ymm_ymmm256_imm8;
-                    self.asm.a.add_instruction(Instruction::with3(code, to, to, 0b11_01_10_00u32)?)?;
-                }
-            }
-        }
-        Ok(())
+        self.each(self.tile.rows(), |e, place| {
+            let [to, a, b] = [place.part, 2 * place.part, 2 * place.part + 1]
+                .map(|part| e.asm.vector(e.acc(Place { part, ..place })));
+            e.asm.op3([Code::VEX_Vphaddd_ymm_ymm_ymmm256; 2], to, a, b)?;
+            // Halves of the operands alternate within the two halves of the result.
+            let code = Code::VEX_Vpermq_ymm_ymmm256_imm8;
+            e.asm.a.add_instruction(Instruction::with3(code, to, to, 0b11_01_10_00u32)?)
+        })
     }
 
     /// Sums in memory as accumulators of pairs: each in the first of its two lanes.
-    pub(super) fn spread_pairs(&mut self, row: usize, panel: usize, part: usize, from: At) -> Emitted {
+    pub(super) fn spread_pairs(&mut self, place: Place, from: At) -> Emitted {
         for half in 0..2 {
-            let to = self.asm.vector(self.acc(row, panel, 2 * part + half));
+            let to = self.asm.vector(self.acc(Place { part: 2 * place.part + half, ..place }));
             self.asm.load([Code::VEX_Vpmovzxdq_ymm_xmmm128; 2], to, from.plus(half as i64 * 16))?;
         }
         Ok(())
