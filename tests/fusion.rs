@@ -38,6 +38,23 @@ fn elementwise_work_behind_a_product_is_part_of_it() {
     check("X: f32[M, K], V: f32[N, K]", "-> bf16[M, N] { X @ exp(V).T }", &["map", "pack", "pack_rows", "product"]);
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn tiles_of_machine_code_end_in_results() {
+    let isa = msd::jit::isa::Isa::foreign("x86_64", &["has_avx", "has_avx2", "has_fma"]).unwrap();
+    let is_finished = |text: &str| {
+        let checked = Source::new("f.msd", text).check().unwrap();
+        let sizes: Sizes = [("M", 4), ("N", 32), ("K", 64)].map(|(name, size)| (Arc::from(name), size)).into();
+        let rewritten = checked.rewrite(checked.kernel(None).unwrap(), &sizes, &Options::new()).unwrap();
+        let asm = msd::jit::inspect::asm(&rewritten.kernel, &sizes, &isa).unwrap();
+        asm.iter().any(|(name, _)| name.contains("_finished"))
+    };
+    let linear = "kernel f(W: i8[N, K] scale f32[N], X: bf16[M, K], b: f32[N]) -> f32[M, N]";
+    assert!(is_finished(&format!("{linear} {{ X @ dequant(W).T }}")));
+    assert!(is_finished(&format!("{linear} {{ b - X @ dequant(W).T }}")));
+    assert!(!is_finished(&format!("{linear} {{ gelu(X @ dequant(W).T) }}")));
+}
+
 #[test]
 fn elementwise_work_before_digits_is_part_of_splitting() {
     let one = ["decompose", "product"];

@@ -4,7 +4,7 @@
 //! table. Speed depends on it, and no bit of a result.
 
 use crate::micro::Emitter;
-use crate::schedule::Term;
+use crate::schedule::{Product, Term};
 use crate::tile::{C_ROW, MAX_PANELS, Operands, PANEL, SHARING, Stream, Sum, Tile};
 
 /// Most tokens that are done with a block of the weights before the next: their rows stay in the second-level
@@ -131,6 +131,11 @@ impl Limits {
         let least = self.terms.iter().map(of).reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1])]);
         let [few, many] = least.unwrap_or([1, 1]);
         TileTokens { few, many }
+    }
+
+    /// Whether all tiles are machine code.
+    pub(crate) fn are_machine(&self) -> bool {
+        self.terms.iter().all(|(emitter, ..)| *emitter != Emitter::Portable)
     }
 
     fn panels(&self, tokens: u64) -> u64 {
@@ -265,9 +270,10 @@ pub(crate) struct Size {
     stream: Stream,
 }
 
-/// The tile of a term, of a size.
-pub(crate) fn tile(term: &Term, Size { tokens, panels, stream }: Size) -> Tile {
-    Tile { operands: term.operands, sum: term.sum, stream, digits: term.digits(), tokens, panels }
+/// The tile of a product's term, of a size.
+pub(crate) fn tile(product: &Product, term: &Term, Size { tokens, panels, stream }: Size) -> Tile {
+    let finish = product.finish.as_ref().map(|(finish, _)| *finish);
+    Tile { operands: term.operands, sum: term.sum, finish, stream, digits: term.digits(), tokens, panels }
 }
 
 /// What a tile's argument `K` counts at most: units, or groups of them.

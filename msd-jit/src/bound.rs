@@ -59,7 +59,7 @@ fn blocking_entry(
 ) -> Result<u64, Diagnostic> {
     let Some(of_terms) = entry.checked_sub(ENTRIES) else { return Ok(cut.entries()[entry]) };
     let term = &product.region.terms[of_terms / TERM_ENTRIES];
-    let wanted = tile(term, cut.tiles()[of_terms % TERM_ENTRIES]);
+    let wanted = tile(product, term, cut.tiles()[of_terms % TERM_ENTRIES]);
     address(&wanted).ok_or_else(|| internal(format!("{} was not compiled", wanted.name())))
 }
 

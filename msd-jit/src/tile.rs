@@ -20,6 +20,10 @@
 //!   `C[j][p][n] += merged * (SCALE[p][group][n] * UNIT[group][j])`, groups ascending, from 0 with `FIRST`.
 //!   With a zero point `ZERO[p][group][n] * ROWS[group][j]` is taken off the merged sum first.
 //!
+//! With [`Tile::finish`], `LAST` leaves in `C` nothing to be read, but stores elements of the result:
+//! `OUT[j][p][n]`, tokens `OUT_TOKEN` bytes apart and channels side by side, is what the merged or added up sums
+//! are after the steps.
+//!
 //! Pointers in the table are the tile's to move on. `AHEAD` is where memory is read next: a tile may fetch from
 //! there, at the distances of the panels, `AHEAD_STEP` bytes for every 64 bytes of a panel. Any address is good.
 
@@ -81,6 +85,18 @@ pub(crate) enum Call {
     /// it is 4 or 8 bytes.
     Rows,
     RowsGroup,
+    /// The result's first element.
+    Out,
+    OutToken,
+    /// The first element of what a step takes, and bytes to the next token's.
+    Leaf0,
+    Leaf0Token,
+    Leaf1,
+    Leaf1Token,
+    Leaf2,
+    Leaf2Token,
+    Leaf3,
+    Leaf3Token,
 }
 
 impl Call {
@@ -90,7 +106,15 @@ impl Call {
     }
 
     /// Bytes of the table.
-    pub(crate) const BYTES: usize = (Call::RowsGroup as usize + 1) * 8;
+    pub(crate) const BYTES: usize = (Call::Leaf3Token as usize + 1) * 8;
+
+    /// The fields of leaves.
+    pub(crate) const LEAVES: [(Call, Call); 4] = [
+        (Call::Leaf0, Call::Leaf0Token),
+        (Call::Leaf1, Call::Leaf1Token),
+        (Call::Leaf2, Call::Leaf2Token),
+        (Call::Leaf3, Call::Leaf3Token),
+    ];
 }
 
 /// Elements of integer operands as a tile reads them: 8 bits, or words of 16.
@@ -189,6 +213,46 @@ pub(crate) enum Sum {
     Groups(GroupForm),
 }
 
+/// How an element of memory, a leaf, belongs to elements of the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Along {
+    /// One for each token.
+    Tokens,
+    /// One for each channel, side by side.
+    Channels,
+    /// One for each element, those of a token side by side.
+    Both,
+}
+
+/// What is done to an F32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum StepOp {
+    Add,
+    Subtract,
+    Multiply,
+    /// Multiplied with an F64, and the exact product rounded.
+    Scale,
+}
+
+/// A step from sums to elements of the result: `value op leaf`, or `leaf op value`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FinishStep {
+    pub(crate) op: StepOp,
+    pub(crate) is_leaf_first: bool,
+    /// Its place among [`Call::LEAVES`], its type, F64 of scales and else a float that F32 holds.
+    pub(crate) leaf: usize,
+    pub(crate) dtype: DType,
+    pub(crate) along: Along,
+}
+
+/// What a tile does to F32 sums, step by step, before it stores them as elements of the result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Finish {
+    pub(crate) steps: [Option<FinishStep>; Call::LEAVES.len()],
+    /// Whether every NaN is stored as the same, as in what callers are given.
+    pub(crate) is_canonical: bool,
+}
+
 /// Where panels come from when a tile reads them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Stream {
@@ -203,6 +267,7 @@ pub(crate) enum Stream {
 pub(crate) struct Tile {
     pub(crate) operands: Operands,
     pub(crate) sum: Sum,
+    pub(crate) finish: Option<Finish>,
     pub(crate) stream: Stream,
     pub(crate) digits: usize,
     pub(crate) tokens: usize,
@@ -283,7 +348,8 @@ impl Tile {
             Sum::Wide => "_i64",
             Sum::Groups(_) => "_groups",
         };
-        format!("tile_{stream}_{tokens}x{digits}_{panels}x{PANEL}_{}{sum}", operands.name())
+        let end = if self.finish.is_some() { "_finished" } else { "" };
+        format!("tile_{stream}_{tokens}x{digits}_{panels}x{PANEL}_{}{sum}{end}", operands.name())
     }
 }
 

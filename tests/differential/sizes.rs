@@ -47,6 +47,33 @@ fn every_number_of_tokens() {
         check(&oracle, LINEAR, scheme, 17, 33, 1..=33);
     }
     check(&oracle, GATED, Scheme::Int8x2Radix, 33, 31, 1..=33);
+    // Where tokens begin to be many, and blocks of them uneven.
+    check(&oracle, LINEAR, Scheme::Int8x1, 48, 33, [37, 38, 39, 55, 57, 85]);
+}
+
+#[test]
+fn elementwise_work_that_tiles_do() {
+    let oracle = Oracle::new(&[1, 3]);
+    let weights = "W: i8[N, K] scale f32[N], A: u4[N, K] scale f16[N, K/8] zero u4[N, K/8], V: f32[K, N]";
+    let others = "b: f32[N], h: bf16[N], t: f32[M, 1], r: f32[M, N], q: bf16[M, N]";
+    for body in [
+        "X @ dequant(W).T + b",
+        "b - X @ dequant(W).T",
+        "r + (X @ dequant(W).T) * t",
+        "(q - X @ dequant(W).T + h) * b",
+        "X @ dequant(A).T + b",
+        "h * (X @ dequant(A).T) - q",
+        "X @ V + r",
+        "(X @ V) * t",
+        // More than tiles take.
+        "(X @ V * b + r) * h + q - b",
+    ] {
+        let text = format!("kernel f({weights}, {others}, X: f32[M, K]) -> f32[M, N] {{ {body} }}");
+        // Sums that fit an I32 when merged, and some that do not; of groups of several panels.
+        for (scheme, n, k) in [(Scheme::Int8x2Pow2, 48, 40), (Scheme::Int8x3Pow2, 64, 24), (Scheme::Int8x1, 16, 8)] {
+            check(&oracle, &text, scheme, n, k, [1, 3, 5, 8, 21, 40]);
+        }
+    }
 }
 
 #[test]

@@ -122,7 +122,7 @@ impl Lowering<'_> {
         let channels = product.out.size_from_end(0).as_constant();
         for size in product.limits.tiles(tokens, channels) {
             for term in &product.region.terms {
-                self.tile(tile(term, size))?;
+                self.tile(tile(product, term, size))?;
             }
         }
         Ok(())

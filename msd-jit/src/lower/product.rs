@@ -49,12 +49,29 @@ struct Operands<'t> {
     rows: Option<(Value, i64)>,
     scale: Option<Value>,
     zero: Option<Value>,
+    /// The result and the leaves of steps that tiles do.
+    ends: Vec<End>,
+}
+
+/// What tiles read or write for each token or channel of the result.
+struct End {
+    fields: (Call, Call),
+    /// Of the first token and the unit's first channel.
+    first: Value,
+    token_step: Value,
+    /// Bytes from channel to channel.
+    channel: i64,
 }
 
 /// Bytes from one index to the next along an axis, counted from the last.
 pub(crate) fn step_bytes(f: &mut Frame<'_>, view: &View, axis: usize) -> Emit<Value> {
     let elements = f.dim(&view.stride_from_end(axis))?;
     Ok(f.b.ins().imul_imm_s(elements, view.dtype.host_bytes() as i64))
+}
+
+/// Elements from channel to channel of what is a leaf of a step: one, or none.
+fn step_elements(view: &View) -> i64 {
+    i64::from(view.stride_from_end(0).is_one())
 }
 
 impl Frame<'_> {
@@ -95,7 +112,7 @@ impl Frame<'_> {
                 f.sum_term(&operand, &unit, table, (call, tile))?;
                 operands.push(operand);
             }
-            f.finish(product, &operands, &unit, table)
+            if product.finish.is_some() { Ok(()) } else { f.finish(product, &operands, &unit, table) }
         })
     }
 
@@ -132,7 +149,17 @@ impl Frame<'_> {
         let scale = groups.map(|g| at_panel(self, &g.scale)).transpose()?.map(|(at, _)| at);
         let zero = zeros.map(|(zero, _)| at_panel(self, zero)).transpose()?.map(|(at, _)| at);
         let c = self.thread_memory(product.scratch[index])?;
-        Ok(Operands { term, index, w, w_panel, x, x_token, c, c_token, start, unit: factor, rows, scale, zero })
+        let mut ends = Vec::new();
+        if let Some((_, leaves)) = &product.finish {
+            let fields = Call::LEAVES.iter().copied().zip(leaves);
+            for (fields, view) in fields.chain([((Call::Out, Call::OutToken), &product.out)]) {
+                let channel = step_elements(view) * view.dtype.host_bytes() as i64;
+                let (first, token_step) = (self.locate(view, &unit.batch)?, step_bytes(self, view, 1)?);
+                let skip = self.b.ins().imul_imm_s(unit.panel, PANEL as i64 * channel);
+                ends.push(End { fields, first: self.b.ins().iadd(first, skip), token_step, channel });
+            }
+        }
+        Ok(Operands { term, index, w, w_panel, x, x_token, c, c_token, start, unit: factor, rows, scale, zero, ends })
     }
 
     /// Fields of the table that stay the same for all calls of a unit.
@@ -141,6 +168,9 @@ impl Frame<'_> {
             f.b.ins().store(Frame::flags(), value, call, field.offset());
         };
         set(self, Call::WPanel, o.w_panel);
+        for end in &o.ends {
+            set(self, end.fields.1, end.token_step);
+        }
         if let Some(start) = &o.term.start {
             let rows = self.dim(&start.size_from_end(0))?;
             let tokens = self.b.ins().udiv_imm_u(rows, o.term.digits() as i64);
@@ -309,6 +339,13 @@ impl Frame<'_> {
                 let first = self.b.ins().iadd(first, skip);
                 set(self, field, first);
             }
+        }
+        for end in &o.ends {
+            let skip = self.b.ins().imul(block.token, end.token_step);
+            let first = self.b.ins().iadd(end.first, skip);
+            let skip = self.b.ins().imul_imm_s(at.panel, PANEL as i64 * end.channel);
+            let first = self.b.ins().iadd(first, skip);
+            set(self, end.fields.0, first);
         }
         let entry = |f: &mut Self, entry: TermEntry| f.entry(table + ENTRIES + o.index * TERM_ENTRIES + entry as usize);
         let [head, last_head, tail, last_tail] =

@@ -13,6 +13,7 @@ use crate::isa::{DotForm, Isa};
 use crate::micro::Emitter;
 
 mod digits;
+mod finish;
 mod groups;
 mod join;
 mod layout;

@@ -10,7 +10,7 @@ use msd_ir::types::{Part, Shape, Type};
 
 use super::{
     Layout, Memory, MemoryKind, Packing, PartName, Pending, Product, Region, RowLayout, Scheduler, Source, Step, Term,
-    View, Work, product, size, too_complex,
+    View, Work, finish, product, size, too_complex,
 };
 use crate::blocking::Limits;
 use crate::isa::internal;
@@ -166,7 +166,9 @@ impl Scheduler<'_> {
             scratch.push(self.scratch(Some(Dim::constant(bytes as u64)))?);
             rows.push(self.packed_rows(&term.x, RowLayout::of(term, limits.tokens()))?);
         }
-        let product = Product { region, out, limits, rows, scratch };
+        let is_result = matches!(self.memories[out.memory].kind, MemoryKind::Output { .. });
+        let finish = if limits.are_machine() { finish::finish(&region, &out, is_result) } else { None };
+        let product = Product { region, out, limits, finish, rows, scratch };
         self.push(Work::Product(Box::new(product)), batch, channels, PANEL as u64, cost)
     }
 

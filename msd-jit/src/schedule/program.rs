@@ -8,7 +8,7 @@ use msd_ir::types::Shape;
 
 use super::layout::{Layout, RowLayout};
 use crate::blocking::Limits;
-use crate::tile::{Operands, Sum};
+use crate::tile::{Finish, Operands, Sum};
 
 /// Which tensor of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -329,6 +329,8 @@ pub(crate) struct Product {
     pub(crate) region: Region,
     pub(crate) out: View,
     pub(crate) limits: Limits,
+    /// What tiles do of the region, which is then all of it, and what their steps take.
+    pub(crate) finish: Option<(Finish, Vec<View>)>,
     /// The packed rows of each term; see [`RowLayout`].
     pub(crate) rows: Vec<View>,
     /// Memory of each thread for the sums of each term.

@@ -194,6 +194,33 @@ impl Assembler {
         self.op2([Code::VEX_Vpbroadcastd_ymm_xmmm32, Code::EVEX_Vpbroadcastd_zmm_k1z_xmmm32], to, low)
     }
 
+    /// The quiet NaN of positive sign in place of every NaN.
+    pub(super) fn canonical_nan(&mut self, value: usize, spares: [usize; 2]) -> Emitted {
+        // The comparison that holds of what is not equal to itself.
+        const UNORDERED: u32 = 3;
+        const NAN: i32 = 0x7FC0_0000;
+        let v = self.vector(value);
+        match self.width {
+            Width::Ymm => {
+                self.splat_i32(spares[0], NAN)?;
+                let [nan, mask] = spares.map(|n| self.vector(n));
+                let code = Code::VEX_Vcmpps_ymm_ymm_ymmm256_imm8;
+                self.a.add_instruction(Instruction::with4(code, mask, v, v, UNORDERED)?)?;
+                let code = Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm;
+                self.a.add_instruction(Instruction::with4(code, v, v, nan, mask)?)
+            }
+            Width::Zmm => {
+                self.a.add_instruction(Instruction::with2(Code::Mov_r32_imm32, Register::EAX, NAN)?)?;
+                let code = Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae;
+                self.a.add_instruction(Instruction::with4(code, Register::K1, v, v, UNORDERED)?)?;
+                let code = Code::EVEX_Vpbroadcastd_zmm_k1z_r32;
+                let mut chosen = Instruction::with2(code, v, Register::EAX)?;
+                chosen.set_op_mask(Register::K1);
+                self.a.add_instruction(chosen)
+            }
+        }
+    }
+
     pub(super) fn splat_f64(&mut self, to: usize, value: f64) -> Emitted {
         self.a.add_instruction(Instruction::with2(Code::Mov_r64_imm64, SCRATCH, value.to_bits())?)?;
         let low = Register::XMM0 + to as u32;
@@ -218,6 +245,9 @@ pub(super) const MULTIPLY_I32: [Code; 2] =
     [Code::VEX_Vpmulld_ymm_ymm_ymmm256, Code::EVEX_Vpmulld_zmm_k1z_zmm_zmmm512b32];
 pub(super) const MULTIPLY_F32: [Code; 2] =
     [Code::VEX_Vmulps_ymm_ymm_ymmm256, Code::EVEX_Vmulps_zmm_k1z_zmm_zmmm512b32_er];
+pub(super) const ADD_F32: [Code; 2] = [Code::VEX_Vaddps_ymm_ymm_ymmm256, Code::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er];
+pub(super) const SUBTRACT_F32: [Code; 2] =
+    [Code::VEX_Vsubps_ymm_ymm_ymmm256, Code::EVEX_Vsubps_zmm_k1z_zmm_zmmm512b32_er];
 pub(super) const MULTIPLY_F64: [Code; 2] =
     [Code::VEX_Vmulpd_ymm_ymm_ymmm256, Code::EVEX_Vmulpd_zmm_k1z_zmm_zmmm512b64_er];
 pub(super) const FUSED_231: [Code; 2] =

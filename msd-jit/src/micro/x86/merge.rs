@@ -6,7 +6,7 @@ use msd_ir::dtype::DType;
 
 use super::assembler::*;
 use super::{Emitter, Place, SCRATCH, TABLE};
-use crate::tile::{Call, GroupForm, MergeForm, PANEL};
+use crate::tile::{Along, Call, Finish, GroupForm, MergeForm, PANEL, StepOp};
 
 /// What each digit's weight is of the next one's, if that is the same for all and the last is 1.
 fn common_ratio(weights: &[i64]) -> Option<i64> {
@@ -46,7 +46,90 @@ impl Emitter<'_> {
         self.advance_field(Call::K, Err(-1))?;
         self.asm.a.jne(next)?;
         self.asm.bind(&mut done)?;
+        let Some(finish) = self.tile.finish else { return self.asm.a.nop() };
+        let mut more = self.asm.a.create_label();
+        self.test_field(Call::Last)?;
+        self.asm.a.je(more)?;
+        self.each(self.tile.tokens, |e, place| {
+            let value = e.temporary(SUMS[0]);
+            e.load_field(SCRATCH, Call::C)?;
+            let (to, from) = (e.asm.vector(value), e.c_at(place, 4));
+            e.asm.load(MOVE, to, from)?;
+            e.finish(finish, value, place)
+        })?;
+        self.asm.bind(&mut more)?;
         self.asm.a.nop()
+    }
+
+    /// Stores an F32 as an element of the result, after some steps. The register with merging's constant stays.
+    pub(super) fn finish(&mut self, finish: Finish, mut value: usize, place: Place) -> Emitted {
+        let spare = self.temporary(SPARE);
+        for step in finish.steps.into_iter().flatten() {
+            let fields = Call::LEAVES[step.leaf];
+            if step.op == StepOp::Scale {
+                value = self.scale(fields, value, place)?;
+                continue;
+            }
+            let from = self.element_at(fields, step.along, place, step.dtype.host_bytes())?;
+            let [to, leaf] = [value, spare].map(|n| self.asm.vector(n));
+            match (step.along, step.dtype) {
+                (Along::Tokens, _) => self.asm.broadcast_i32(spare, from)?,
+                (_, DType::BF16) => {
+                    self.asm.load(WIDEN_U16, leaf, from)?;
+                    self.asm.shift(SHIFT_LEFT, leaf, 16)?;
+                }
+                (_, _) => self.asm.load(MOVE, leaf, from)?,
+            }
+            let code = match step.op {
+                StepOp::Add => ADD_F32,
+                StepOp::Subtract => SUBTRACT_F32,
+                StepOp::Multiply | StepOp::Scale => MULTIPLY_F32,
+            };
+            let (a, b) = if step.is_leaf_first { (leaf, to) } else { (to, leaf) };
+            self.asm.op3(code, to, a, b)?;
+        }
+        if finish.is_canonical {
+            self.asm.canonical_nan(value, [spare, self.temporary(SUMS[1])])?;
+        }
+        let to = self.element_at((Call::Out, Call::OutToken), Along::Both, place, 4)?;
+        let from = self.asm.vector(value);
+        self.asm.store(STORE, to, from)
+    }
+
+    /// The F32 nearest to the product with an F64 of the token.
+    fn scale(&mut self, fields: (Call, Call), value: usize, place: Place) -> Emitted<usize> {
+        let spare = self.temporary(SPARE);
+        let [low, high] = SUMS.map(|n| self.asm.vector(self.temporary(n)));
+        let upper = self.asm.upper_half(spare, value)?;
+        self.asm.op2(F32_TO_F64, high, upper)?;
+        let lower = self.asm.half(value);
+        self.asm.op2(F32_TO_F64, low, lower)?;
+        let (from, unit) = (self.element_at(fields, Along::Tokens, place, 8)?, self.asm.vector(spare));
+        self.asm.load(BROADCAST_F64, unit, from)?;
+        for half in [low, high] {
+            self.asm.op3(MULTIPLY_F64, half, half, unit)?;
+        }
+        self.join_halves()
+    }
+
+    /// Where an element of the result, or what belongs to it, lies.
+    fn element_at(&mut self, (first, step): (Call, Call), along: Along, place: Place, bytes: usize) -> Emitted<At> {
+        if along == Along::Channels || place.row == 0 {
+            self.load_field(SCRATCH, first)?;
+        } else {
+            self.load_field(SCRATCH, step)?;
+            self.times_and_field(place.row, first)?;
+        }
+        let channel = if along == Along::Tokens { 0 } else { place.panel * PANEL + place.part * self.asm.lanes() };
+        Ok(at(SCRATCH, (channel * bytes) as i64))
+    }
+
+    /// The scratch register times a number, and a field.
+    fn times_and_field(&mut self, times: usize, field: Call) -> Emitted {
+        let code = Code::Imul_r64_rm64_imm32;
+        self.asm.a.add_instruction(Instruction::with3(code, SCRATCH, SCRATCH, times as i32)?)?;
+        let first = at(TABLE, field.offset().into()).operand();
+        self.asm.a.add_instruction(Instruction::with2(Code::Add_r64_rm64, SCRATCH, first)?)
     }
 
     /// A field's vector of a panel, `[groups][16]` of 4 bytes.
@@ -55,10 +138,7 @@ impl Emitter<'_> {
         if panel == 0 {
             self.load_field(SCRATCH, field)?;
         } else {
-            let code = Code::Imul_r64_rm64_imm32;
-            self.asm.a.add_instruction(Instruction::with3(code, SCRATCH, SCRATCH, panel as i32)?)?;
-            let first = at(TABLE, field.offset().into()).operand();
-            self.asm.a.add_instruction(Instruction::with2(Code::Add_r64_rm64, SCRATCH, first)?)?;
+            self.times_and_field(panel, field)?;
         }
         Ok(at(SCRATCH, (part * self.asm.lanes() * 4) as i64))
     }

@@ -183,7 +183,8 @@ impl Emitter<'_> {
         self.units(None)?;
         self.reduce_pairs()?;
         let (mut merging, mut done) = (self.asm.a.create_label(), self.asm.a.create_label());
-        if merge.is_some() {
+        let is_finished = self.tile.finish.is_some();
+        if merge.is_some() || is_finished {
             self.test_field(Call::Last)?;
             self.asm.a.jne(merging)?;
         }
@@ -192,11 +193,19 @@ impl Emitter<'_> {
             let (from, to) = (e.asm.vector(e.acc(place)), e.c_at(place, 4));
             e.asm.store(STORE, to, from)
         })?;
-        let Some(merge) = merge else { return Ok(()) };
+        if merge.is_none() && !is_finished {
+            return Ok(());
+        }
         self.asm.a.jmp(done)?;
         self.asm.bind(&mut merging)?;
         self.each(tokens, |e, place| {
-            let merged = e.merged(merge, None, place)?;
+            let merged = match merge {
+                Some(merge) => e.merged(merge, None, place)?,
+                None => e.acc(place),
+            };
+            if let Some(finish) = e.tile.finish {
+                return e.finish(finish, merged, place);
+            }
             // Merging in F64 takes its constants through the scratch register.
             e.load_field(SCRATCH, Call::C)?;
             let (from, to) = (e.asm.vector(merged), e.c_at(place, 4));
