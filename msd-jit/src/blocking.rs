@@ -171,9 +171,8 @@ impl Limits {
     /// given; of `None` there may be any number.
     pub(crate) fn tiles(&self, tokens: Option<u64>, channels: Option<u64>) -> Vec<Size> {
         let most = self.tokens().many;
-        // Beyond the square of the most tokens of a tile every number is cut into tiles of the most, and of
-        // one less.
-        let range = tokens.map_or(1..=most * most + most, |n| n..=n);
+        // More tokens are cut into as many blocks of sizes among these, or into more of sizes between those.
+        let range = tokens.map_or(1..=SHARING as u64 * most, |n| n..=n);
         let mut found = Vec::new();
         let mut add = |size: Size| {
             if !found.contains(&size) {
@@ -314,8 +313,10 @@ mod tests {
                 let any = limits.tiles(None, None);
                 for channels in [1, 15, 16, 17, 48, 64, 1000, 4096] {
                     let known = limits.tiles(None, Some(channels));
-                    for (tokens, batches) in
-                        (1..=300).chain([1000, 5000]).flat_map(|n| [1, 2, 4, 15, 100].map(|b| (n, b)))
+                    for (tokens, batches) in (1..=300)
+                        .chain((301..1500).step_by(37))
+                        .chain([5000])
+                        .flat_map(|n| [1, 2, 4, 15, 100].map(|b| (n, b)))
                     {
                         let b = limits.cut(Shape { tokens, channels, batches });
                         assert_eq!(b.head * b.heads + b.tail * b.tails, tokens, "{b:?}");

@@ -19,7 +19,8 @@ usage: cargo xtask <task>
 
 tasks:
   tidy          check layout, dependencies, style and links; exit status 1 if anything is found
-  nightly       slow checks: valgrind, licences, long property tests (PROPTEST_CASES, default 4096)
+  nightly       slow checks: valgrind, licences, the planner against measurements, long property tests
+                (PROPTEST_CASES, default 4096)
   bench-table   measure linear layers for minutes; write the tables of docs/performance.md and README.md";
 
 fn main() -> ExitCode {

@@ -1,8 +1,9 @@
-// Weights of 8 bits become floats on their way into a fused multiply-add: dequantization in registers.
+// Weights of 8 bits become floats on their way into a fused multiply-add: dequantization in registers. The channels
+// are no whole panels, so that scales wait for another loop.
 // test: asm
 // target: x86_64 has_sse3 has_ssse3 has_sse41 has_sse42 has_avx has_avx2 has_fma has_avx512f has_avx512vl has_avx512dq has_avx512vnni
 // lowering: dequant
-// sizes: M=4, N=48, K=64
+// sizes: M=4, N=40, K=64
 // function: tile_
 // has: vpmovsxbd zmm
 // has: vcvtdq2ps zmm

@@ -1,10 +1,10 @@
 //! Vector instructions of two widths, 256 and 512 bits, by what they do: a thin layer over the assembler.
 //! Owns no knowledge of tiles.
 
-use iced_x86::code_asm::{CodeAssembler, CodeLabel};
-use iced_x86::{Code, IcedError, Instruction, MemoryOperand, Register};
+use iced_x86::{Code, Encoder, FastFormatter, IcedError, Instruction, MemoryOperand, Register};
 
 use super::SCRATCH;
+use crate::micro::Machine;
 
 /// Width of the vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,31 +40,79 @@ impl At {
     }
 }
 
-/// Instructions of one function.
-pub(super) struct Assembler {
-    pub(super) a: CodeAssembler,
-    pub(super) width: Width,
+/// A place in the code that jumps go to.
+#[derive(Clone, Copy)]
+pub(super) struct Label(usize);
+
+/// A jump in the making.
+struct Jump {
+    /// Where its distance ends, which is what that is counted from.
+    end: usize,
+    to: Label,
 }
 
-/// The instructions as text, a line each.
-pub(super) fn listing(instructions: &[Instruction]) -> String {
-    let mut formatter = iced_x86::FastFormatter::new();
-    let mut text = String::new();
-    for instruction in instructions {
-        // Until it is assembled, an instruction's address is the number of the label it bears.
-        if instruction.ip() != 0 {
-            text.push_str(&format!("{:X}h:\n", instruction.ip()));
-        }
-        text.push_str("  ");
-        formatter.format(instruction, &mut text);
-        text.push('\n');
-    }
-    text
+/// Code of one function, encoded instruction by instruction: jumps all have the longest form, and are given their
+/// distances in the end.
+pub(super) struct Assembler {
+    pub(super) width: Width,
+    encoder: Encoder,
+    /// Bytes so far.
+    len: usize,
+    /// Where labels are, once they are bound.
+    labels: Vec<Option<usize>>,
+    jumps: Vec<Jump>,
+    /// The instructions as text, a line each, if that is asked for.
+    text: Option<(FastFormatter, String)>,
 }
 
 impl Assembler {
-    pub(super) fn new(width: Width) -> Emitted<Assembler> {
-        Ok(Assembler { a: CodeAssembler::new(64)?, width })
+    pub(super) fn new(width: Width, is_listed: bool) -> Assembler {
+        let text = is_listed.then(|| (FastFormatter::new(), String::new()));
+        Assembler { width, encoder: Encoder::new(64), len: 0, labels: Vec::new(), jumps: Vec::new(), text }
+    }
+
+    pub(super) fn emit(&mut self, instruction: Instruction) -> Emitted {
+        self.len += self.encoder.encode(&instruction, self.len as u64)?;
+        if let Some((formatter, text)) = &mut self.text {
+            text.push_str("  ");
+            formatter.format(&instruction, text);
+            text.push('\n');
+        }
+        Ok(())
+    }
+
+    pub(super) fn label(&mut self) -> Label {
+        self.labels.push(None);
+        Label(self.labels.len() - 1)
+    }
+
+    /// The label is here.
+    pub(super) fn bind(&mut self, label: Label) {
+        self.labels[label.0] = Some(self.len);
+        if let Some((_, text)) = &mut self.text {
+            text.push_str(&format!("{}:\n", label.0));
+        }
+    }
+
+    /// Jumps to a label, by a code with a distance of 32 bits.
+    pub(super) fn jump(&mut self, code: Code, to: Label) -> Emitted {
+        // The number of the label, for the text.
+        self.emit(Instruction::with_branch(code, to.0 as u64)?)?;
+        self.jumps.push(Jump { end: self.len, to });
+        Ok(())
+    }
+
+    /// The function, which returns here.
+    pub(super) fn finish(mut self) -> Emitted<Machine> {
+        // Upper halves left dirty would slow down what follows in SSE code.
+        self.emit(Instruction::with(Code::VEX_Vzeroupper))?;
+        self.emit(Instruction::with(Code::Retnq))?;
+        let mut bytes = self.encoder.take_buffer();
+        for Jump { end, to } in self.jumps {
+            let distance = self.labels[to.0].unwrap_or(end) as i32 - end as i32;
+            bytes[end - 4..end].copy_from_slice(&distance.to_le_bytes());
+        }
+        Ok(Machine { bytes, text: self.text.map(|(_, text)| text).unwrap_or_default() })
     }
 
     pub(super) fn vector(&self, n: usize) -> Register {
@@ -98,33 +146,33 @@ impl Assembler {
     }
 
     pub(super) fn op2(&mut self, codes: [Code; 2], to: Register, from: Register) -> Emitted {
-        self.a.add_instruction(Instruction::with2(self.code(codes), to, from)?)
+        self.emit(Instruction::with2(self.code(codes), to, from)?)
     }
 
     pub(super) fn op3(&mut self, codes: [Code; 2], to: Register, a: Register, b: Register) -> Emitted {
-        self.a.add_instruction(Instruction::with3(self.code(codes), to, a, b)?)
+        self.emit(Instruction::with3(self.code(codes), to, a, b)?)
     }
 
     pub(super) fn load(&mut self, codes: [Code; 2], to: Register, from: At) -> Emitted {
-        self.a.add_instruction(Instruction::with2(self.code(codes), to, from.operand())?)
+        self.emit(Instruction::with2(self.code(codes), to, from.operand())?)
     }
 
     pub(super) fn store(&mut self, codes: [Code; 2], to: At, from: Register) -> Emitted {
-        self.a.add_instruction(Instruction::with2(self.code(codes), to.operand(), from)?)
+        self.emit(Instruction::with2(self.code(codes), to.operand(), from)?)
     }
 
     pub(super) fn op3_memory(&mut self, codes: [Code; 2], to: Register, a: Register, b: At) -> Emitted {
-        self.a.add_instruction(Instruction::with3(self.code(codes), to, a, b.operand())?)
+        self.emit(Instruction::with3(self.code(codes), to, a, b.operand())?)
     }
 
     /// With 32 bits from memory in every lane; 512-bit vectors alone can.
     pub(super) fn op3_broadcast(&mut self, code: Code, to: Register, a: Register, b: At) -> Emitted {
         let b = MemoryOperand { is_broadcast: true, ..b.operand() };
-        self.a.add_instruction(Instruction::with3(code, to, a, b)?)
+        self.emit(Instruction::with3(code, to, a, b)?)
     }
 
     pub(super) fn shift(&mut self, codes: [Code; 2], to: Register, by: u32) -> Emitted {
-        self.a.add_instruction(Instruction::with3(self.code(codes), to, to, by)?)
+        self.emit(Instruction::with3(self.code(codes), to, to, by)?)
     }
 
     /// Of the code for 256 bits and the one for 512.
@@ -136,24 +184,20 @@ impl Assembler {
     }
 
     pub(super) fn add_immediate(&mut self, to: Register, bytes: i32) -> Emitted {
-        self.a.add_instruction(Instruction::with2(Code::Add_rm64_imm32, to, bytes)?)
+        self.emit(Instruction::with2(Code::Add_rm64_imm32, to, bytes)?)
     }
 
     /// Of an address register; by nothing, nothing is done.
     pub(super) fn shift_left(&mut self, to: Register, by: u32) -> Emitted {
         match by {
             0 => Ok(()),
-            _ => self.a.add_instruction(Instruction::with2(Code::Shl_rm64_imm8, to, by)?),
+            _ => self.emit(Instruction::with2(Code::Shl_rm64_imm8, to, by)?),
         }
     }
 
     pub(super) fn lea(&mut self, to: Register, base: Register, index: Register, scale: u32) -> Emitted {
         let from = At { base, index, scale, offset: 0 }.operand();
-        self.a.add_instruction(Instruction::with2(Code::Lea_r64_m, to, from)?)
-    }
-
-    pub(super) fn bind(&mut self, label: &mut CodeLabel) -> Emitted {
-        self.a.set_label(label)
+        self.emit(Instruction::with2(Code::Lea_r64_m, to, from)?)
     }
 
     pub(super) fn broadcast_i32(&mut self, to: usize, from: At) -> Emitted {
@@ -175,14 +219,14 @@ impl Assembler {
     pub(super) fn upper_half(&mut self, to: usize, from: usize) -> Emitted<Register> {
         let (to, from) = (self.half(to), self.vector(from));
         let code = self.code([Code::VEX_Vextracti128_xmmm128_ymm_imm8, Code::EVEX_Vextracti64x4_ymmm256_k1z_zmm_imm8]);
-        self.a.add_instruction(Instruction::with3(code, to, from, 1u32)?)?;
+        self.emit(Instruction::with3(code, to, from, 1u32)?)?;
         Ok(to)
     }
 
     pub(super) fn splat_i32(&mut self, to: usize, value: i32) -> Emitted {
-        self.a.add_instruction(Instruction::with2(Code::Mov_r32_imm32, Register::EAX, value)?)?;
+        self.emit(Instruction::with2(Code::Mov_r32_imm32, Register::EAX, value)?)?;
         let low = Register::XMM0 + to as u32;
-        self.a.add_instruction(Instruction::with2(
+        self.emit(Instruction::with2(
             match self.width {
                 Width::Ymm => Code::VEX_Vmovd_xmm_rm32,
                 Width::Zmm => Code::EVEX_Vmovd_xmm_rm32,
@@ -205,26 +249,26 @@ impl Assembler {
                 self.splat_i32(spares[0], NAN)?;
                 let [nan, mask] = spares.map(|n| self.vector(n));
                 let code = Code::VEX_Vcmpps_ymm_ymm_ymmm256_imm8;
-                self.a.add_instruction(Instruction::with4(code, mask, v, v, UNORDERED)?)?;
+                self.emit(Instruction::with4(code, mask, v, v, UNORDERED)?)?;
                 let code = Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm;
-                self.a.add_instruction(Instruction::with4(code, v, v, nan, mask)?)
+                self.emit(Instruction::with4(code, v, v, nan, mask)?)
             }
             Width::Zmm => {
-                self.a.add_instruction(Instruction::with2(Code::Mov_r32_imm32, Register::EAX, NAN)?)?;
+                self.emit(Instruction::with2(Code::Mov_r32_imm32, Register::EAX, NAN)?)?;
                 let code = Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae;
-                self.a.add_instruction(Instruction::with4(code, Register::K1, v, v, UNORDERED)?)?;
+                self.emit(Instruction::with4(code, Register::K1, v, v, UNORDERED)?)?;
                 let code = Code::EVEX_Vpbroadcastd_zmm_k1z_r32;
                 let mut chosen = Instruction::with2(code, v, Register::EAX)?;
                 chosen.set_op_mask(Register::K1);
-                self.a.add_instruction(chosen)
+                self.emit(chosen)
             }
         }
     }
 
     pub(super) fn splat_f64(&mut self, to: usize, value: f64) -> Emitted {
-        self.a.add_instruction(Instruction::with2(Code::Mov_r64_imm64, SCRATCH, value.to_bits())?)?;
+        self.emit(Instruction::with2(Code::Mov_r64_imm64, SCRATCH, value.to_bits())?)?;
         let low = Register::XMM0 + to as u32;
-        self.a.add_instruction(Instruction::with2(
+        self.emit(Instruction::with2(
             match self.width {
                 Width::Ymm => Code::VEX_Vmovq_xmm_rm64,
                 Width::Zmm => Code::EVEX_Vmovq_xmm_rm64,

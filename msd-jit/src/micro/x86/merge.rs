@@ -1,12 +1,12 @@
 //! From sums to results, in registers: digits weighted and added, zero points taken off, one rounding,
 //! scales of groups.
 
-use iced_x86::{Code, Instruction};
+use iced_x86::{Code, Instruction, Register};
 use msd_ir::dtype::DType;
 
 use super::assembler::*;
-use super::{Emitter, Place, SCRATCH, TABLE};
-use crate::tile::{Along, Call, Finish, GroupForm, MergeForm, PANEL, StepOp};
+use super::{COUNT, Emitter, Place, SCRATCH, TABLE};
+use crate::tile::{Along, C_ROW, Call, Finish, GroupForm, MergeForm, PANEL, StepOp};
 
 /// What each digit's weight is of the next one's, if that is the same for all and the last is 1.
 fn common_ratio(weights: &[i64]) -> Option<i64> {
@@ -21,11 +21,11 @@ const FACTOR: usize = 3;
 
 impl Emitter<'_> {
     pub(super) fn groups(&mut self, group: GroupForm) -> Emitted {
-        let (mut next, mut done) = (self.asm.a.create_label(), self.asm.a.create_label());
+        let (next, done) = (self.asm.label(), self.asm.label());
         self.clear_c_at_first(group.total.host_bytes())?;
         self.test_field(Call::K)?;
-        self.asm.a.je(done)?;
-        self.asm.bind(&mut next)?;
+        self.asm.jump(Code::Je_rel32_64, done)?;
+        self.asm.bind(next);
         self.begin(group.has_start)?;
         self.units(Some(group.units))?;
         self.reduce_pairs()?;
@@ -44,33 +44,66 @@ impl Emitter<'_> {
             self.advance_field(Call::Rows, Ok(Call::RowsGroup))?;
         }
         self.advance_field(Call::K, Err(-1))?;
-        self.asm.a.jne(next)?;
-        self.asm.bind(&mut done)?;
-        let Some(finish) = self.tile.finish else { return self.asm.a.nop() };
-        let mut more = self.asm.a.create_label();
-        self.test_field(Call::Last)?;
-        self.asm.a.je(more)?;
-        self.each(self.tile.tokens, |e, place| {
-            let value = e.temporary(SUMS[0]);
-            e.load_field(SCRATCH, Call::C)?;
-            let (to, from) = (e.asm.vector(value), e.c_at(place, 4));
-            e.asm.load(MOVE, to, from)?;
-            e.finish(finish, value, place)
-        })?;
-        self.asm.bind(&mut more)?;
-        self.asm.a.nop()
+        self.asm.jump(Code::Jne_rel32_64, next)?;
+        self.asm.bind(done);
+        if self.tile.finish.is_some() { self.results_at_last(None) } else { Ok(()) }
     }
 
-    /// Stores an F32 as an element of the result, after some steps. The register with merging's constant stays.
-    pub(super) fn finish(&mut self, finish: Finish, mut value: usize, place: Place) -> Emitted {
+    /// If nothing will be added any more: what C holds, merged, in place of it or as elements of the result. A loop
+    /// over the tokens, as code for each would be most of the tile's.
+    pub(super) fn results_at_last(&mut self, merge: Option<MergeForm>) -> Emitted {
+        let (next, done) = (self.asm.label(), self.asm.label());
+        self.test_field(Call::Last)?;
+        self.asm.jump(Code::Je_rel32_64, done)?;
+        let tokens = self.tile.tokens as u32;
+        self.asm.emit(Instruction::with2(Code::Mov_r32_imm32, Register::ECX, tokens)?)?;
+        self.asm.bind(next);
+        self.held = None;
+        self.each(1, |e, place| {
+            e.load_field(SCRATCH, Call::C)?;
+            for digit in 0..merge.map_or(1, |merge| merge.weights.len()) {
+                let place = Place { row: digit * e.tile.tokens, ..place };
+                let (to, from) = (e.asm.vector(e.acc(place)), e.c_at(place, 4));
+                e.asm.load(MOVE, to, from)?;
+            }
+            let value = match merge {
+                Some(merge) => e.merged(merge, None, place)?,
+                None => e.acc(place),
+            };
+            if let Some(finish) = e.tile.finish {
+                return e.finish(finish, value, place);
+            }
+            // Merging in F64 takes its constants through the scratch register.
+            e.load_field(SCRATCH, Call::C)?;
+            let (from, to) = (e.asm.vector(value), e.c_at(place, 4));
+            e.asm.store(STORE, to, from)
+        })?;
+        self.advance_field(Call::C, Err((C_ROW * 4) as i32))?;
+        if let Some(finish) = self.tile.finish {
+            self.advance_field(Call::Out, Ok(Call::OutToken))?;
+            for step in finish.steps.into_iter().flatten().filter(|step| step.along != Along::Channels) {
+                let (leaf, token) = Call::LEAVES[step.leaf];
+                self.advance_field(leaf, Ok(token))?;
+            }
+        }
+        self.asm.emit(Instruction::with1(Code::Dec_rm64, COUNT)?)?;
+        self.asm.jump(Code::Jne_rel32_64, next)?;
+        self.asm.bind(done);
+        Ok(())
+    }
+
+    /// Stores F32 of a token as elements of the result, after some steps. The register with merging's constant
+    /// stays.
+    fn finish(&mut self, finish: Finish, mut value: usize, place: Place) -> Emitted {
         let spare = self.temporary(SPARE);
         for step in finish.steps.into_iter().flatten() {
-            let fields = Call::LEAVES[step.leaf];
+            let field = Call::LEAVES[step.leaf].0;
             if step.op == StepOp::Scale {
-                value = self.scale(fields, value, place)?;
+                value = self.scale(field, value)?;
                 continue;
             }
-            let from = self.element_at(fields, step.along, place, step.dtype.host_bytes())?;
+            let place = if step.along == Along::Tokens { Place { panel: 0, part: 0, ..place } } else { place };
+            let from = self.element_at(field, place, step.dtype.host_bytes())?;
             let [to, leaf] = [value, spare].map(|n| self.asm.vector(n));
             match (step.along, step.dtype) {
                 (Along::Tokens, _) => self.asm.broadcast_i32(spare, from)?,
@@ -91,45 +124,32 @@ impl Emitter<'_> {
         if finish.is_canonical {
             self.asm.canonical_nan(value, [spare, self.temporary(SUMS[1])])?;
         }
-        let to = self.element_at((Call::Out, Call::OutToken), Along::Both, place, 4)?;
+        let to = self.element_at(Call::Out, place, 4)?;
         let from = self.asm.vector(value);
         self.asm.store(STORE, to, from)
     }
 
     /// The F32 nearest to the product with an F64 of the token.
-    fn scale(&mut self, fields: (Call, Call), value: usize, place: Place) -> Emitted<usize> {
+    fn scale(&mut self, field: Call, value: usize) -> Emitted<usize> {
         let spare = self.temporary(SPARE);
         let [low, high] = SUMS.map(|n| self.asm.vector(self.temporary(n)));
         let upper = self.asm.upper_half(spare, value)?;
         self.asm.op2(F32_TO_F64, high, upper)?;
         let lower = self.asm.half(value);
         self.asm.op2(F32_TO_F64, low, lower)?;
-        let (from, unit) = (self.element_at(fields, Along::Tokens, place, 8)?, self.asm.vector(spare));
-        self.asm.load(BROADCAST_F64, unit, from)?;
+        self.load_field(SCRATCH, field)?;
+        let unit = self.asm.vector(spare);
+        self.asm.load(BROADCAST_F64, unit, at(SCRATCH, 0))?;
         for half in [low, high] {
             self.asm.op3(MULTIPLY_F64, half, half, unit)?;
         }
         self.join_halves()
     }
 
-    /// Where an element of the result, or what belongs to it, lies.
-    fn element_at(&mut self, (first, step): (Call, Call), along: Along, place: Place, bytes: usize) -> Emitted<At> {
-        if along == Along::Channels || place.row == 0 {
-            self.load_field(SCRATCH, first)?;
-        } else {
-            self.load_field(SCRATCH, step)?;
-            self.times_and_field(place.row, first)?;
-        }
-        let channel = if along == Along::Tokens { 0 } else { place.panel * PANEL + place.part * self.asm.lanes() };
-        Ok(at(SCRATCH, (channel * bytes) as i64))
-    }
-
-    /// The scratch register times a number, and a field.
-    fn times_and_field(&mut self, times: usize, field: Call) -> Emitted {
-        let code = Code::Imul_r64_rm64_imm32;
-        self.asm.a.add_instruction(Instruction::with3(code, SCRATCH, SCRATCH, times as i32)?)?;
-        let first = at(TABLE, field.offset().into()).operand();
-        self.asm.a.add_instruction(Instruction::with2(Code::Add_r64_rm64, SCRATCH, first)?)
+    /// Where an element of the token's, of so many bytes, lies.
+    fn element_at(&mut self, field: Call, Place { panel, part, .. }: Place, bytes: usize) -> Emitted<At> {
+        self.load_field(SCRATCH, field)?;
+        Ok(at(SCRATCH, ((panel * PANEL + part * self.asm.lanes()) * bytes) as i64))
     }
 
     /// A field's vector of a panel, `[groups][16]` of 4 bytes.
@@ -138,7 +158,10 @@ impl Emitter<'_> {
         if panel == 0 {
             self.load_field(SCRATCH, field)?;
         } else {
-            self.times_and_field(panel, field)?;
+            let code = Code::Imul_r64_rm64_imm32;
+            self.asm.emit(Instruction::with3(code, SCRATCH, SCRATCH, panel as i32)?)?;
+            let first = at(TABLE, field.offset().into()).operand();
+            self.asm.emit(Instruction::with2(Code::Add_r64_rm64, SCRATCH, first)?)?;
         }
         Ok(at(SCRATCH, (part * self.asm.lanes() * 4) as i64))
     }
@@ -272,7 +295,7 @@ impl Emitter<'_> {
             .asm
             .code([Code::VEX_Vinsertf128_ymm_ymm_xmmm128_imm8, Code::EVEX_Vinsertf64x4_zmm_k1z_zmm_ymmm256_imm8]);
         let (to, from) = (self.asm.vector(low), self.asm.half(high));
-        self.asm.a.add_instruction(Instruction::with4(code, to, to, from, 1u32)?)?;
+        self.asm.emit(Instruction::with4(code, to, to, from, 1u32)?)?;
         Ok(low)
     }
 

@@ -45,18 +45,14 @@ struct Place {
 
 /// The machine code of `tile`.
 pub(super) fn emit(tile: &Tile, width: Width, is_listed: bool) -> Emitted<Machine> {
-    let mut e = Emitter { asm: Assembler::new(width)?, tile, held: None };
+    let mut e = Emitter { asm: Assembler::new(width, is_listed), tile, held: None };
     e.prologue()?;
     match tile.sum {
         Sum::Whole { has_start, merge } => e.whole(has_start, merge)?,
         Sum::Wide => e.wide()?,
         Sum::Groups(group) => e.groups(group)?,
     }
-    // Upper halves left dirty would slow down what follows in SSE code.
-    e.asm.a.vzeroupper()?;
-    e.asm.a.ret()?;
-    let text = if is_listed { listing(e.asm.a.instructions()) } else { String::new() };
-    Ok(Machine { bytes: e.asm.a.assemble(0)?, text })
+    e.asm.finish()
 }
 
 impl Emitter<'_> {
@@ -104,13 +100,13 @@ impl Emitter<'_> {
 
     fn load_field(&mut self, to: Register, field: Call) -> Emitted {
         let from = at(TABLE, field.offset().into()).operand();
-        self.asm.a.add_instruction(Instruction::with2(Code::Mov_r64_rm64, to, from)?)
+        self.asm.emit(Instruction::with2(Code::Mov_r64_rm64, to, from)?)
     }
 
     /// Whether a field is 0, for the jump that follows.
     fn test_field(&mut self, field: Call) -> Emitted {
         let field = at(TABLE, field.offset().into()).operand();
-        self.asm.a.add_instruction(Instruction::with2(Code::Cmp_rm64_imm8, field, 0)?)
+        self.asm.emit(Instruction::with2(Code::Cmp_rm64_imm8, field, 0)?)
     }
 
     /// Moves a pointer in the table on by a distance that is there too, or is known.
@@ -119,9 +115,9 @@ impl Emitter<'_> {
         match by {
             Ok(distance) => {
                 self.load_field(SCRATCH, distance)?;
-                self.asm.a.add_instruction(Instruction::with2(Code::Add_rm64_r64, to, SCRATCH)?)
+                self.asm.emit(Instruction::with2(Code::Add_rm64_r64, to, SCRATCH)?)
             }
-            Err(bytes) => self.asm.a.add_instruction(Instruction::with2(Code::Add_rm64_imm32, to, bytes)?),
+            Err(bytes) => self.asm.emit(Instruction::with2(Code::Add_rm64_imm32, to, bytes)?),
         }
     }
 
@@ -163,13 +159,13 @@ impl Emitter<'_> {
     }
 
     fn whole(&mut self, has_start: bool, merge: Option<MergeForm>) -> Emitted {
-        let (rows, tokens) = (self.tile.rows(), self.tile.tokens);
-        let (mut load, mut ready) = (self.asm.a.create_label(), self.asm.a.create_label());
+        let rows = self.tile.rows();
+        let (load, ready) = (self.asm.label(), self.asm.label());
         self.test_field(Call::First)?;
-        self.asm.a.je(load)?;
+        self.asm.jump(Code::Je_rel32_64, load)?;
         self.begin(has_start)?;
-        self.asm.a.jmp(ready)?;
-        self.asm.bind(&mut load)?;
+        self.asm.jump(Code::Jmp_rel32_64, ready)?;
+        self.asm.bind(load);
         self.load_field(SCRATCH, Call::C)?;
         self.each(rows, |e, place| {
             let from = e.c_at(place, 4);
@@ -179,40 +175,15 @@ impl Emitter<'_> {
             let acc = e.asm.vector(e.acc(place));
             e.asm.load(MOVE, acc, from)
         })?;
-        self.asm.bind(&mut ready)?;
+        self.asm.bind(ready);
         self.units(None)?;
         self.reduce_pairs()?;
-        let (mut merging, mut done) = (self.asm.a.create_label(), self.asm.a.create_label());
-        let is_finished = self.tile.finish.is_some();
-        if merge.is_some() || is_finished {
-            self.test_field(Call::Last)?;
-            self.asm.a.jne(merging)?;
-        }
         self.load_field(SCRATCH, Call::C)?;
         self.each(rows, |e, place| {
             let (from, to) = (e.asm.vector(e.acc(place)), e.c_at(place, 4));
             e.asm.store(STORE, to, from)
         })?;
-        if merge.is_none() && !is_finished {
-            return Ok(());
-        }
-        self.asm.a.jmp(done)?;
-        self.asm.bind(&mut merging)?;
-        self.each(tokens, |e, place| {
-            let merged = match merge {
-                Some(merge) => e.merged(merge, None, place)?,
-                None => e.acc(place),
-            };
-            if let Some(finish) = e.tile.finish {
-                return e.finish(finish, merged, place);
-            }
-            // Merging in F64 takes its constants through the scratch register.
-            e.load_field(SCRATCH, Call::C)?;
-            let (from, to) = (e.asm.vector(merged), e.c_at(place, 4));
-            e.asm.store(STORE, to, from)
-        })?;
-        self.asm.bind(&mut done)?;
-        self.asm.a.nop()
+        if merge.is_some() || self.tile.finish.is_some() { self.results_at_last(merge) } else { Ok(()) }
     }
 
     /// Adds sums to I64 ones in memory.
@@ -237,9 +208,9 @@ impl Emitter<'_> {
 
     /// Zeros in C, of elements of so many bytes, if nothing is added up so far.
     fn clear_c_at_first(&mut self, bytes: usize) -> Emitted {
-        let mut filled = self.asm.a.create_label();
+        let filled = self.asm.label();
         self.test_field(Call::First)?;
-        self.asm.a.je(filled)?;
+        self.asm.jump(Code::Je_rel32_64, filled)?;
         self.load_field(SCRATCH, Call::C)?;
         self.asm.zero(0)?;
         let (zero, size) = (self.asm.vector(0), self.asm.lanes() * 4);
@@ -248,7 +219,8 @@ impl Emitter<'_> {
                 self.asm.store(STORE, at(SCRATCH, (row * C_ROW * bytes + offset) as i64), zero)?;
             }
         }
-        self.asm.bind(&mut filled)
+        self.asm.bind(filled);
+        Ok(())
     }
 
     /// What sums begin with: 0, or what `START` holds.
@@ -264,7 +236,7 @@ impl Emitter<'_> {
         for digit in 0..self.tile.digits {
             if digit > 0 {
                 let step = at(TABLE, Call::StartDigit.offset().into()).operand();
-                self.asm.a.add_instruction(Instruction::with2(Code::Add_r64_rm64, SCRATCH, step)?)?;
+                self.asm.emit(Instruction::with2(Code::Add_r64_rm64, SCRATCH, step)?)?;
             }
             for token in 0..self.tile.tokens {
                 let first = self.acc(Place { row: digit * self.tile.tokens + token, panel: 0, part: 0 });

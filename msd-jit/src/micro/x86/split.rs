@@ -35,7 +35,7 @@ const SUMS: usize = 20;
 
 /// The function for the largest magnitude of elements of a type.
 pub(crate) fn emit_largest(source: DType, is_listed: bool) -> Emitted<Machine> {
-    let mut asm = Assembler::new(Width::Zmm)?;
+    let mut asm = Assembler::new(Width::Zmm, is_listed);
     asm.splat_i32(KEEP, i32::MAX)?;
     asm.zero(SUMS)?;
     over_chunks(&mut asm, source, |asm| {
@@ -45,12 +45,12 @@ pub(crate) fn emit_largest(source: DType, is_listed: bool) -> Emitted<Machine> {
         asm.op3(MAX, largest, largest, value)
     })?;
     reduce(&mut asm, SUMS, [Code::VEX_Vpmaxsd_ymm_ymm_ymmm256, Code::VEX_Vpmaxsd_xmm_xmm_xmmm128], Slot::Largest)?;
-    finish(asm, is_listed)
+    asm.finish()
 }
 
 /// The function that stores digits.
 pub(crate) fn emit_split(split: &Split, is_listed: bool) -> Emitted<Machine> {
-    let mut asm = Assembler::new(Width::Zmm)?;
+    let mut asm = Assembler::new(Width::Zmm, is_listed);
     load_slot(&mut asm, STEP, Slot::UnitStep)?;
     asm.lea(STEP_3, STEP, STEP, 2)?;
     for (digit, to) in DIGITS[..split.digits].iter().enumerate() {
@@ -96,28 +96,28 @@ pub(crate) fn emit_split(split: &Split, is_listed: bool) -> Emitted<Machine> {
         let codes = [Code::VEX_Vpaddd_ymm_ymm_ymmm256, Code::VEX_Vpaddd_xmm_xmm_xmmm128];
         reduce(&mut asm, SUMS + digit, codes, Slot::Sum(digit))?;
     }
-    finish(asm, is_listed)
+    asm.finish()
 }
 
 /// The loop over the elements, sixteen a round.
 fn over_chunks(asm: &mut Assembler, source: DType, body: impl FnOnce(&mut Assembler) -> Emitted) -> Emitted {
-    let (mut next, mut done) = (asm.a.create_label(), asm.a.create_label());
+    let (next, done) = (asm.label(), asm.label());
     load_slot(asm, X, Slot::X)?;
     load_slot(asm, COUNT, Slot::Count)?;
     asm.add_immediate(COUNT, -(CHUNK as i32))?;
-    asm.a.jl(done)?;
-    asm.bind(&mut next)?;
+    asm.jump(Code::Jl_rel32_64, done)?;
+    asm.bind(next);
     body(asm)?;
     asm.add_immediate(X, (CHUNK as usize * source.host_bytes()) as i32)?;
     asm.add_immediate(COUNT, -(CHUNK as i32))?;
-    asm.a.jge(next)?;
-    asm.bind(&mut done)?;
-    asm.a.nop()
+    asm.jump(Code::Jge_rel32_64, next)?;
+    asm.bind(done);
+    Ok(())
 }
 
 fn load_slot(asm: &mut Assembler, to: Register, slot: Slot) -> Emitted {
     let from = at(TABLE, slot.offset().into()).operand();
-    asm.a.add_instruction(Instruction::with2(Code::Mov_r64_rm64, to, from)?)
+    asm.emit(Instruction::with2(Code::Mov_r64_rm64, to, from)?)
 }
 
 /// Sixteen elements as F32.
@@ -175,18 +175,18 @@ fn store_digits(asm: &mut Assembler, split: &Split, digit: usize, from: usize) -
     };
     let (to, from) = (at(DIGITS[digit], 0), asm.vector(from));
     if !split.is_packed {
-        return asm.a.add_instruction(Instruction::with2(code, to.operand(), from)?);
+        return asm.emit(Instruction::with2(code, to.operand(), from)?);
     }
     if split.stored.host_bytes() == 1 {
-        asm.a.add_instruction(Instruction::with2(code, Register::XMM0 + PACKED as u32, from)?)?;
+        asm.emit(Instruction::with2(code, Register::XMM0 + PACKED as u32, from)?)?;
         return store_units(asm, to, PACKED, [Code::VEX_Vmovd_rm32_xmm, Code::VEX_Vpextrd_rm32_xmm_imm8], 4);
     }
-    asm.a.add_instruction(Instruction::with2(code, Register::YMM0 + PACKED as u32, from)?)?;
+    asm.emit(Instruction::with2(code, Register::YMM0 + PACKED as u32, from)?)?;
     let codes = [Code::VEX_Vmovq_rm64_xmm, Code::VEX_Vpextrq_rm64_xmm_imm8];
     store_units(asm, to, PACKED, codes, 2)?;
     let (upper, from) = (Register::XMM0 + PACKED as u32, Register::YMM0 + PACKED as u32);
     let code = Code::VEX_Vextracti128_xmmm128_ymm_imm8;
-    asm.a.add_instruction(Instruction::with3(code, upper, from, 1u32)?)?;
+    asm.emit(Instruction::with3(code, upper, from, 1u32)?)?;
     store_units(asm, At { index: STEP, scale: 2, ..to }, PACKED, codes, 2)
 }
 
@@ -201,7 +201,7 @@ fn store_units(asm: &mut Assembler, to: At, from: usize, [first, other]: [Code; 
             // The last of four, from the first or from the third.
             _ => At { index: STEP_3, scale: 1, ..to },
         };
-        asm.a.add_instruction(match unit {
+        asm.emit(match unit {
             0 => Instruction::with2(first, to.operand(), from)?,
             _ => Instruction::with3(other, to.operand(), from, unit as u32)?,
         })?;
@@ -224,7 +224,7 @@ fn greedy(asm: &mut Assembler, split: &Split) -> Emitted {
             let half = asm.vector(half);
             asm.op3(DIVIDE_F64, quotient, half, unit)?;
             let code = Code::EVEX_Vrndscalepd_zmm_k1z_zmmm512b64_imm8_sae;
-            asm.a.add_instruction(Instruction::with3(code, quotient, quotient, 0u32)?)?;
+            asm.emit(Instruction::with3(code, quotient, quotient, 0u32)?)?;
             let to = asm.half(to);
             asm.op2(F64_TO_I32, to, quotient)?;
             // Rounded on its own: what is left is the definition's.
@@ -233,7 +233,7 @@ fn greedy(asm: &mut Assembler, split: &Split) -> Emitted {
         }
         let code = Code::EVEX_Vinserti64x4_zmm_k1z_zmm_ymmm256_imm8;
         let (to, from) = (asm.vector(LOW), asm.half(REST));
-        asm.a.add_instruction(Instruction::with4(code, to, to, from, 1u32)?)?;
+        asm.emit(Instruction::with4(code, to, to, from, 1u32)?)?;
         let keep = asm.vector(KEEP);
         asm.op3(AND, to, to, keep)?;
         store_digits(asm, split, digit, LOW)?;
@@ -250,23 +250,16 @@ fn reduce(asm: &mut Assembler, from: usize, [ymm, xmm]: [Code; 2], slot: Slot) -
     let zmm = asm.vector(all as usize);
     asm.op2(MOVE, zmm, wide)?;
     let code = Code::EVEX_Vextracti64x4_ymmm256_k1z_zmm_imm8;
-    asm.a.add_instruction(Instruction::with3(code, other_ymm, zmm, 1u32)?)?;
-    asm.a.add_instruction(Instruction::with3(ymm, all_ymm, all_ymm, other_ymm)?)?;
+    asm.emit(Instruction::with3(code, other_ymm, zmm, 1u32)?)?;
+    asm.emit(Instruction::with3(ymm, all_ymm, all_ymm, other_ymm)?)?;
     let code = Code::VEX_Vextracti128_xmmm128_ymm_imm8;
-    asm.a.add_instruction(Instruction::with3(code, other_xmm, all_ymm, 1u32)?)?;
-    asm.a.add_instruction(Instruction::with3(xmm, all_xmm, all_xmm, other_xmm)?)?;
+    asm.emit(Instruction::with3(code, other_xmm, all_ymm, 1u32)?)?;
+    asm.emit(Instruction::with3(xmm, all_xmm, all_xmm, other_xmm)?)?;
     for order in [0b01_00_11_10u32, 0b10_11_00_01] {
         let code = Code::VEX_Vpshufd_xmm_xmmm128_imm8;
-        asm.a.add_instruction(Instruction::with3(code, other_xmm, all_xmm, order)?)?;
-        asm.a.add_instruction(Instruction::with3(xmm, all_xmm, all_xmm, other_xmm)?)?;
+        asm.emit(Instruction::with3(code, other_xmm, all_xmm, order)?)?;
+        asm.emit(Instruction::with3(xmm, all_xmm, all_xmm, other_xmm)?)?;
     }
     let to = at(TABLE, slot.offset().into()).operand();
-    asm.a.add_instruction(Instruction::with2(Code::VEX_Vmovd_rm32_xmm, to, all_xmm)?)
-}
-
-fn finish(mut asm: Assembler, is_listed: bool) -> Emitted<Machine> {
-    asm.a.vzeroupper()?;
-    asm.a.ret()?;
-    let text = if is_listed { listing(asm.a.instructions()) } else { String::new() };
-    Ok(Machine { bytes: asm.a.assemble(0)?, text })
+    asm.emit(Instruction::with2(Code::VEX_Vmovd_rm32_xmm, to, all_xmm)?)
 }

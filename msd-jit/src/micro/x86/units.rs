@@ -1,6 +1,5 @@
 //! The innermost loops: over the units of panels and rows, with what is fetched ahead.
 
-use iced_x86::code_asm::gpr64;
 use iced_x86::{Code, Instruction, Register};
 use msd_ir::dtype::DType;
 
@@ -27,35 +26,36 @@ impl Emitter<'_> {
             return self.advance(units as usize);
         }
         if let Some(units) = known {
-            self.asm.a.add_instruction(Instruction::with2(Code::Mov_r32_imm32, Register::ECX, units)?)?;
+            self.asm.emit(Instruction::with2(Code::Mov_r32_imm32, Register::ECX, units)?)?;
         }
-        let (mut main, mut tail) = (self.asm.a.create_label(), self.asm.a.create_label());
-        let (mut single, mut done) = (self.asm.a.create_label(), self.asm.a.create_label());
+        let (main, tail) = (self.asm.label(), self.asm.label());
+        let (single, done) = (self.asm.label(), self.asm.label());
         self.asm.add_immediate(COUNT, -(step as i32))?;
-        self.asm.a.jl(tail)?;
-        self.asm.bind(&mut main)?;
+        self.asm.jump(Code::Jl_rel32_64, tail)?;
+        self.asm.bind(main);
         self.prefetch(step)?;
         for unit in 0..step {
             self.unit(unit)?;
         }
         self.advance(step)?;
         self.asm.add_immediate(COUNT, -(step as i32))?;
-        self.asm.a.jge(main)?;
-        self.asm.bind(&mut tail)?;
+        self.asm.jump(Code::Jge_rel32_64, main)?;
+        self.asm.bind(tail);
         self.asm.add_immediate(COUNT, step as i32)?;
-        self.asm.a.je(done)?;
-        self.asm.bind(&mut single)?;
+        self.asm.jump(Code::Je_rel32_64, done)?;
+        self.asm.bind(single);
         self.unit(0)?;
         self.advance(1)?;
-        self.asm.a.dec(gpr64::rcx)?;
-        self.asm.a.jne(single)?;
-        self.asm.bind(&mut done)?;
-        self.asm.a.nop()
+        self.asm.emit(Instruction::with1(Code::Dec_rm64, COUNT)?)?;
+        self.asm.jump(Code::Jne_rel32_64, single)?;
+        self.asm.bind(done);
+        Ok(())
     }
 
     /// Units per round: whole cache lines of a panel.
     fn unroll(&self) -> usize {
-        let least = if self.tile.stream == Stream::Shared { 4 } else { 2 };
+        // Many rows make a round long enough.
+        let least = if self.tile.stream == Stream::Shared && self.tile.rows() < 16 { 4 } else { 2 };
         (LINE / self.tile.operands.unit_bytes()).max(least)
     }
 
@@ -73,12 +73,12 @@ impl Emitter<'_> {
             for panel in 0..self.tile.panels {
                 if self.tile.stream == Stream::Direct {
                     let near = self.panel_at(W, panel, NEAR + (line * LINE) as i64).operand();
-                    self.asm.a.add_instruction(Instruction::with1(Code::Prefetcht0_m8, near)?)?;
+                    self.asm.emit(Instruction::with1(Code::Prefetcht0_m8, near)?)?;
                 }
                 let ahead = self.panel_at(AHEAD, panel, 0).operand();
-                self.asm.a.add_instruction(Instruction::with1(Code::Prefetcht1_m8, ahead)?)?;
+                self.asm.emit(Instruction::with1(Code::Prefetcht1_m8, ahead)?)?;
             }
-            self.asm.a.add_instruction(Instruction::with2(Code::Add_r64_rm64, AHEAD, AHEAD_STEP)?)?;
+            self.asm.emit(Instruction::with2(Code::Add_r64_rm64, AHEAD, AHEAD_STEP)?)?;
         }
         Ok(())
     }
@@ -231,7 +231,7 @@ impl Emitter<'_> {
             e.asm.op3([Code::VEX_Vphaddd_ymm_ymm_ymmm256; 2], to, a, b)?;
             // Halves of the operands alternate within the two halves of the result.
             let code = Code::VEX_Vpermq_ymm_ymmm256_imm8;
-            e.asm.a.add_instruction(Instruction::with3(code, to, to, 0b11_01_10_00u32)?)
+            e.asm.emit(Instruction::with3(code, to, to, 0b11_01_10_00u32)?)
         })
     }
 

@@ -1,0 +1,11 @@
+// Scales and bias follow in the tile, and results leave it.
+// test: asm
+// target: x86_64 has_sse3 has_ssse3 has_sse41 has_sse42 has_avx has_avx2 has_fma has_avx512f has_avx512vl has_avx512dq has_avx512vnni
+// lowering: msd
+// sizes: N=64, K=64
+// function: tile_
+// has: vmulps zmm
+// has: vmulpd zmm
+// has: vaddps zmm
+// has: vcmpunordps k1
+kernel linear(W: i8[N, K] scale f32[N], X: bf16[M, K], b: f32[N]) -> f32[M, N] { X @ dequant(W).T + b }
