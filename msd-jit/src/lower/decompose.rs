@@ -497,7 +497,11 @@ impl Frame<'_> {
             }
             Splitter::Greedy { factor, units } => {
                 slots.push((Slot::Scale, *factor));
-                slots.extend(units.iter().enumerate().map(|(i, unit)| (Slot::Unit(i), *unit)));
+                let one = self.b.ins().f64const(1.0);
+                let one = self.b.ins().splat(types::F64X2, one);
+                for (i, unit) in units.iter().enumerate() {
+                    slots.extend([(Slot::Unit(i), *unit), (Slot::Inverse(i), self.b.ins().fdiv(one, *unit))]);
+                }
             }
             Splitter::Minifloat { .. } => {}
         }

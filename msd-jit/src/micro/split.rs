@@ -39,6 +39,8 @@ pub(crate) enum Slot {
     Scale,
     /// F64, of each digit.
     Unit(usize),
+    /// F64, near one over the unit.
+    Inverse(usize),
 }
 
 impl Slot {
@@ -57,12 +59,13 @@ impl Slot {
             Slot::Digit(i) => 11 + i,
             Slot::Sum(i) => 11 + MAX_DIGITS + i,
             Slot::Unit(i) => 11 + 2 * MAX_DIGITS + i,
+            Slot::Inverse(i) => 11 + 3 * MAX_DIGITS + i,
         };
         place as i32 * 8
     }
 
     /// Bytes of the table.
-    pub(crate) const BYTES: usize = (11 + 3 * MAX_DIGITS) * 8;
+    pub(crate) const BYTES: usize = (11 + 4 * MAX_DIGITS) * 8;
 }
 
 /// How an element becomes digits.

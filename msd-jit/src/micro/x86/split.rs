@@ -23,7 +23,7 @@ const VALUE: usize = 0;
 const REST: usize = 1;
 const LOW: usize = 2;
 const HALVES: [usize; 2] = [3, 4];
-const QUOTIENT: usize = 5;
+const QUOTIENTS: [usize; 2] = [5, 7];
 const PACKED: usize = 6;
 const KEEP: usize = 8;
 const FACTORS: [usize; 2] = [9, 10];
@@ -32,6 +32,13 @@ const LIMITS: [usize; 2] = [12, 13];
 const SCALE: usize = 14;
 const UNITS: usize = 15;
 const SUMS: usize = 20;
+const INVERSES: usize = 24;
+const NEAR_TIE: usize = 28;
+const ROUNDED: [usize; 2] = [29, 30];
+
+/// The square of what a quotient may at most be off the nearest integer, so that its error cannot have changed which
+/// that is: quotients are below 2^10, and their errors below 2^-40.
+const TIE: f64 = (0.5 - 1.0 / 1024.0) * (0.5 - 1.0 / 1024.0);
 
 /// The function for the largest magnitude of elements of a type.
 pub(crate) fn emit_largest(source: DType, is_listed: bool) -> Emitted<Machine> {
@@ -51,6 +58,7 @@ pub(crate) fn emit_largest(source: DType, is_listed: bool) -> Emitted<Machine> {
 /// The function that stores digits.
 pub(crate) fn emit_split(split: &Split, is_listed: bool) -> Emitted<Machine> {
     let mut asm = Assembler::new(Width::Zmm, is_listed);
+    asm.splat_f64(NEAR_TIE, TIE)?;
     load_slot(&mut asm, STEP, Slot::UnitStep)?;
     asm.lea(STEP_3, STEP, STEP, 2)?;
     for (digit, to) in DIGITS[..split.digits].iter().enumerate() {
@@ -69,7 +77,8 @@ pub(crate) fn emit_split(split: &Split, is_listed: bool) -> Emitted<Machine> {
     }
     if split.method == Method::Greedy {
         let units = (0..split.digits).map(|digit| (UNITS + digit, Slot::Unit(digit)));
-        for (to, slot) in units.chain([(SCALE, Slot::Scale)]) {
+        let inverses = (0..split.digits).map(|digit| (INVERSES + digit, Slot::Inverse(digit)));
+        for (to, slot) in units.chain(inverses).chain([(SCALE, Slot::Scale)]) {
             let to = asm.vector(to);
             asm.load(BROADCAST_F64, to, at(TABLE, slot.offset().into()))?;
         }
@@ -219,17 +228,14 @@ fn greedy(asm: &mut Assembler, split: &Split) -> Emitted {
         asm.op3(MULTIPLY_F64, to, to, scale)?;
     }
     for digit in 0..split.digits {
-        let [quotient, unit] = [QUOTIENT, UNITS + digit].map(|n| asm.vector(n));
-        for (half, to) in HALVES.into_iter().zip([LOW, REST]) {
-            let half = asm.vector(half);
-            asm.op3(DIVIDE_F64, quotient, half, unit)?;
-            let code = Code::EVEX_Vrndscalepd_zmm_k1z_zmmm512b64_imm8_sae;
-            asm.emit(Instruction::with3(code, quotient, quotient, 0u32)?)?;
+        round_quotients(asm, digit)?;
+        for ((half, rounded), to) in HALVES.into_iter().zip(ROUNDED).zip([LOW, REST]) {
+            let [half, rounded, unit] = [half, rounded, UNITS + digit].map(|n| asm.vector(n));
             let to = asm.half(to);
-            asm.op2(F64_TO_I32, to, quotient)?;
+            asm.op2(F64_TO_I32, to, rounded)?;
             // Rounded on its own: what is left is the definition's.
-            asm.op3(MULTIPLY_F64, quotient, quotient, unit)?;
-            asm.op3(SUBTRACT_F64, half, half, quotient)?;
+            asm.op3(MULTIPLY_F64, rounded, rounded, unit)?;
+            asm.op3(SUBTRACT_F64, half, half, rounded)?;
         }
         let code = Code::EVEX_Vinserti64x4_zmm_k1z_zmm_ymmm256_imm8;
         let (to, from) = (asm.vector(LOW), asm.half(REST));
@@ -238,6 +244,35 @@ fn greedy(asm: &mut Assembler, split: &Split) -> Emitted {
         asm.op3(AND, to, to, keep)?;
         store_digits(asm, split, digit, LOW)?;
     }
+    Ok(())
+}
+
+/// The integers nearest to what is left over the unit of a digit. The product with one over the unit says which they
+/// are unless it is near the middle of two; then dividing does, which takes four times as long.
+fn round_quotients(asm: &mut Assembler, digit: usize) -> Emitted {
+    const GREATER: u32 = 14;
+    let round = Code::EVEX_Vrndscalepd_zmm_k1z_zmmm512b64_imm8_sae;
+    let [unit, inverse, tie] = [UNITS + digit, INVERSES + digit, NEAR_TIE].map(|n| asm.vector(n));
+    let masks = [Register::K1, Register::K2];
+    let places = HALVES.into_iter().zip(QUOTIENTS).zip(ROUNDED);
+    for (((half, quotient), rounded), mask) in places.clone().zip(masks) {
+        let [half, quotient, rounded] = [half, quotient, rounded].map(|n| asm.vector(n));
+        asm.op3(MULTIPLY_F64, quotient, half, inverse)?;
+        asm.emit(Instruction::with3(round, rounded, quotient, 0u32)?)?;
+        asm.op3(SUBTRACT_F64, quotient, quotient, rounded)?;
+        asm.op3(MULTIPLY_F64, quotient, quotient, quotient)?;
+        let code = Code::EVEX_Vcmppd_kr_k1_zmm_zmmm512b64_imm8_sae;
+        asm.emit(Instruction::with4(code, mask, quotient, tie, GREATER)?)?;
+    }
+    let ready = asm.label();
+    asm.emit(Instruction::with2(Code::VEX_Kortestw_kr_kr, masks[0], masks[1])?)?;
+    asm.jump(Code::Je_rel32_64, ready)?;
+    for ((half, quotient), rounded) in places {
+        let [half, quotient, rounded] = [half, quotient, rounded].map(|n| asm.vector(n));
+        asm.op3(DIVIDE_F64, quotient, half, unit)?;
+        asm.emit(Instruction::with3(round, rounded, quotient, 0u32)?)?;
+    }
+    asm.bind(ready);
     Ok(())
 }
 
