@@ -7,9 +7,9 @@ use crate::micro::Emitter;
 use crate::schedule::{Product, Term};
 use crate::tile::{C_ROW, MAX_PANELS, Operands, PANEL, SHARING, Stream, Sum, Tile};
 
-/// Most tokens that are done with a block of the weights before the next: their rows stay in the second-level
-/// cache, a part of it even where others use it as well.
-const MAX_TOKENS: usize = 140;
+/// Most digit rows that are done with a block of the weights before the next: five of the largest tiles. They stay in
+/// the second-level cache, even where others use that as well.
+const MAX_ROWS: usize = 140;
 
 /// Units along K of a block, some 2 KB of a row: of 256 to 1024 the best on two generations of Xeon, by a
 /// few percent.
@@ -133,6 +133,11 @@ impl Limits {
         TileTokens { few, many }
     }
 
+    /// Most digits of a term.
+    fn digits(&self) -> u64 {
+        self.terms.iter().map(|(_, _, digits)| *digits).max().unwrap_or(1) as u64
+    }
+
     /// Whether all tiles are machine code.
     pub(crate) fn are_machine(&self) -> bool {
         self.terms.iter().all(|(emitter, ..)| *emitter != Emitter::Portable)
@@ -159,7 +164,7 @@ impl Limits {
         let last_panels = all - (columns - 1) * panels;
         // Few channels leave threads idle unless tokens are shared out as well.
         let wanted = FEW_UNITS.div_ceil(columns * batches);
-        let most = (MAX_TOKENS as u64 / head).max(1);
+        let most = (MAX_ROWS as u64 / (head * self.digits())).max(1);
         let least = LEAST_TOKENS.div_ceil(head);
         let together = blocks.div_ceil(wanted).max(least).min(most).min(blocks);
         let turns = blocks.div_ceil(together);
@@ -286,9 +291,9 @@ pub(crate) fn k_block(term: &Term) -> u64 {
     }
 }
 
-/// Scratch memory for a term's sums, of as many tokens as are done together.
+/// Scratch memory for a term's sums, of as many rows as are done together.
 pub(crate) fn scratch_bytes(term: &Term) -> usize {
-    MAX_TOKENS * term.sum_rows() * C_ROW * term.sum.c_dtype(&term.operands).host_bytes()
+    MAX_ROWS * C_ROW * term.sum.c_dtype(&term.operands).host_bytes()
 }
 
 #[cfg(test)]
@@ -325,7 +330,7 @@ mod tests {
                         assert!(b.last_panels >= 1 && b.last_panels <= b.panels, "{b:?}");
                         assert!(b.panels <= MAX_PANELS as u64 && b.panels.is_multiple_of(b.strip), "{b:?}");
                         assert!(b.turns * b.together >= b.heads + b.tails, "{b:?}");
-                        assert!(b.together * b.head <= MAX_TOKENS as u64, "{b:?}");
+                        assert!(b.together * b.head * digits as u64 <= MAX_ROWS as u64, "{b:?}");
                         for tile in b.tiles() {
                             assert!(known.contains(&tile) && any.contains(&tile), "{tile:?} {b:?}");
                             let exact = limits.tiles(Some(tokens), Some(channels));
@@ -342,7 +347,7 @@ mod tests {
         let few = limits(Emitter::Zmm, 2).cut(Shape { tokens: 512, channels: 48, batches: 1 });
         assert!(few.units(1) >= FEW_UNITS, "{few:?}");
         let many = limits(Emitter::Zmm, 2).cut(Shape { tokens: 256, channels: 4096, batches: 1 });
-        assert_eq!(many.turns, 2);
+        assert_eq!((many.turns, many.together), (4, 5));
         let decode = limits(Emitter::Zmm, 2).cut(Shape { tokens: 64, channels: 4096, batches: 1 });
         assert_eq!((decode.turns, decode.together), (1, 5));
     }

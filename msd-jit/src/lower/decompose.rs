@@ -134,9 +134,8 @@ impl Frame<'_> {
         let (zero, none) = (self.int(0), self.splat_i32(0));
         let largest = self.for_carry(zero, once, 1, &[none], |f, _, largest| {
             let row = f.enter_row(region, indices)?;
-            let (zero, main) = (f.int(0), f.round_down(columns, WIDTH));
             let mut largest = largest.to_vec();
-            for (from, to, width) in [(zero, main, WIDTH), (main, columns, 1)] {
+            for (from, to, width) in f.in_lanes(columns) {
                 largest = f.for_carry(from, to, width, &largest, |f, column, largest| {
                     let is_vector = width == WIDTH;
                     let lane = f.region_at(&row, column, is_vector, &[])?;

@@ -45,6 +45,12 @@ pub(crate) enum Access {
 }
 
 impl Frame<'_> {
+    /// Columns in order: from, to and step of those taken four at a time, then of what is left of them.
+    pub(crate) fn in_lanes(&mut self, columns: Value) -> [(Value, Value, i64); 2] {
+        let (zero, main) = (self.int(0), self.round_down(columns, WIDTH));
+        [(zero, main, WIDTH), (main, columns, 1)]
+    }
+
     pub(crate) fn cast_bits(&mut self, to: Type, value: Value) -> Value {
         if self.b.func.dfg.value_type(value) == to {
             return value;

@@ -239,8 +239,7 @@ impl Frame<'_> {
             let target = f.locate(out, &indices)?;
             let starts = views.iter().map(|v| f.locate(v, &indices)).collect::<Emit<Vec<_>>>()?;
             let zero = f.int(0);
-            let main = f.round_down(columns, super::lanes::WIDTH);
-            for (from, to, width) in [(zero, main, super::lanes::WIDTH), (main, columns, 1)] {
+            for (from, to, width) in f.in_lanes(columns) {
                 f.for_range(from, to, width, |f, column| {
                     let none = f.zero_lane(out.dtype);
                     let sums = f.for_carry(zero, groups, 1, &none.parts(), |f, group, sums| {

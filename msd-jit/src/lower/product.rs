@@ -417,9 +417,8 @@ impl Frame<'_> {
     ) -> Emit<()> {
         // Units are whole panels, but for the last channels.
         let is_whole = product.out.size_from_end(0).as_constant().is_some_and(|n| n % WIDTH as u64 == 0);
-        let main = if is_whole { columns.width } else { self.round_down(columns.width, WIDTH) };
-        let zero = self.int(0);
-        for (from, to, width) in [(zero, main, WIDTH), (main, columns.width, 1)] {
+        let loops = if is_whole { 1 } else { 2 };
+        for (from, to, width) in self.in_lanes(columns.width).into_iter().take(loops) {
             self.for_range(from, to, width, |f, column| {
                 let is_vector = width == WIDTH;
                 let channel = f.b.ins().iadd(columns.first, column);

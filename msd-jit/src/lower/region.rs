@@ -478,8 +478,7 @@ impl Frame<'_> {
                 let indices = f.unflatten(unit, outer)?;
                 let row = f.enter_row(region, &indices)?;
                 let target = f.locate(out, &indices)?;
-                let (zero, main) = (f.int(0), f.round_down(columns, WIDTH));
-                for (from, to, width) in [(zero, main, WIDTH), (main, columns, 1)] {
+                for (from, to, width) in f.in_lanes(columns) {
                     f.for_range(from, to, width, |f, column| {
                         let is_vector = width == WIDTH;
                         let lane = f.region_at(&row, column, is_vector, &[])?;

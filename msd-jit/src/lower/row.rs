@@ -169,9 +169,7 @@ impl Frame<'_> {
             Ok(e)
         })?;
         let total = self.f32_of(total);
-        let zero = self.int(0);
-        let main = self.round_down(columns, WIDTH);
-        for (from, to, width) in [(zero, main, WIDTH), (main, columns, 1)] {
+        for (from, to, width) in self.in_lanes(columns) {
             self.for_range(from, to, width, |f, column| {
                 let at = place(f, column);
                 let Lane::F32(e) = f.load_lane(DType::F32, at, access(width == WIDTH)) else {

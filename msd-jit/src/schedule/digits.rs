@@ -106,26 +106,24 @@ impl Scheduler<'_> {
             if self.is_mergeable(value) {
                 return self.place_with_product(value, products, scheme);
             }
-            let term = self.quad_term(products, &[], None)?;
-            let view = self.materialize(products, term)?;
-            self.set(products, view);
+            self.place_products(products)?;
         }
+        let zero = self.zero_point(value, scheme)?;
         let out = self.buffer(DType::F32, self.shape(value))?;
         self.set(value, out.clone());
         let mut region = Region::new(out.shape.clone());
         let products = self.view(products)?;
         let sum = merge_digits(&mut region, &products, scheme.weights())?;
-        let (op, operands) = match self.kernel.node(value).operands.get(1..) {
-            Some([rows, zero]) => {
-                let (rows, zero) = (self.view(*rows)?, self.view(*zero)?);
-                let rows = merge_digits(&mut region, &rows, scheme.weights())?;
-                region.leaves.push(zero.stretched(&out.shape));
-                (Op::CombineZero { scheme }, vec![sum, rows, Source::Leaf(region.leaves.len() - 1)])
-            }
-            _ => (Op::Cast { dtype: DType::F32 }, vec![sum]),
-        };
-        region.root = region.step(op, operands, DType::F32);
+        finish_sum(&mut region, sum, zero, scheme)?;
         self.push_map(region, out)
+    }
+
+    /// An integer product in memory, its digits not merged.
+    pub(super) fn place_products(&mut self, products: Value) -> Result<(), Diagnostic> {
+        let term = self.quad_term(products, &[], None)?;
+        let view = self.materialize(products, term)?;
+        self.set(products, view);
+        Ok(())
     }
 
     /// Digits merged in the tiles of their product.
@@ -189,7 +187,7 @@ impl Scheduler<'_> {
         let (x, b, form, largest) = self.quad_operands(dot)?;
         let k = x.size_from_end(0);
         let w = self.packed(b, Layout::quads(form.flip.is_some(), None))?;
-        let is_whole = k.as_constant().is_some_and(|k| largest.checked_mul(k).is_some_and(|n| n <= i32::MAX as u64));
+        let is_whole = k.as_constant().is_some_and(|k| fits_i32(largest, k));
         let (mut start, mut excess) = (None, None);
         match form.flip {
             Some(factor) if is_whole => start = Some(self.digit_sums(&x, &k, factor, DType::I32)?),
@@ -201,8 +199,7 @@ impl Scheduler<'_> {
             None => {}
         }
         let all: u64 = weights.iter().map(|w| w.unsigned_abs()).sum();
-        let fits = |k: u64| all.checked_mul(largest)?.checked_mul(k).filter(|n| *n <= i32::MAX as u64);
-        let is_narrow = k.as_constant().and_then(fits).is_some();
+        let is_narrow = k.as_constant().zip(all.checked_mul(largest)).is_some_and(|(k, most)| fits_i32(most, k));
         let merge = (!weights.is_empty() && zero.is_none()).then_some(MergeForm { weights, is_narrow });
         let sum = if is_whole { Sum::Whole { has_start: start.is_some(), merge } } else { Sum::Wide };
         let operands = Operands::Quads(form);
@@ -217,7 +214,7 @@ impl Scheduler<'_> {
         let channels = shape[shape.len() - 1].as_constant().filter(|n| *n <= MAX_SPLIT_CHANNELS)?;
         let k = shape[shape.len() - 2].as_constant()?;
         let [x, w] = [a, b].map(|v| largest(self.kernel.tensor_ty(v).dtype));
-        let is_whole = x * w * k <= i32::MAX as u64 && channels > 0;
+        let is_whole = fits_i32(x * w, k) && channels > 0;
         // Views of one batch keep their packed form, whether K is split or not.
         let is_plain = shape.len() == 2 && self.shape(a).len() == 2;
         let fits = |parts: &u64| k.is_multiple_of(parts * QUAD as u64) && k / parts >= LEAST_PART;
@@ -275,16 +272,7 @@ impl Scheduler<'_> {
             });
         }
         let sum = sum.ok_or_else(|| internal("a product of no parts"))?;
-        let (op, operands) = match zero {
-            Some(zero) => {
-                let RowSums { view, digit_stride } = zero.sums;
-                let rows = merge_rows(&mut region, view, &digit_stride, scheme.weights())?;
-                region.leaves.push(zero.zero);
-                (Op::CombineZero { scheme }, vec![sum, rows, Source::Leaf(region.leaves.len() - 1)])
-            }
-            None => (Op::Cast { dtype: DType::F32 }, vec![sum]),
-        };
-        region.root = region.step(op, operands, DType::F32);
+        finish_sum(&mut region, sum, zero, scheme)?;
         self.push_map(region, out.clone())?;
         Ok(out)
     }
@@ -378,6 +366,11 @@ impl Scheduler<'_> {
     }
 }
 
+/// Whether an I32 holds sums of `k` products of at most that magnitude.
+fn fits_i32(largest: u64, k: u64) -> bool {
+    largest.checked_mul(k).is_some_and(|n| n <= i32::MAX as u64)
+}
+
 /// Largest magnitude of an integer type of at most 16 bits.
 pub(super) fn largest(dtype: DType) -> u64 {
     let range = dtype.int_range().map_or(1 << 20, |(low, high)| low.unsigned_abs().max(high.unsigned_abs()));
@@ -439,4 +432,18 @@ fn merge_rows(region: &mut Region, view: View, digit_stride: &Dim, weights: &[i6
         });
     }
     sum.ok_or_else(|| internal("a scheme without digits"))
+}
+
+/// What a merged sum becomes: less its zero point, rounded.
+fn finish_sum(region: &mut Region, sum: Source, zero: Option<ZeroPoint>, scheme: Scheme) -> Result<(), Diagnostic> {
+    let (op, operands) = match zero {
+        Some(ZeroPoint { sums, zero }) => {
+            let rows = merge_rows(region, sums.view, &sums.digit_stride, scheme.weights())?;
+            region.leaves.push(zero);
+            (Op::CombineZero { scheme }, vec![sum, rows, Source::Leaf(region.leaves.len() - 1)])
+        }
+        None => (Op::Cast { dtype: DType::F32 }, vec![sum]),
+    };
+    region.root = region.step(op, operands, DType::F32);
+    Ok(())
 }

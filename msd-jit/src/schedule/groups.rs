@@ -93,9 +93,7 @@ impl Scheduler<'_> {
             if let Some(term) = self.group_term(&chain)? {
                 return self.finish_term(value, term);
             }
-            let term = self.quad_term(p, &[], None)?;
-            let view = self.materialize(p, term)?;
-            self.set(p, view);
+            self.place_products(p)?;
         }
         let out = self.buffer(DType::F64, self.shape(value))?;
         self.set(value, out.clone());
