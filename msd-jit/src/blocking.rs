@@ -60,15 +60,43 @@ pub(crate) struct TileTokens {
 }
 
 impl TileTokens {
-    /// From how many tokens on they are many: what leaves no tile less than two thirds full.
-    pub(crate) fn threshold(self) -> u64 {
+    /// From how many tokens on they are many: what leaves tiles about two thirds full at least.
+    fn threshold(self) -> u64 {
         if self.few == self.many { 0 } else { self.many + self.many.div_ceil(3) }
     }
 
-    /// The number of blocks that so many tokens are cut into.
-    pub(crate) fn blocks(self, tokens: u64) -> u64 {
+    /// How so many tokens are cut, in blocks as even as can be; at least one.
+    pub(crate) fn cut(self, tokens: u64) -> TokenBlocks {
         let most = if tokens >= self.threshold() { self.many } else { self.few };
-        tokens.div_ceil(most)
+        let blocks = tokens.div_ceil(most).max(1);
+        TokenBlocks { blocks, heads: tokens % blocks, tail: tokens / blocks }
+    }
+}
+
+/// Tokens in blocks: how many in all, how many hold one token more than the others, and how many tokens those hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TokenBlocks {
+    pub(crate) blocks: u64,
+    pub(crate) heads: u64,
+    pub(crate) tail: u64,
+}
+
+/// Entries of the table for tokens that no product of the stage cuts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenEntry {
+    Blocks,
+    Heads,
+    Tail,
+}
+
+impl TokenBlocks {
+    /// An entry of the table.
+    pub(crate) fn entry(&self, entry: TokenEntry) -> u64 {
+        match entry {
+            TokenEntry::Blocks => self.blocks,
+            TokenEntry::Heads => self.heads,
+            TokenEntry::Tail => self.tail,
+        }
     }
 }
 
@@ -86,12 +114,10 @@ pub(crate) enum Entry {
     Blocks,
     Together,
     Turns,
-    /// Bytes to fetch ahead for each cache line of a panel.
-    AheadStep,
 }
 
 /// Number of entries of [`Entry`].
-pub(crate) const ENTRIES: usize = Entry::AheadStep as usize + 1;
+pub(crate) const ENTRIES: usize = Entry::Turns as usize + 1;
 
 /// Entries for each term: addresses of its tiles, of the last strip of all and of the others.
 #[derive(Clone, Copy, Debug)]
@@ -153,8 +179,7 @@ impl Limits {
     /// Cuts a product of that shape.
     pub(crate) fn cut(&self, shape: Shape) -> Blocking {
         let (tokens, batches) = (shape.tokens.max(1), shape.batches.max(1));
-        let blocks = self.tokens().blocks(tokens);
-        let (tail, heads) = (tokens / blocks, tokens % blocks);
+        let TokenBlocks { blocks, heads, tail } = self.tokens().cut(tokens);
         let head = if heads > 0 { tail + 1 } else { tail };
         let all = shape.channels.div_ceil(PANEL as u64).max(1);
         let most = (all / FEW_COLUMNS).clamp(1, MAX_PANELS as u64);
@@ -217,8 +242,6 @@ impl Blocking {
     pub(crate) fn entries(&self) -> [u64; ENTRIES] {
         let mut table = [0; ENTRIES];
         let blocks = self.heads + self.tails;
-        // The next block of the weights is fetched while this one is multiplied with every block of tokens.
-        let ahead = (64 / self.together.min(blocks).max(1)).max(1);
         let entries = [
             (Entry::Panels, self.panels),
             (Entry::LastPanels, self.last_panels),
@@ -229,7 +252,6 @@ impl Blocking {
             (Entry::Blocks, blocks),
             (Entry::Together, self.together),
             (Entry::Turns, self.turns),
-            (Entry::AheadStep, ahead),
         ];
         for (entry, value) in entries {
             table[entry as usize] = value;

@@ -161,7 +161,7 @@ impl Bound {
             let (outer, inner) = (eval(&stage.outer)?, eval(&stage.inner)?);
             let units = match (cut, stage.work.row_layout()) {
                 (Some(cut), _) => cut.units(outer),
-                (None, Some(layout)) => outer * layout.tokens.blocks(inner),
+                (None, Some(layout)) => outer * layout.tokens.cut(inner).blocks,
                 (None, None) => outer * inner.div_ceil(stage.by),
             };
             // A cost beyond every bound is worth waking threads for.
@@ -171,6 +171,7 @@ impl Bound {
         let stages = stages.collect::<Result<_, Diagnostic>>()?;
         let table = code.known.iter().map(|known| match known {
             Known::Size(size) => eval(size),
+            Known::Tokens { count, most, entry } => Ok(most.cut(eval(count)?).entry(*entry)),
             Known::Blocking { stage, entry } => match (&program.stages[*stage].work, &cuts[*stage]) {
                 (Work::Product(product), Some(cut)) => blocking_entry(product, cut, *entry, code.tile),
                 _ => Err(internal("a blocking of no product")),

@@ -22,7 +22,8 @@
 //!
 //! With [`Tile::finish`], `LAST` leaves in `C` nothing to be read, but stores elements of the result:
 //! `OUT[j][p][n]`, tokens `OUT_TOKEN` bytes apart and channels side by side, is what the merged or added up sums
-//! are after the steps.
+//! are after the steps. Machine code alone does that; what it must equal is the loop of [`crate::lower::product`]
+//! behind tiles that do not.
 //!
 //! Pointers in the table are the tile's to move on. `AHEAD` is where memory is read next: a tile may fetch from
 //! there, at the distances of the panels, `AHEAD_STEP` bytes for every 64 bytes of a panel. Any address is good.
@@ -230,7 +231,7 @@ pub(crate) enum StepOp {
     Add,
     Subtract,
     Multiply,
-    /// Multiplied with an F64, and the exact product rounded.
+    /// Multiplied in F64 with an F64, and that rounded to F32.
     Scale,
 }
 
@@ -239,7 +240,7 @@ pub(crate) enum StepOp {
 pub(crate) struct FinishStep {
     pub(crate) op: StepOp,
     pub(crate) is_leaf_first: bool,
-    /// Its place among [`Call::LEAVES`], its type, F64 of scales and else a float that F32 holds.
+    /// Its place among [`Call::LEAVES`], and its type: F64 of scales, else F32 or, but for those of tokens, BF16.
     pub(crate) leaf: usize,
     pub(crate) dtype: DType,
     pub(crate) along: Along,

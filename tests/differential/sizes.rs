@@ -32,7 +32,8 @@ fn check(oracle: &Oracle, text: &str, scheme: Scheme, n: u64, k: u64, tokens: im
     let mut draw = Draw::new(n * 31 + k);
     let mut inputs = Vec::new();
     for m in tokens {
-        let sizes: Sizes = known.iter().map(|(d, s)| (d.clone(), *s)).chain([(Arc::from("M"), m)]).collect();
+        let sizes: Sizes =
+            known.iter().map(|(d, s)| (d.clone(), *s)).chain([(Arc::from("M"), m), (Arc::from("H"), 3)]).collect();
         let values = if m % 4 == 1 { Values::Special } else { Values::Ordinary };
         inputs.push(draw.inputs(&rewritten.kernel, &sizes, values));
     }
@@ -55,7 +56,7 @@ fn every_number_of_tokens() {
 fn elementwise_work_that_tiles_do() {
     let oracle = Oracle::new(&[1, 3]);
     let weights = "W: i8[N, K] scale f32[N], A: u4[N, K] scale f16[N, K/8] zero u4[N, K/8], V: f32[K, N]";
-    let others = "b: f32[N], h: bf16[N], t: f32[M, 1], r: f32[M, N], q: bf16[M, N]";
+    let others = "b: f32[N], h: bf16[N], t: f32[M, 1], r: f32[M, N], q: bf16[M, N], z: f32[N, M]";
     for body in [
         "X @ dequant(W).T + b",
         "b - X @ dequant(W).T",
@@ -65,14 +66,30 @@ fn elementwise_work_that_tiles_do() {
         "h * (X @ dequant(A).T) - q",
         "X @ V + r",
         "(X @ V) * t",
+        "(X @ dequant(W).T + b) * b",
         // More than tiles take.
         "(X @ V * b + r) * h + q - b",
+        "let y = X @ dequant(W).T; y + y * b",
+        "X @ dequant(W).T + z.T",
+        "(X @ dequant(W).T) * (X @ V)",
     ] {
         let text = format!("kernel f({weights}, {others}, X: f32[M, K]) -> f32[M, N] {{ {body} }}");
         // Sums that fit an I32 when merged, and some that do not; of groups of several panels.
         for (scheme, n, k) in [(Scheme::Int8x2Pow2, 48, 40), (Scheme::Int8x3Pow2, 64, 24), (Scheme::Int8x1, 16, 8)] {
             check(&oracle, &text, scheme, n, k, [1, 3, 5, 8, 21, 40]);
         }
+    }
+    // One token that is known, and batches with operands of their own and shared ones.
+    for (x, others) in [
+        ("X: f32[1, K]", "b: f32[1, N], t: f32[1, 1], r: f32[1, N]"),
+        ("X: bf16[H, M, K]", "b: f32[H, 1, N], t: f32[M, 1], r: f32[H, M, N]"),
+        ("X: bf16[H, M, K]", "b: f32[N], t: f32[H, M, 1], r: f32[M, N]"),
+    ] {
+        let result = x.replace("X: bf16", "f32").replace("X: f32", "f32").replace('K', "N");
+        let text = format!(
+            "kernel f(W: i8[N, K] scale f32[N], {x}, {others}) -> {result} {{ (X @ dequant(W).T + b) * t + r }}"
+        );
+        check(&oracle, &text, Scheme::Int8x2Pow2, 32, 24, [1, 5, 21]);
     }
 }
 

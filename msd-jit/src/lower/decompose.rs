@@ -78,7 +78,7 @@ impl Frame<'_> {
             });
         };
         let token_bytes = step_bytes(self, &d.digits, 1)?;
-        let (blocks, cut) = self.token_blocks(tokens, layout.tokens);
+        let (blocks, cut) = self.token_blocks(&outer[outer.len() - 1], layout.tokens);
         self.for_range(begin, end, 1, |f, unit| {
             let (batch, index) = (f.b.ins().udiv(unit, blocks), f.b.ins().urem(unit, blocks));
             let mut indices = f.unflatten(batch, &outer[..outer.len() - 1])?;

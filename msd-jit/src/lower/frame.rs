@@ -12,6 +12,7 @@ use cranelift_frontend::FunctionBuilder;
 use msd_ir::diag::Diagnostic;
 use msd_ir::dim::Dim;
 
+use crate::blocking::{TileTokens, TokenEntry};
 use crate::isa::internal;
 use crate::schedule::{Memory, MemoryKind, View};
 use crate::tile::LINE;
@@ -24,6 +25,8 @@ pub(crate) const STAGE_ARGUMENTS: usize = 5;
 pub(crate) enum Known {
     /// A size.
     Size(Dim),
+    /// How so many tokens are cut into blocks of at most so many.
+    Tokens { count: Dim, most: TileTokens, entry: TokenEntry },
     /// How the product of that stage is cut; see [`crate::blocking`].
     Blocking { stage: usize, entry: usize },
 }
@@ -119,11 +122,16 @@ impl<'a> Frame<'a> {
         if let Some(constant) = dim.as_constant() {
             return Ok(self.int(constant as i64));
         }
-        let index = self.used.iter().position(|k| matches!(k, Known::Size(d) if d == dim)).unwrap_or_else(|| {
-            self.used.push(Known::Size(dim.clone()));
+        Ok(self.known(Known::Size(dim.clone())))
+    }
+
+    /// Something that only the call knows.
+    pub(crate) fn known(&mut self, known: Known) -> Value {
+        let index = self.used.iter().position(|k| *k == known).unwrap_or_else(|| {
+            self.used.push(known);
             self.used.len() - 1
         });
-        Ok(self.entry(index))
+        self.entry(index)
     }
 
     /// An entry of the table of what only the call knows.
@@ -266,7 +274,6 @@ impl<'a> Frame<'a> {
     /// one, so that loops over the rest are none.
     pub(crate) fn round_down(&mut self, n: Value, unit: i64) -> Value {
         match self.constant(n) {
-            _ if unit == 1 => n,
             Some(constant) if constant % unit == 0 => n,
             _ => self.b.ins().band_imm_s(n, -unit),
         }

@@ -4,11 +4,12 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
+use msd_ir::dim::Dim;
 
-use super::frame::{Emit, Frame};
-use super::lanes::Access;
+use super::frame::{Emit, Frame, Known};
+use super::lanes::{Access, WIDTH};
 use super::product::step_bytes;
-use crate::blocking::TileTokens;
+use crate::blocking::{TileTokens, TokenEntry};
 use crate::schedule::{Layout, RowLayout, View};
 use crate::tile::{PANEL, QUAD};
 
@@ -147,20 +148,11 @@ impl Frame<'_> {
         })
     }
 
-    /// How many blocks tokens are cut into, and how; at least one.
-    pub(crate) fn token_blocks(&mut self, tokens: Value, most: TileTokens) -> (Value, TokenBlocks) {
-        let mut ceilings = [most.few, most.many].map(|most| {
-            let more = self.b.ins().iadd_imm_s(tokens, most as i64 - 1);
-            self.b.ins().udiv_imm_u(more, most as i64)
-        });
-        if most.few != most.many {
-            let is_many = self.b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, tokens, most.threshold() as i64);
-            ceilings[0] = self.b.ins().select(is_many, ceilings[1], ceilings[0]);
-        }
-        let one = self.int(1);
-        let count = self.b.ins().smax(ceilings[0], one);
-        let (tail, heads) = (self.b.ins().udiv(tokens, count), self.b.ins().urem(tokens, count));
-        (count, TokenBlocks { heads, tail })
+    /// How many blocks tokens are cut into, and how.
+    pub(crate) fn token_blocks(&mut self, count: &Dim, most: TileTokens) -> (Value, TokenBlocks) {
+        let [blocks, heads, tail] = [TokenEntry::Blocks, TokenEntry::Heads, TokenEntry::Tail]
+            .map(|entry| self.known(Known::Tokens { count: count.clone(), most, entry }));
+        (blocks, TokenBlocks { heads, tail })
     }
 
     /// A block of tokens.
@@ -178,7 +170,7 @@ impl Frame<'_> {
     pub(crate) fn emit_pack_rows(&mut self, source: &View, layout: &RowLayout, out: &View) -> Emit<()> {
         let batch_shape = &source.shape[..source.shape.len() - 2];
         let (tokens, depth) = (self.dim(&out.size_from_end(1))?, self.dim(&source.size_from_end(0))?);
-        let (blocks, cut) = self.token_blocks(tokens, layout.tokens);
+        let (blocks, cut) = self.token_blocks(&out.size_from_end(1), layout.tokens);
         let (row_step, k_step) = (step_bytes(self, source, 1)?, step_bytes(self, source, 0)?);
         let token_step = step_bytes(self, out, 1)?;
         let item = layout.depth as i64 * out.dtype.host_bytes() as i64;
@@ -235,41 +227,45 @@ impl Frame<'_> {
     /// The units of `size` neighbours along K, of which the last may be a part and zeros.
     fn pack_units(&mut self, row: &Row<'_>, depth: u64, size: Value) -> Emit<()> {
         let (zero, depth) = (self.int(0), depth as i64);
-        let main = self.round_down(size, depth);
         let is_row = row.source.stride_from_end(0).is_one();
-        let is_copied = row.source.dtype.host_bytes() == 1 && row.out.dtype.host_bytes() == 1;
-        let (access, stored) = match (depth, is_row) {
-            (1, _) => (Access::One, Access::One),
-            (_, true) => (Access::Vector, Access::Vector),
-            (_, false) => (Access::Strided(row.k_step), Access::Vector),
-        };
-        let step = self.b.ins().imul_imm_s(row.k_step, depth);
-        let ends = self.for_carry(zero, main, depth, &[row.from, row.to], |f, _, at| {
+        let is_bytes = row.source.dtype.host_bytes() == 1 && row.out.dtype.host_bytes() == 1;
+        let is_copied = depth == QUAD as i64 && is_row && is_bytes;
+        // Four elements at a time: a unit, or four of them.
+        let main = self.round_down(size, WIDTH);
+        let access = if is_row { Access::Vector } else { Access::Strided(row.k_step) };
+        let (stored, units) = if depth == 1 { (Access::Strided(row.unit_step), WIDTH) } else { (Access::Vector, 1) };
+        let to_step = self.b.ins().imul_imm_s(row.unit_step, units);
+        let step = self.b.ins().imul_imm_s(row.k_step, WIDTH);
+        let ends = self.for_carry(zero, main, WIDTH, &[row.from, row.to], |f, _, at| {
             let [from, to] = [at[0], at[1]];
-            if is_copied && is_row {
+            if is_copied {
                 let four = f.b.ins().load(types::I32, Frame::flags(), from, 0);
                 f.b.ins().store(Frame::flags(), four, to, 0);
             } else {
                 f.convert(row, [from, to], access, stored);
             }
-            Ok(vec![f.b.ins().iadd(from, step), f.b.ins().iadd(to, row.unit_step)])
+            Ok(vec![f.b.ins().iadd(from, step), f.b.ins().iadd(to, to_step)])
         })?;
         if main == size {
             return Ok(());
         }
         let rest = self.b.ins().isub(size, main);
-        let one = self.int(1);
-        let units = self.b.ins().smin(rest, one);
-        self.for_range(zero, units, 1, |f, _| {
-            let none = f.zero_lane(row.out.dtype);
-            f.store_lane(none, row.out.dtype, ends[1], Access::Vector);
-            f.for_range(zero, rest, 1, |f, k| {
-                let skip = f.b.ins().imul(k, row.k_step);
-                let ahead = f.b.ins().imul_imm_s(k, row.out.dtype.host_bytes() as i64);
-                let at = [f.b.ins().iadd(ends[0], skip), f.b.ins().iadd(ends[1], ahead)];
-                f.convert(row, at, Access::One, Access::One);
+        if depth != 1 {
+            // Past the end of the last unit there are zeros.
+            let one = self.int(1);
+            let units = self.b.ins().smin(rest, one);
+            self.for_range(zero, units, 1, |f, _| {
+                let none = f.zero_lane(row.out.dtype);
+                f.store_lane(none, row.out.dtype, ends[1], Access::Vector);
                 Ok(())
-            })
+            })?;
+        }
+        let to_step = if depth == 1 { row.unit_step } else { self.int(row.out.dtype.host_bytes() as i64) };
+        self.for_range(zero, rest, 1, |f, k| {
+            let (skip, ahead) = (f.b.ins().imul(k, row.k_step), f.b.ins().imul(k, to_step));
+            let at = [f.b.ins().iadd(ends[0], skip), f.b.ins().iadd(ends[1], ahead)];
+            f.convert(row, at, Access::One, Access::One);
+            Ok(())
         })
     }
 

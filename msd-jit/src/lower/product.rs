@@ -12,7 +12,7 @@ use super::panels::{Block, TokenBlocks};
 use super::region::Row;
 use crate::blocking::{ENTRIES, Entry, TERM_ENTRIES, TermEntry, k_block};
 use crate::schedule::{Product, Term, View};
-use crate::tile::{C_ROW, Call, PANEL, Sum};
+use crate::tile::{C_ROW, Call, LINE, PANEL, Sum};
 
 /// Where the loops are.
 struct Unit {
@@ -21,7 +21,7 @@ struct Unit {
     /// First panel of the unit, how many there are, and whether they are the last.
     panel: Value,
     panels: Value,
-    is_last: Value,
+    is_last_column: Value,
     /// Blocks of tokens, from and to, and the first of their tokens.
     from: Value,
     to: Value,
@@ -96,8 +96,8 @@ impl Frame<'_> {
                 entry(f, Entry::Together),
             );
             let next = f.b.ins().iadd_imm_s(column, 1);
-            let is_last = f.b.ins().icmp(IntCC::Equal, next, columns);
-            let panels = f.b.ins().select(is_last, last, wide);
+            let is_last_column = f.b.ins().icmp(IntCC::Equal, next, columns);
+            let panels = f.b.ins().select(is_last_column, last, wide);
             let panel = f.b.ins().imul(column, wide);
             let from = f.b.ins().imul(turn, together);
             let to = f.b.ins().iadd(from, together);
@@ -105,7 +105,7 @@ impl Frame<'_> {
             let first = f.product_block(table, from).token;
             let batch = f.unflatten(batch, batch_shape)?;
             let is_last_turn = f.b.ins().icmp(IntCC::Equal, to, blocks);
-            let unit = Unit { batch, panel, panels, is_last, from, to, first, is_last_turn };
+            let unit = Unit { batch, panel, panels, is_last_column, from, to, first, is_last_turn };
             let mut operands = Vec::new();
             for (index, term) in product.region.terms.iter().enumerate() {
                 let operand = f.operands(product, index, term, &unit)?;
@@ -211,6 +211,12 @@ impl Frame<'_> {
         };
         let w_step = units * term.operands.unit_bytes() as i64;
         let x_step = units * (term.digits() * term.operands.x_bytes()) as i64;
+        // The next block of the weights is fetched while this one is multiplied with every block of tokens: of each
+        // cache line a share, rounded up.
+        let blocks = self.b.ins().isub(unit.to, unit.from);
+        let more = self.b.ins().iadd_imm_s(blocks, LINE as i64 - 1);
+        let ahead_step = self.b.ins().udiv(more, blocks);
+        self.b.ins().store(Frame::flags(), ahead_step, call, Call::AheadStep.offset());
         let most = k_block(term) as i64;
         // Even nothing is multiplied once, so that sums are there.
         let one = self.int(1);
@@ -226,11 +232,13 @@ impl Frame<'_> {
             let is_first = f.b.ins().uextend(types::I64, is_first);
             let bytes = f.b.ins().imul_imm_s(now, w_step);
             let ahead = f.next_block(o, unit, w, bytes, (from, now, count));
+            let lines = f.b.ins().ushr_imm_s(bytes, LINE.trailing_zeros() as i64);
+            let share = f.b.ins().imul(lines, ahead_step);
             let x_skip = f.b.ins().imul_imm_s(from, x_step);
             let done = f.b.ins().iadd(from, now);
-            let is_last = f.b.ins().icmp(IntCC::SignedGreaterThanOrEqual, done, count);
-            let is_last = f.b.ins().uextend(types::I64, is_last);
-            for (field, value) in [(Call::First, is_first), (Call::Last, is_last)] {
+            let is_last_of_k = f.b.ins().icmp(IntCC::SignedGreaterThanOrEqual, done, count);
+            let is_last_of_k = f.b.ins().uextend(types::I64, is_last_of_k);
+            for (field, value) in [(Call::First, is_first), (Call::Last, is_last_of_k)] {
                 f.b.ins().store(Frame::flags(), value, call, field.offset());
             }
             let strip = f.entry(table + Entry::Strip as usize);
@@ -243,9 +251,9 @@ impl Frame<'_> {
                 let (w, ahead) = (f.b.ins().iadd(w, skip), f.b.ins().iadd(ahead, skip));
                 let panel = f.b.ins().imul(number, strip);
                 let next = f.b.ins().iadd_imm_s(number, 1);
-                let is_last = f.b.ins().icmp(IntCC::Equal, next, strips);
-                let is_last = f.b.ins().band(is_last, unit.is_last);
-                let place = Place { w, x_skip, panel, is_last, from, now, ahead, bytes };
+                let is_last_strip = f.b.ins().icmp(IntCC::Equal, next, strips);
+                let is_last_strip = f.b.ins().band(is_last_strip, unit.is_last_column);
+                let place = Place { w, x_skip, panel, is_last_strip, from, now, ahead, share };
                 f.for_range(unit.from, unit.to, 1, |f, index| {
                     let block = f.product_block(table, index);
                     f.call_tile(o, unit, &block, table, place, (call, tile))
@@ -299,15 +307,10 @@ impl Frame<'_> {
         let skip = self.b.ins().imul_imm_s(at.panel, (PANEL * element) as i64);
         let c = self.b.ins().iadd(c, skip);
         set(self, Call::C, c);
-        // A share of the next block of the weights for each block of tokens.
-        let step = self.entry(table + Entry::AheadStep as usize);
         let number = self.b.ins().isub(block.index, unit.from);
-        let lines = self.b.ins().ushr_imm_s(at.bytes, 6);
-        let share = self.b.ins().imul(lines, step);
-        let skip = self.b.ins().imul(share, number);
+        let skip = self.b.ins().imul(at.share, number);
         let ahead = self.b.ins().iadd(at.ahead, skip);
         set(self, Call::Ahead, ahead);
-        set(self, Call::AheadStep, step);
         // The first element of the block, some groups on.
         let of_tokens = |f: &mut Self, first: Value, bytes: i64, group: Option<Call>| {
             let skip = f.b.ins().imul_imm_s(block.token, bytes);
@@ -350,8 +353,8 @@ impl Frame<'_> {
         let entry = |f: &mut Self, entry: TermEntry| f.entry(table + ENTRIES + o.index * TERM_ENTRIES + entry as usize);
         let [head, last_head, tail, last_tail] =
             [TermEntry::Head, TermEntry::LastHead, TermEntry::Tail, TermEntry::LastTail].map(|e| entry(self, e));
-        let head = self.b.ins().select(at.is_last, last_head, head);
-        let tail = self.b.ins().select(at.is_last, last_tail, tail);
+        let head = self.b.ins().select(at.is_last_strip, last_head, head);
+        let tail = self.b.ins().select(at.is_last_strip, last_tail, tail);
         let address = self.b.ins().select(block.is_head, head, tail);
         self.b.ins().call_indirect(tile, address, &[call]);
         Ok(())
@@ -449,13 +452,13 @@ struct Place {
     x_skip: Value,
     /// First panel, in the unit, and whether the strip is the last of all.
     panel: Value,
-    is_last: Value,
+    is_last_strip: Value,
     /// Units or groups before it, and of it.
     from: Value,
     now: Value,
+    /// Where the next block of the weights is, and the bytes of each panel that one call fetches of it.
     ahead: Value,
-    /// Of a panel.
-    bytes: Value,
+    share: Value,
 }
 
 /// A token's sums of a term.

@@ -8,7 +8,7 @@ use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use msd_ir::dtype::DType;
 
-use crate::isa::DotForm;
+use crate::isa::{DotForm, internal};
 use crate::lower::frame::{Emit, Frame};
 use crate::lower::lanes::{Access, Lane};
 use crate::lower::row::rebuild;
@@ -40,6 +40,9 @@ struct Part<'t> {
 
 /// Emits a tile of one panel into an empty function.
 pub(crate) fn emit(b: FunctionBuilder<'_>, tile: &Tile, config: Config) -> Emit<()> {
+    if tile.finish.is_some() {
+        return Err(internal("a portable tile that ends in results"));
+    }
     let mut used = Vec::new();
     let (mut f, arguments) = Frame::open_leaf(b, &mut used, 1);
     let table = arguments[0];

@@ -48,7 +48,7 @@ struct Chain<'r> {
     region: &'r Region,
     /// What the last one gave.
     value: Source,
-    /// The F64 that this is the exact product with, before it is rounded.
+    /// The F64 that this is the product with, in F64, before it is rounded.
     wide: Option<usize>,
     leaves: Vec<View>,
     steps: Vec<FinishStep>,

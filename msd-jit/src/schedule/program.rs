@@ -272,7 +272,8 @@ pub(crate) struct Groups {
 /// Products of rows and panels, merged to one number for each token and channel.
 #[derive(Clone, Debug)]
 pub(crate) struct Term {
-    /// Digit rows `[.., D*M, K]`.
+    /// Digit rows `[.., D*M, K]`. Tiles read them packed ([`Product::rows`]), and what they are packed from may be
+    /// nowhere in the end: only sizes count here.
     pub(crate) x: View,
     /// Packed `[.., N, K]`; see [`Layout`].
     pub(crate) w: View,

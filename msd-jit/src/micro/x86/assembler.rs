@@ -90,7 +90,7 @@ impl Assembler {
     pub(super) fn bind(&mut self, label: Label) {
         self.labels[label.0] = Some(self.len);
         if let Some((_, text)) = &mut self.text {
-            text.push_str(&format!("{}:\n", label.0));
+            text.push_str(&format!("{:X}h:\n", label.0));
         }
     }
 
@@ -109,6 +109,7 @@ impl Assembler {
         self.emit(Instruction::with(Code::Retnq))?;
         let mut bytes = self.encoder.take_buffer();
         for Jump { end, to } in self.jumps {
+            debug_assert!(self.labels[to.0].is_some(), "a jump to nowhere");
             let distance = self.labels[to.0].unwrap_or(end) as i32 - end as i32;
             bytes[end - 4..end].copy_from_slice(&distance.to_le_bytes());
         }

@@ -111,7 +111,10 @@ impl Emitter<'_> {
                     self.asm.load(WIDEN_U16, leaf, from)?;
                     self.asm.shift(SHIFT_LEFT, leaf, 16)?;
                 }
-                (_, _) => self.asm.load(MOVE, leaf, from)?,
+                (_, other) => {
+                    debug_assert_eq!(other, DType::F32, "no other leaf is known");
+                    self.asm.load(MOVE, leaf, from)?;
+                }
             }
             let code = match step.op {
                 StepOp::Add => ADD_F32,

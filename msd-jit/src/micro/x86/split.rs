@@ -58,9 +58,14 @@ pub(crate) fn emit_largest(source: DType, is_listed: bool) -> Emitted<Machine> {
 /// The function that stores digits.
 pub(crate) fn emit_split(split: &Split, is_listed: bool) -> Emitted<Machine> {
     let mut asm = Assembler::new(Width::Zmm, is_listed);
-    asm.splat_f64(NEAR_TIE, TIE)?;
-    load_slot(&mut asm, STEP, Slot::UnitStep)?;
-    asm.lea(STEP_3, STEP, STEP, 2)?;
+    if split.method == Method::Greedy {
+        // Constants come through the register of `STEP_3`.
+        asm.splat_f64(NEAR_TIE, TIE)?;
+    }
+    if split.is_packed {
+        load_slot(&mut asm, STEP, Slot::UnitStep)?;
+        asm.lea(STEP_3, STEP, STEP, 2)?;
+    }
     for (digit, to) in DIGITS[..split.digits].iter().enumerate() {
         load_slot(&mut asm, *to, Slot::Digit(digit))?;
         asm.zero(SUMS + digit)?;
