@@ -32,8 +32,8 @@ pub(crate) struct Shape {
     pub(crate) batches: u64,
 }
 
-/// A product cut up. Its tokens are in as few blocks as [`TileTokens`] allow, the first of them of one token more
-/// than the others if they are not all alike; [`crate::schedule::RowLayout`] is of the same blocks.
+/// A product cut up. Its tokens are in blocks as [`TileTokens`] says, the first of them of one token more than the
+/// others if they are not all alike; [`crate::schedule::RowLayout`] is of the same blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Blocking {
     /// Panels of a unit, of the last one, and of the strips that tiles take.
@@ -81,7 +81,7 @@ pub(crate) struct TokenBlocks {
     pub(crate) tail: u64,
 }
 
-/// Entries of the table for tokens that no product of the stage cuts.
+/// Entries of the table about the blocks of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TokenEntry {
     Blocks,
@@ -100,8 +100,8 @@ impl TokenBlocks {
     }
 }
 
-/// Entries of the table that stage code reads for a product: those of [`Blocking`], then for each term
-/// those of [`TermEntry`].
+/// Entries of the table that stage code reads for a product, beside those of [`TokenEntry`]: of [`Blocking`], then for
+/// each term those of [`TermEntry`].
 #[derive(Clone, Copy, Debug)]
 #[repr(usize)]
 pub(crate) enum Entry {
@@ -109,9 +109,6 @@ pub(crate) enum Entry {
     LastPanels,
     Strip,
     Columns,
-    Heads,
-    Tail,
-    Blocks,
     Together,
     Turns,
 }
@@ -241,15 +238,11 @@ impl Blocking {
     /// The part of the table that is about the product as a whole.
     pub(crate) fn entries(&self) -> [u64; ENTRIES] {
         let mut table = [0; ENTRIES];
-        let blocks = self.heads + self.tails;
         let entries = [
             (Entry::Panels, self.panels),
             (Entry::LastPanels, self.last_panels),
             (Entry::Strip, self.strip),
             (Entry::Columns, self.columns),
-            (Entry::Heads, self.heads),
-            (Entry::Tail, self.tail),
-            (Entry::Blocks, blocks),
             (Entry::Together, self.together),
             (Entry::Turns, self.turns),
         ];

@@ -7,7 +7,6 @@ use msd_ir::dtype::DType;
 
 use super::frame::{Emit, Frame};
 use super::lanes::{Access, Lane, WIDTH};
-use super::product::step_bytes;
 use super::region::split_last;
 use super::splitter::{RowScale, Splitter};
 use crate::micro::split::{CHUNK, Slot};
@@ -68,7 +67,7 @@ impl Frame<'_> {
         let (begin, end) = (self.begin, self.end);
         let item = (QUAD * d.digits.dtype.host_bytes()) as i64;
         let Some(layout) = d.packing else {
-            let row_bytes = step_bytes(self, &d.digits, 1)?;
+            let row_bytes = self.step_bytes(&d.digits, 1)?;
             let digit_step = self.b.ins().imul(row_bytes, tokens);
             let unit_step = self.int(item);
             return self.for_range(begin, end, 1, |f, unit| {
@@ -77,12 +76,12 @@ impl Frame<'_> {
                 f.decompose_token(d, (&x, columns), machine, &indices, Place { first, digit_step, unit_step })
             });
         };
-        let token_bytes = step_bytes(self, &d.digits, 1)?;
-        let (blocks, cut) = self.token_blocks(&outer[outer.len() - 1], layout.tokens);
+        let token_bytes = self.step_bytes(&d.digits, 1)?;
+        let blocks = self.token_blocks(&outer[outer.len() - 1], layout.tokens);
         self.for_range(begin, end, 1, |f, unit| {
-            let (batch, index) = (f.b.ins().udiv(unit, blocks), f.b.ins().urem(unit, blocks));
+            let (batch, index) = (f.b.ins().udiv(unit, blocks.count), f.b.ins().urem(unit, blocks.count));
             let mut indices = f.unflatten(batch, &outer[..outer.len() - 1])?;
-            let block = f.block(cut, index);
+            let block = f.block(blocks, index);
             let start = f.locate(&d.digits, &indices)?;
             let skip = f.b.ins().imul(block.token, token_bytes);
             let start = f.b.ins().iadd(start, skip);

@@ -177,6 +177,12 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// Bytes of a view from one index to the next along an axis, counted from the last.
+    pub(crate) fn step_bytes(&mut self, view: &View, axis: usize) -> Emit<Value> {
+        let elements = self.dim(&view.stride_from_end(axis))?;
+        Ok(self.b.ins().imul_imm_s(elements, view.dtype.host_bytes() as i64))
+    }
+
     /// Splits a flat index over `shape` into one index per axis.
     pub(crate) fn unflatten(&mut self, flat: Value, shape: &[Dim]) -> Emit<Vec<Value>> {
         let mut indices = vec![flat; shape.len()];

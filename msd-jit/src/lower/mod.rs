@@ -10,6 +10,7 @@ pub(crate) mod product;
 pub(crate) mod region;
 pub(crate) mod row;
 pub(crate) mod splitter;
+pub(crate) mod tokens;
 
 use std::collections::HashMap;
 

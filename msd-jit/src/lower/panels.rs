@@ -2,14 +2,10 @@
 //! tokens; see [`crate::schedule::Layout`] and [`crate::schedule::RowLayout`]. Parameters are packed by
 //! [`crate::pack`] in the same way.
 
-use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
-use msd_ir::dim::Dim;
 
-use super::frame::{Emit, Frame, Known};
+use super::frame::{Emit, Frame};
 use super::lanes::{Access, WIDTH};
-use super::product::step_bytes;
-use crate::blocking::{TileTokens, TokenEntry};
 use crate::schedule::{Layout, RowLayout, View};
 use crate::tile::{PANEL, QUAD};
 
@@ -148,37 +144,19 @@ impl Frame<'_> {
         })
     }
 
-    /// How many blocks tokens are cut into, and how.
-    pub(crate) fn token_blocks(&mut self, count: &Dim, most: TileTokens) -> (Value, TokenBlocks) {
-        let [blocks, heads, tail] = [TokenEntry::Blocks, TokenEntry::Heads, TokenEntry::Tail]
-            .map(|entry| self.known(Known::Tokens { count: count.clone(), most, entry }));
-        (blocks, TokenBlocks { heads, tail })
-    }
-
-    /// A block of tokens.
-    pub(crate) fn block(&mut self, TokenBlocks { heads, tail }: TokenBlocks, index: Value) -> Block {
-        let is_head = self.b.ins().icmp(IntCC::SignedLessThan, index, heads);
-        let more = self.b.ins().uextend(types::I64, is_head);
-        let count = self.b.ins().iadd(tail, more);
-        let before = self.b.ins().smin(index, heads);
-        let token = self.b.ins().imul(index, tail);
-        let token = self.b.ins().iadd(token, before);
-        Block { index, token, count, is_head }
-    }
-
     /// Units are blocks of tokens.
     pub(crate) fn emit_pack_rows(&mut self, source: &View, layout: &RowLayout, out: &View) -> Emit<()> {
         let batch_shape = &source.shape[..source.shape.len() - 2];
         let (tokens, depth) = (self.dim(&out.size_from_end(1))?, self.dim(&source.size_from_end(0))?);
-        let (blocks, cut) = self.token_blocks(&out.size_from_end(1), layout.tokens);
-        let (row_step, k_step) = (step_bytes(self, source, 1)?, step_bytes(self, source, 0)?);
-        let token_step = step_bytes(self, out, 1)?;
+        let blocks = self.token_blocks(&out.size_from_end(1), layout.tokens);
+        let (row_step, k_step) = (self.step_bytes(source, 1)?, self.step_bytes(source, 0)?);
+        let token_step = self.step_bytes(out, 1)?;
         let item = layout.depth as i64 * out.dtype.host_bytes() as i64;
         let (begin, end) = (self.begin, self.end);
         self.for_range(begin, end, 1, |f, unit| {
-            let (batch, index) = (f.b.ins().udiv(unit, blocks), f.b.ins().urem(unit, blocks));
+            let (batch, index) = (f.b.ins().udiv(unit, blocks.count), f.b.ins().urem(unit, blocks.count));
             let indices = f.unflatten(batch, batch_shape)?;
-            let block = f.block(cut, index);
+            let block = f.block(blocks, index);
             let place = |f: &mut Self, view: &View, step: Value| -> Emit<Value> {
                 let first = f.locate(view, &indices)?;
                 let skip = f.b.ins().imul(block.token, step);
@@ -275,22 +253,6 @@ impl Frame<'_> {
         let lane = self.as_class(lane, row.out.dtype);
         self.store_lane(lane, row.out.dtype, to, stored);
     }
-}
-
-/// Tokens in blocks, of which the first `heads` hold one more than the others, which hold `tail`.
-#[derive(Clone, Copy)]
-pub(crate) struct TokenBlocks {
-    pub(crate) heads: Value,
-    pub(crate) tail: Value,
-}
-
-/// A block of tokens.
-pub(crate) struct Block {
-    pub(crate) index: Value,
-    /// First token, and how many.
-    pub(crate) token: Value,
-    pub(crate) count: Value,
-    pub(crate) is_head: Value,
 }
 
 /// A row in the making.

@@ -8,8 +8,8 @@ use msd_ir::dim::Dim;
 
 use super::frame::{Emit, Frame};
 use super::lanes::{Lane, WIDTH};
-use super::panels::{Block, TokenBlocks};
 use super::region::Row;
+use super::tokens::{Block, Blocks};
 use crate::blocking::{ENTRIES, Entry, TERM_ENTRIES, TermEntry, k_block};
 use crate::schedule::{Product, Term, View};
 use crate::tile::{C_ROW, Call, LINE, PANEL, Sum};
@@ -22,7 +22,8 @@ struct Unit {
     panel: Value,
     panels: Value,
     is_last_column: Value,
-    /// Blocks of tokens, from and to, and the first of their tokens.
+    /// Blocks of tokens: all, from and to, and the first of their tokens.
+    blocks: Blocks,
     from: Value,
     to: Value,
     first: Value,
@@ -63,17 +64,6 @@ struct End {
     channel: i64,
 }
 
-/// Bytes from one index to the next along an axis, counted from the last.
-pub(crate) fn step_bytes(f: &mut Frame<'_>, view: &View, axis: usize) -> Emit<Value> {
-    let elements = f.dim(&view.stride_from_end(axis))?;
-    Ok(f.b.ins().imul_imm_s(elements, view.dtype.host_bytes() as i64))
-}
-
-/// Elements from channel to channel of what is a leaf of a step: one, or none.
-fn step_elements(view: &View) -> i64 {
-    i64::from(view.stride_from_end(0).is_one())
-}
-
 impl Frame<'_> {
     /// `table` is where the product's entries begin; `tile` the signature of tiles.
     pub(crate) fn emit_product(&mut self, product: &Product, table: usize, tile: SigRef) -> Emit<()> {
@@ -82,6 +72,7 @@ impl Frame<'_> {
         let batches = self.dim(&batches.unwrap_or(Dim::constant(1)))?;
         let entry = |f: &mut Self, entry: Entry| f.entry(table + entry as usize);
         let (turns, columns) = (entry(self, Entry::Turns), entry(self, Entry::Columns));
+        let blocks = self.token_blocks(&product.out.size_from_end(1), product.limits.tokens());
         let call = self.scratch(Call::BYTES);
         let (begin, end) = (self.begin, self.end);
         self.for_range(begin, end, 1, |f, unit| {
@@ -89,44 +80,33 @@ impl Frame<'_> {
             let rest = f.b.ins().udiv(unit, turns);
             let batch = f.b.ins().urem(rest, batches);
             let column = f.b.ins().udiv(rest, batches);
-            let (wide, last, blocks, together) = (
-                entry(f, Entry::Panels),
-                entry(f, Entry::LastPanels),
-                entry(f, Entry::Blocks),
-                entry(f, Entry::Together),
-            );
+            let [wide, last, together] = [Entry::Panels, Entry::LastPanels, Entry::Together].map(|name| entry(f, name));
             let next = f.b.ins().iadd_imm_s(column, 1);
             let is_last_column = f.b.ins().icmp(IntCC::Equal, next, columns);
             let panels = f.b.ins().select(is_last_column, last, wide);
             let panel = f.b.ins().imul(column, wide);
             let from = f.b.ins().imul(turn, together);
             let to = f.b.ins().iadd(from, together);
-            let to = f.b.ins().smin(to, blocks);
-            let first = f.product_block(table, from).token;
+            let to = f.b.ins().smin(to, blocks.count);
+            let first = f.block(blocks, from).token;
             let batch = f.unflatten(batch, batch_shape)?;
-            let is_last_turn = f.b.ins().icmp(IntCC::Equal, to, blocks);
-            let unit = Unit { batch, panel, panels, is_last_column, from, to, first, is_last_turn };
+            let is_last_turn = f.b.ins().icmp(IntCC::Equal, to, blocks.count);
+            let unit = Unit { batch, panel, panels, is_last_column, blocks, from, to, first, is_last_turn };
             let mut operands = Vec::new();
             for (index, term) in product.region.terms.iter().enumerate() {
                 let operand = f.operands(product, index, term, &unit)?;
                 f.sum_term(&operand, &unit, table, (call, tile))?;
                 operands.push(operand);
             }
-            if product.finish.is_some() { Ok(()) } else { f.finish(product, &operands, &unit, table) }
+            if product.finish.is_some() { Ok(()) } else { f.finish(product, &operands, &unit) }
         })
-    }
-
-    /// A block of the tokens of a product.
-    fn product_block(&mut self, table: usize, index: Value) -> Block {
-        let [heads, tail] = [Entry::Heads, Entry::Tail].map(|entry| self.entry(table + entry as usize));
-        self.block(TokenBlocks { heads, tail }, index)
     }
 
     fn operands<'t>(&mut self, product: &Product, index: usize, term: &'t Term, unit: &Unit) -> Emit<Operands<'t>> {
         let batch_shape = &product.out.shape[..product.out.shape.len() - 2];
         let at_panel = |f: &mut Self, view: &View| -> Emit<(Value, Value)> {
             let view = view.stretched_outer(batch_shape);
-            let (start, step) = (f.locate(&view, &unit.batch)?, step_bytes(f, &view, 1)?);
+            let (start, step) = (f.locate(&view, &unit.batch)?, f.step_bytes(&view, 1)?);
             let skip = f.b.ins().imul(unit.panel, step);
             Ok((f.b.ins().iadd(start, skip), step))
         };
@@ -136,7 +116,7 @@ impl Frame<'_> {
         };
         let (w, w_panel) = at_panel(self, &term.w)?;
         let x_view = product.rows[index].stretched_outer(batch_shape);
-        let (x, x_token) = (self.locate(&x_view, &unit.batch)?, step_bytes(self, &x_view, 1)?);
+        let (x, x_token) = (self.locate(&x_view, &unit.batch)?, self.step_bytes(&x_view, 1)?);
         let c_token = (term.sum_rows() * C_ROW * term.sum.c_dtype(&term.operands).host_bytes()) as i64;
         let groups = term.groups.as_ref();
         let start = term.start.as_ref().map(|view| rows_at(self, view)).transpose()?;
@@ -153,8 +133,9 @@ impl Frame<'_> {
         if let Some((_, leaves)) = &product.finish {
             let fields = Call::LEAVES.iter().copied().zip(leaves);
             for (fields, view) in fields.chain([((Call::Out, Call::OutToken), &product.out)]) {
-                let channel = step_elements(view) * view.dtype.host_bytes() as i64;
-                let (first, token_step) = (self.locate(view, &unit.batch)?, step_bytes(self, view, 1)?);
+                let is_of_channels = view.stride_from_end(0).is_one();
+                let channel = if is_of_channels { view.dtype.host_bytes() as i64 } else { 0 };
+                let (first, token_step) = (self.locate(view, &unit.batch)?, self.step_bytes(view, 1)?);
                 let skip = self.b.ins().imul_imm_s(unit.panel, PANEL as i64 * channel);
                 ends.push(End { fields, first: self.b.ins().iadd(first, skip), token_step, channel });
             }
@@ -175,19 +156,19 @@ impl Frame<'_> {
             let rows = self.dim(&start.size_from_end(0))?;
             let tokens = self.b.ins().udiv_imm_u(rows, o.term.digits() as i64);
             let digit = self.b.ins().imul_imm_s(tokens, 4);
-            let group = step_bytes(self, start, 1)?;
+            let group = self.step_bytes(start, 1)?;
             set(self, Call::StartDigit, digit);
             set(self, Call::StartGroup, group);
         }
         let Some(groups) = &o.term.groups else { return Ok(()) };
-        let scale = step_bytes(self, &groups.scale, 1)?;
+        let scale = self.step_bytes(&groups.scale, 1)?;
         set(self, Call::ScalePanel, scale);
         if let Some(unit) = &groups.unit {
-            let step = step_bytes(self, unit, 1)?;
+            let step = self.step_bytes(unit, 1)?;
             set(self, Call::UnitGroup, step);
         }
         if let Some((zero, rows)) = &groups.zero {
-            let (zero, rows) = (step_bytes(self, zero, 1)?, step_bytes(self, rows, 1)?);
+            let (zero, rows) = (self.step_bytes(zero, 1)?, self.step_bytes(rows, 1)?);
             set(self, Call::ZeroPanel, zero);
             set(self, Call::RowsGroup, rows);
         }
@@ -255,7 +236,7 @@ impl Frame<'_> {
                 let is_last_strip = f.b.ins().band(is_last_strip, unit.is_last_column);
                 let place = Place { w, x_skip, panel, is_last_strip, from, now, ahead, share };
                 f.for_range(unit.from, unit.to, 1, |f, index| {
-                    let block = f.product_block(table, index);
+                    let block = f.block(unit.blocks, index);
                     f.call_tile(o, unit, &block, table, place, (call, tile))
                 })
             })
@@ -368,7 +349,7 @@ impl Frame<'_> {
     }
 
     /// From the sums of a unit to elements of the result.
-    fn finish(&mut self, product: &Product, operands: &[Operands<'_>], unit: &Unit, table: usize) -> Emit<()> {
+    fn finish(&mut self, product: &Product, operands: &[Operands<'_>], unit: &Unit) -> Emit<()> {
         let channels = self.dim(&product.out.size_from_end(0))?;
         let first = self.b.ins().imul_imm_s(unit.panel, PANEL as i64);
         let left = self.b.ins().isub(channels, first);
@@ -376,7 +357,7 @@ impl Frame<'_> {
         let width = self.b.ins().smin(left, width);
         let (from, to) = (unit.from, unit.to);
         self.for_range(from, to, 1, |f, index| {
-            let block = f.product_block(table, index);
+            let block = f.block(unit.blocks, index);
             let sums: Vec<Value> = operands.iter().map(|o| f.c_of(o, unit, block.token)).collect();
             let zero = f.int(0);
             f.for_range(zero, block.count, 1, |f, number| {

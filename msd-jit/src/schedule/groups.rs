@@ -11,7 +11,7 @@ use msd_ir::types::Shape;
 
 use super::digits::{joined, largest, merge_digits, unstacked};
 use super::{Groups, Layout, PartName, Region, Scheduler, Term, View, Work, product, size};
-use crate::tile::{GroupForm, MergeForm, Operands, QUAD, Sum};
+use crate::tile::{GroupForm, MergeForm, Operands, Sum};
 
 /// What the node that adds up groups has to say of them.
 struct Chain {
@@ -210,9 +210,8 @@ impl Scheduler<'_> {
                 (panel, operands, None)
             }
         };
-        let depth = if is_float { 1 } else { QUAD as u64 };
         let form = GroupForm {
-            units: size.div_ceil(depth) as u32,
+            units: size.div_ceil(operands.unit_depth() as u64) as u32,
             merge: MergeForm { weights: chain.weights, is_narrow },
             has_start: start.is_some(),
             total: chain.total,

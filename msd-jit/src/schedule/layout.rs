@@ -92,8 +92,8 @@ impl Layout {
 }
 
 /// How rows `x[batch, digits * tokens, k]` are laid out for their tiles: tokens in blocks, the larger ones first
-/// ([`crate::blocking::TileTokens`]), and of each block `[units][digits][tokens]`,
-/// a unit being so many neighbours along `k`, or the last few of a group and zeros.
+/// ([`crate::blocking::TileTokens`]), and of each block `[units][digits][tokens]`, a unit being so many neighbours
+/// along `k`, or the last few of a group and zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RowLayout {
     /// Type of the elements.

@@ -32,18 +32,18 @@ impl Emitter<'_> {
         self.held = None;
         self.each(self.tile.tokens, |e, place| e.add_group(group, place))?;
         let step = (PANEL * 4) as i32;
-        self.advance_field(Call::Scale, Err(step))?;
+        self.add_to_field(Call::Scale, step)?;
         if group.has_start {
-            self.advance_field(Call::Start, Ok(Call::StartGroup))?;
+            self.advance_field(Call::Start, Call::StartGroup)?;
         }
         if group.has_unit {
-            self.advance_field(Call::Unit, Ok(Call::UnitGroup))?;
+            self.advance_field(Call::Unit, Call::UnitGroup)?;
         }
         if group.zero.is_some() {
-            self.advance_field(Call::Zero, Err(step))?;
-            self.advance_field(Call::Rows, Ok(Call::RowsGroup))?;
+            self.add_to_field(Call::Zero, step)?;
+            self.advance_field(Call::Rows, Call::RowsGroup)?;
         }
-        self.advance_field(Call::K, Err(-1))?;
+        self.add_to_field(Call::K, -1)?;
         self.asm.jump(Code::Jne_rel32_64, next)?;
         self.asm.bind(done);
         if self.tile.finish.is_some() { self.results_at_last(None) } else { Ok(()) }
@@ -78,12 +78,12 @@ impl Emitter<'_> {
             let (from, to) = (e.asm.vector(value), e.c_at(place, 4));
             e.asm.store(STORE, to, from)
         })?;
-        self.advance_field(Call::C, Err((C_ROW * 4) as i32))?;
+        self.add_to_field(Call::C, (C_ROW * 4) as i32)?;
         if let Some(finish) = self.tile.finish {
-            self.advance_field(Call::Out, Ok(Call::OutToken))?;
+            self.advance_field(Call::Out, Call::OutToken)?;
             for step in finish.steps.into_iter().flatten().filter(|step| step.along != Along::Channels) {
                 let (leaf, token) = Call::LEAVES[step.leaf];
-                self.advance_field(leaf, Ok(token))?;
+                self.advance_field(leaf, token)?;
             }
         }
         self.asm.emit(Instruction::with1(Code::Dec_rm64, COUNT)?)?;
@@ -98,10 +98,15 @@ impl Emitter<'_> {
         let spare = self.temporary(SPARE);
         for step in finish.steps.into_iter().flatten() {
             let field = Call::LEAVES[step.leaf].0;
-            if step.op == StepOp::Scale {
-                value = self.scale(field, value)?;
-                continue;
-            }
+            let code = match step.op {
+                StepOp::Scale => {
+                    value = self.scale(field, value)?;
+                    continue;
+                }
+                StepOp::Add => ADD_F32,
+                StepOp::Subtract => SUBTRACT_F32,
+                StepOp::Multiply => MULTIPLY_F32,
+            };
             let place = if step.along == Along::Tokens { Place { panel: 0, part: 0, ..place } } else { place };
             let from = self.element_at(field, place, step.dtype.host_bytes())?;
             let [to, leaf] = [value, spare].map(|n| self.asm.vector(n));
@@ -116,11 +121,6 @@ impl Emitter<'_> {
                     self.asm.load(MOVE, leaf, from)?;
                 }
             }
-            let code = match step.op {
-                StepOp::Add => ADD_F32,
-                StepOp::Subtract => SUBTRACT_F32,
-                StepOp::Multiply | StepOp::Scale => MULTIPLY_F32,
-            };
             let (a, b) = if step.is_leaf_first { (leaf, to) } else { (to, leaf) };
             self.asm.op3(code, to, a, b)?;
         }
@@ -191,7 +191,7 @@ impl Emitter<'_> {
     }
 
     /// A token's merged sums as F32: the number of the register.
-    pub(super) fn merged(&mut self, merge: MergeForm, zero: Option<DType>, place: Place) -> Emitted<usize> {
+    fn merged(&mut self, merge: MergeForm, zero: Option<DType>, place: Place) -> Emitted<usize> {
         if self.is_float() && merge.weights == [1] {
             return Ok(self.acc(place));
         }

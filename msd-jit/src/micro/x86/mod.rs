@@ -109,16 +109,17 @@ impl Emitter<'_> {
         self.asm.emit(Instruction::with2(Code::Cmp_rm64_imm8, field, 0)?)
     }
 
-    /// Moves a pointer in the table on by a distance that is there too, or is known.
-    fn advance_field(&mut self, field: Call, by: Result<Call, i32>) -> Emitted {
+    /// Moves a pointer in the table on by a distance that is there too.
+    fn advance_field(&mut self, field: Call, distance: Call) -> Emitted {
+        self.load_field(SCRATCH, distance)?;
         let to = at(TABLE, field.offset().into()).operand();
-        match by {
-            Ok(distance) => {
-                self.load_field(SCRATCH, distance)?;
-                self.asm.emit(Instruction::with2(Code::Add_rm64_r64, to, SCRATCH)?)
-            }
-            Err(bytes) => self.asm.emit(Instruction::with2(Code::Add_rm64_imm32, to, bytes)?),
-        }
+        self.asm.emit(Instruction::with2(Code::Add_rm64_r64, to, SCRATCH)?)
+    }
+
+    /// Adds a number to a field.
+    fn add_to_field(&mut self, field: Call, number: i32) -> Emitted {
+        let to = at(TABLE, field.offset().into()).operand();
+        self.asm.emit(Instruction::with2(Code::Add_rm64_imm32, to, number)?)
     }
 
     fn prologue(&mut self) -> Emitted {

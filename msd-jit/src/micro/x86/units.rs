@@ -83,7 +83,8 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// Lines of a panel for each that is fetched of the next block. At least four tiles share a block.
+    /// Lines of a panel for each that is fetched of the next block. At least four tiles share a block, but for
+    /// the last turn.
     pub(super) fn lines_per_fetch(&self) -> usize {
         match self.tile.stream {
             Stream::Direct => 1,
