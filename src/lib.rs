@@ -33,9 +33,10 @@
 //!
 //! Tools that look between source and result use the stages, each a type that consumes or borrows
 //! the one before: [`Source`] -> [`Checked`] -> [`Rewritten`] -> [`Compiled`]. The crates behind
-//! them are re-exported whole: [`grammar`], [`ir`], [`jit`], [`io`].
+//! them are re-exported whole: [`grammar`], [`ir`], [`jit`], [`ascend`], [`io`].
 
 pub use half::{bf16, f16};
+pub use msd_ascend as ascend;
 pub use msd_grammar as grammar;
 pub use msd_io as io;
 pub use msd_ir as ir;

@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use msd::ir::diag::{Code, Diagnostic};
 
-use crate::kernel_args::{BenchArgs, ExplainArgs, OptArgs, RunArgs};
+use crate::kernel_args::{BenchArgs, ExplainArgs, NpuArgs, OptArgs, RunArgs};
 use crate::origin::Fault;
 use crate::report::{Body, Outcome};
 
@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Show a kernel at a level of compilation
     Opt(OptArgs),
+    /// Run an NPU's instruction stream: what is wrong with it, its cycles, its values
+    Npu(NpuArgs),
     /// Run the paper's experiments again, beside its figures
     Paper(PaperArgs),
     /// Print a completion script for a shell
@@ -56,6 +58,7 @@ impl Command {
             Command::Explain(args) => one(&args.plan.file),
             Command::Bench(args) => one(&args.plan.file),
             Command::Opt(args) => one(&args.plan.file),
+            Command::Npu(args) => one(&args.file),
             Command::Paper(_) | Command::Completions(_) => &[],
         }
     }

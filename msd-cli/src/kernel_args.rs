@@ -123,6 +123,35 @@ pub(crate) struct BenchArgs {
     pub(crate) markdown: Option<PathBuf>,
 }
 
+/// `msd npu`
+#[derive(Debug, Args)]
+pub(crate) struct NpuArgs {
+    /// The stream, a file that ends in `.npu`
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The chip: ascend-910b, ascend-950, or a file of your own that ends in `.toml`
+    #[arg(long, value_name = "CHIP", default_value = "ascend-910b")]
+    pub(crate) chip: String,
+    /// Parameters of the stream, such as M=16,N=4096; a list such as M=1,16,64 in its own flag sweeps
+    #[arg(short = 'D', long = "dim", value_name = "NAME=SIZE")]
+    pub(crate) dims: Vec<DimFlag>,
+    /// Compute values as well
+    #[arg(long)]
+    pub(crate) functional: bool,
+    /// What feeds a tensor of weights or activations, as in run; what is not given is random
+    #[arg(short = 'i', long = "input", value_name = "NAME=SOURCE", requires = "functional")]
+    pub(crate) inputs: Vec<InputFlag>,
+    /// Where the output tensors go, in their order
+    #[arg(short = 'o', long = "output", value_name = "OUT.npy", requires = "functional")]
+    pub(crate) outputs: Vec<PathBuf>,
+    /// Write what each pipe did when, for the viewers of Chrome and Perfetto
+    #[arg(long, value_name = "T.json")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Write times and utilization of the pipes, in the columns of the profilers of such chips
+    #[arg(long, value_name = "FILE.csv")]
+    pub(crate) csv: Option<PathBuf>,
+}
+
 /// `--target`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Target {

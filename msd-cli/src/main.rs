@@ -42,6 +42,7 @@ fn run(args: &[OsString]) -> Outcome {
             Command::Explain(args) => cmd::explain::run(&args),
             Command::Bench(args) => cmd::bench::run(&args),
             Command::Opt(args) => cmd::opt::run(&args),
+            Command::Npu(args) => cmd::npu::run(&args),
             Command::Paper(args) => cmd::paper::run(&args),
             Command::Completions(args) => cmd::completions::run(&args),
         },

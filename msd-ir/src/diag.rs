@@ -98,6 +98,21 @@ codes! {
     // Rust front end.
     NotASignature      "E1001" "a Rust function that is no kernel";
     NotInTheLanguage   "E1002" "Rust that is not in the language of kernels";
+    // NPU: chips and streams.
+    BadChip            "E1101" "chip at fault";
+    UnknownInstruction "E1102" "unknown instruction";
+    BadOperand         "E1103" "operand of the wrong kind or out of range";
+    NotOnChip          "E1104" "the chip cannot do this";
+    OutOfMemory        "E1105" "operand beyond its memory";
+    Misaligned         "E1106" "operand not aligned";
+    NoValue            "E1107" "expression without a value";
+    StreamTooLong      "E1108" "stream too long";
+    FlagSetTwice       "E1109" "flag set while it may be set";
+    FlagLeft           "E1110" "flag never waited for";
+    Deadlock           "E1111" "cores wait for ever";
+    Race               "E1112" "access not ordered after another";
+    Uninitialized      "E1113" "read of bytes that nothing wrote";
+    AccumulatorRange   "E1114" "accumulator leaves its type";
     // Ours.
     Internal           "E0901" "fault of msd itself";
 }

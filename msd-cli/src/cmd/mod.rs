@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod explain;
 pub(crate) mod fmt;
+pub(crate) mod npu;
 pub(crate) mod opt;
 pub(crate) mod paper;
 pub(crate) mod run;

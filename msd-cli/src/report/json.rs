@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::npu::JsonRun;
 use super::paper::JsonTable;
 use super::site::{JsonResult, JsonSite};
 use super::{Fault, Origin};
@@ -99,6 +100,15 @@ pub(crate) enum Body {
         machine: Machine,
         /// What was measured.
         rows: Vec<Row>,
+    },
+    /// `msd npu`
+    Npu {
+        /// The stream's name.
+        program: String,
+        /// The chip.
+        chip: String,
+        /// One per combination of sizes.
+        runs: Vec<JsonRun>,
     },
     /// `msd paper`
     Paper {

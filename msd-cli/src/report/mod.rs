@@ -5,6 +5,7 @@
 pub(crate) mod bench;
 mod draw;
 mod json;
+pub(crate) mod npu;
 pub(crate) mod page;
 pub(crate) mod paper;
 pub(crate) mod site;

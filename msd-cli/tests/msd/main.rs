@@ -4,6 +4,7 @@
 mod bench;
 mod cli;
 mod levels;
+mod npu;
 mod paper;
 mod quickstart;
 mod run;

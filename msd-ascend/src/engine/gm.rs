@@ -1,0 +1,294 @@
+//! GM as a flow of bytes: transfers that run at the same time share HBM, and what a cube core and its vector cores
+//! may read or write through L2; a line that L2 holds does not come from HBM again. Owns bandwidth, the contents of
+//! L2 and the count of traffic; when a transfer starts is the pipe's affair.
+//!
+//! Rates are as fair as can be: a transfer goes as fast as its port and its part of the core's bandwidth allow, and
+//! what HBM cannot serve is taken off the fastest first.
+
+use crate::chip::Chip;
+use crate::isa::memory::Region;
+use crate::program::Purpose;
+
+/// Bytes moved, by where they came from or went to. A byte that a core reads is counted once: as read from HBM if
+/// L2 did not hold it, else as read from L2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// From HBM.
+    pub hbm_read: u64,
+    /// To HBM: results, and what L2 had no room for.
+    pub hbm_write: u64,
+    /// Served by L2.
+    pub l2_read: u64,
+    /// Kept in L2 for other cores to read.
+    pub l2_write: u64,
+}
+
+impl Traffic {
+    /// All bytes.
+    pub fn total(&self) -> u64 {
+        self.hbm_read + self.hbm_write + self.l2_read + self.l2_write
+    }
+
+    /// Both together.
+    pub fn plus(self, other: Traffic) -> Traffic {
+        Traffic {
+            hbm_read: self.hbm_read + other.hbm_read,
+            hbm_write: self.hbm_write + other.hbm_write,
+            l2_read: self.l2_read + other.l2_read,
+            l2_write: self.l2_write + other.l2_write,
+        }
+    }
+}
+
+/// A transfer under way.
+struct Flow {
+    /// Whose it is.
+    token: u64,
+    /// Cube core and direction: what it shares L2's ports with.
+    port: usize,
+    /// Most bytes per cycle.
+    most: f64,
+    /// Part of its bytes that HBM moves.
+    from_hbm: f64,
+    remaining: f64,
+    rate: f64,
+}
+
+/// A tensor's place among the lines of L2.
+#[derive(Clone, Copy)]
+struct Lines {
+    first: usize,
+    purpose: Purpose,
+}
+
+const ABSENT: u8 = 0;
+const HELD: u8 = 1;
+const TOUCHED: u8 = 2;
+const DIRTY: u8 = 4;
+
+/// GM with L2 in front.
+pub(super) struct Gm {
+    hbm: f64,
+    l2_read: f64,
+    l2_write: f64,
+    line: i64,
+    flows: Vec<Flow>,
+    now: u64,
+    tensors: Vec<Lines>,
+    /// State of every line of every tensor.
+    state: Vec<u8>,
+    /// Lines that L2 holds, in a ring with a hand that takes the first not touched since it last came by.
+    ring: Vec<u32>,
+    hand: usize,
+    capacity: usize,
+    traffic: [Traffic; Purpose::ALL.len()],
+}
+
+impl Gm {
+    /// Nothing in L2, nothing under way. `tensors` are numbers of bytes and purposes.
+    pub(super) fn new(chip: &Chip, tensors: &[(u64, Purpose)]) -> Gm {
+        let line = *chip.memory.l2_line;
+        let mut first = 0;
+        let mut places = Vec::new();
+        for &(bytes, purpose) in tensors {
+            places.push(Lines { first, purpose });
+            first += bytes.div_ceil(line) as usize;
+        }
+        Gm {
+            hbm: (*chip.rates.hbm_per_core * *chip.cores.cube) as f64,
+            l2_read: *chip.rates.l2_read_per_core as f64,
+            l2_write: *chip.rates.l2_write_per_core as f64,
+            line: line as i64,
+            flows: Vec::new(),
+            now: 0,
+            tensors: places,
+            state: vec![ABSENT; first],
+            ring: Vec::new(),
+            hand: 0,
+            capacity: (*chip.memory.l2 / line).max(1) as usize,
+            traffic: Default::default(),
+        }
+    }
+
+    /// Traffic by purpose, in the order of [`Purpose::ALL`].
+    pub(super) fn traffic(&self) -> [Traffic; Purpose::ALL.len()] {
+        self.traffic
+    }
+
+    /// Starts a transfer of `region` for the cores of `group`, at most `most` bytes per cycle.
+    pub(super) fn start(&mut self, now: u64, token: u64, group: usize, most: u64, region: &Region) {
+        self.advance(now);
+        let bytes = region.len().max(1) as f64;
+        let hbm = if region.writes { self.write(region) } else { self.read(region) };
+        let port = group * 2 + usize::from(region.writes);
+        let from_hbm = hbm as f64 / bytes;
+        self.flows.push(Flow { token, port, most: most as f64, from_hbm, remaining: bytes, rate: 0.0 });
+        self.share();
+    }
+
+    /// When the next transfer is through, if any is under way.
+    pub(super) fn next(&self) -> Option<u64> {
+        let left = |flow: &Flow| ((flow.remaining / flow.rate).ceil() as u64).max(1);
+        self.flows.iter().map(|flow| self.now + left(flow)).min()
+    }
+
+    /// Transfers that are through at `now`, which is no later than [`next`](Gm::next).
+    pub(super) fn finish(&mut self, now: u64) -> Vec<u64> {
+        self.advance(now);
+        let mut done = Vec::new();
+        self.flows.retain(|flow| {
+            let is_done = flow.remaining <= 1e-6;
+            if is_done {
+                done.push(flow.token);
+            }
+            !is_done
+        });
+        if !done.is_empty() {
+            self.share();
+        }
+        done
+    }
+
+    fn advance(&mut self, now: u64) {
+        let cycles = (now - self.now) as f64;
+        self.now = now;
+        for flow in &mut self.flows {
+            flow.remaining = (flow.remaining - flow.rate * cycles).max(0.0);
+        }
+    }
+
+    /// Gives every transfer its rate.
+    fn share(&mut self) {
+        // What shares a port of L2 shares it evenly; a transfer with a narrower port of its own leaves the rest.
+        let mut at_port = vec![0u32; self.flows.iter().map(|f| f.port + 1).max().unwrap_or(0)];
+        for flow in &self.flows {
+            at_port[flow.port] += 1;
+        }
+        for i in 0..self.flows.len() {
+            let Flow { port, most, .. } = self.flows[i];
+            let cap = if port % 2 == 0 { self.l2_read } else { self.l2_write };
+            let part = match at_port[port] {
+                1 => cap,
+                _ => {
+                    let beside = self.flows.iter().filter(|f| f.port == port);
+                    level(cap, &mut beside.map(|f| (f.most, 1.0)).collect::<Vec<_>>())
+                }
+            };
+            self.flows[i].rate = most.min(part);
+        }
+        let mut wanted: Vec<(f64, f64)> =
+            self.flows.iter().filter(|f| f.from_hbm > 0.0).map(|f| (f.rate, f.from_hbm)).collect();
+        let most = level(self.hbm, &mut wanted);
+        for flow in self.flows.iter_mut().filter(|f| f.from_hbm > 0.0) {
+            flow.rate = flow.rate.min(most);
+        }
+    }
+
+    /// Lines of a region, each once for each row that has a part of it.
+    fn lines(&self, region: &Region) -> impl Iterator<Item = usize> + use<> {
+        let (line, first) = (self.line, self.tensors[usize::from(region.tensor)].first);
+        // Rows that follow each other are one row.
+        let (rows, bytes) = match region.stride == region.bytes {
+            true => (1, region.len()),
+            false => (region.rows, region.bytes),
+        };
+        let (start, stride) = (region.start, region.stride);
+        (0..rows).flat_map(move |row| {
+            let start = start + row * stride;
+            (start / line..=(start + bytes - 1).max(start) / line).map(move |l| first + l as usize)
+        })
+    }
+
+    /// Bytes that HBM moves for a read.
+    fn read(&mut self, region: &Region) -> u64 {
+        let mut moved = 0;
+        for line in self.lines(region) {
+            if self.state[line] == ABSENT {
+                moved += self.line as u64 + self.hold(line);
+            }
+            self.state[line] |= TOUCHED;
+        }
+        let purpose = self.tensors[usize::from(region.tensor)].purpose;
+        let traffic = &mut self.traffic[purpose as usize];
+        traffic.hbm_read += moved;
+        traffic.l2_read += (region.len() as u64).saturating_sub(moved);
+        moved
+    }
+
+    /// Bytes that HBM moves for a write: results go there, what others read stays in L2 while it has room.
+    fn write(&mut self, region: &Region) -> u64 {
+        let purpose = self.tensors[usize::from(region.tensor)].purpose;
+        let through = purpose == Purpose::Output;
+        let mut moved = 0;
+        for line in self.lines(region) {
+            if self.state[line] == ABSENT {
+                moved += self.hold(line);
+            }
+            self.state[line] |= if through { TOUCHED } else { TOUCHED | DIRTY };
+        }
+        let bytes = region.len() as u64;
+        let traffic = &mut self.traffic[purpose as usize];
+        if through {
+            traffic.hbm_write += bytes;
+            moved += bytes;
+        } else {
+            traffic.l2_write += bytes;
+        }
+        moved
+    }
+
+    /// Makes room for a line; bytes that go to HBM for it.
+    fn hold(&mut self, line: usize) -> u64 {
+        self.state[line] = HELD;
+        if self.ring.len() < self.capacity {
+            self.ring.push(line as u32);
+            return 0;
+        }
+        loop {
+            let held = self.ring[self.hand] as usize;
+            if self.state[held] & TOUCHED == 0 {
+                let dirty = self.state[held] & DIRTY != 0;
+                self.state[held] = ABSENT;
+                self.ring[self.hand] = line as u32;
+                self.hand = (self.hand + 1) % self.capacity;
+                if !dirty {
+                    return 0;
+                }
+                let owner = self.tensors.partition_point(|lines| lines.first <= held) - 1;
+                self.traffic[self.tensors[owner].purpose as usize].hbm_write += self.line as u64;
+                return self.line as u64;
+            }
+            self.state[held] &= !TOUCHED;
+            self.hand = (self.hand + 1) % self.capacity;
+        }
+    }
+}
+
+/// The rate at which users of a resource, each with its most and its part of the resource, fill it; infinite if they
+/// cannot.
+fn level(resource: f64, users: &mut [(f64, f64)]) -> f64 {
+    users.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut left = resource;
+    let mut parts: f64 = users.iter().map(|(_, part)| part).sum();
+    for &(most, part) in users.iter() {
+        if most * parts >= left {
+            return left / parts;
+        }
+        left -= most * part;
+        parts -= part;
+    }
+    f64::INFINITY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels() {
+        assert_eq!(level(10.0, &mut [(3.0, 1.0), (3.0, 1.0)]), f64::INFINITY);
+        assert_eq!(level(10.0, &mut [(8.0, 1.0), (3.0, 1.0)]), 7.0);
+        assert_eq!(level(10.0, &mut [(9.0, 1.0), (9.0, 1.0)]), 5.0);
+        assert_eq!(level(10.0, &mut [(9.0, 0.5), (9.0, 2.0)]), 4.0);
+    }
+}

@@ -1,0 +1,77 @@
+//! Whether a program may run on a chip: every operand within its memory and aligned, every instruction one that
+//! the chip has, every flag set once before each wait and left clear, and no core waiting for ever. Owns nothing
+//! but the order of these questions; races are [`crate::race`]'s.
+
+use std::collections::HashSet;
+
+use msd_ir::diag::Diagnostic;
+
+use crate::check::{self, Machine};
+use crate::chip::Chip;
+use crate::engine::{self, Observer, Start};
+use crate::isa::memory::Pipe;
+use crate::order::Clocks;
+use crate::program::{Instruction, Program};
+use crate::unroll::{MAX_STEPS, Unroll};
+
+/// Most findings of a run.
+const MAX_FINDINGS: usize = 20;
+
+struct Ordered(Clocks);
+
+impl<'p> Observer<'p> for Ordered {
+    fn queued(&mut self, core: usize, pipe: Pipe) {
+        self.0.queued(core, pipe);
+    }
+
+    fn start(&mut self, start: &Start<'_, 'p>) -> Result<(), Diagnostic> {
+        self.0.start(start);
+        Ok(())
+    }
+}
+
+/// Checks a program: first every instruction for itself, each reported once; then their order.
+///
+/// # Errors
+/// What it found.
+pub fn verify(program: &Program, chip: &Chip) -> Result<(), Vec<Diagnostic>> {
+    let machine = Machine::new(program, chip).map_err(|d| vec![d])?;
+    let findings = instructions(program, chip, &machine);
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    let mut ordered = Ordered(Clocks::new(&machine.cores, chip));
+    let ended = engine::run(program, chip, &mut ordered);
+    let mut findings = ordered.0.findings();
+    findings.extend(ended.err());
+    if findings.is_empty() { Ok(()) } else { Err(findings) }
+}
+
+fn instructions(program: &Program, chip: &Chip, machine: &Machine) -> Vec<Diagnostic> {
+    let mut findings = Vec::new();
+    let mut seen: HashSet<*const Instruction> = HashSet::new();
+    let mut budget = MAX_STEPS;
+    for id in &machine.cores {
+        let mut unroll = Unroll::new(program, *id, machine.blocks);
+        loop {
+            let step = match unroll.next(&mut budget) {
+                Ok(Some(step)) => step,
+                Ok(None) => break,
+                Err(diagnostic) => {
+                    // What comes after an operand without a value is not known.
+                    findings.push(check::placed(diagnostic, *id, &unroll, program));
+                    return findings;
+                }
+            };
+            if let Err(diagnostic) = machine.check(step.instruction, &step.issue, id.kind, chip)
+                && seen.insert(step.instruction)
+            {
+                findings.push(check::placed(diagnostic, *id, &unroll, program));
+            }
+            if findings.len() >= MAX_FINDINGS {
+                return findings;
+            }
+        }
+    }
+    findings
+}

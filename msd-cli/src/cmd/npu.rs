@@ -1,0 +1,163 @@
+//! `msd npu`: an NPU's instruction stream, checked, then run for cycles and, if asked for, for values. Owns which
+//! files are read and written and in which order; what is found is [`msd::ascend`]'s.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::rc::Rc;
+
+use msd::ascend::check::Machine;
+use msd::ascend::chip::Chip;
+use msd::ascend::program::{Program, Purpose};
+use msd::ascend::{race, text, timing, trace, values, verify};
+use msd::io::npy::{self, Halves};
+use msd::io::{self, Staged};
+use msd::ir::builder::Builder;
+use msd::ir::diag::{Code, Diagnostic};
+use msd::ir::dim::{Dim, Sizes};
+use msd::ir::graph::{Attributes, Kernel};
+use msd::ir::span::Span;
+use msd::ir::tensor::Tensor;
+use msd::ir::types::{TensorType, Type};
+
+use crate::inputs::{self, Missing, dims};
+use crate::kernel_args::NpuArgs;
+use crate::names;
+use crate::origin::Fault;
+use crate::report::page::stage;
+use crate::report::{Body, Outcome, npu};
+use crate::source::{SourceFile, display};
+
+/// Runs the stream.
+pub(crate) fn run(args: &NpuArgs) -> Outcome {
+    execute(args).unwrap_or_else(Outcome::failure)
+}
+
+fn execute(args: &NpuArgs) -> Result<Outcome, Vec<Fault>> {
+    let chip = chip(&args.chip)?;
+    let source = read(&args.file)?;
+    let text = source.utf8().ok_or_else(|| not_utf8(&source))?;
+    let in_source = |diagnostics: Vec<Diagnostic>| Fault::in_source(diagnostics, &source);
+    let program = text::parse(text).map_err(in_source)?;
+    let points = dims::sweep(&args.dims).map_err(|d| vec![d.into()])?;
+    if points.len() > 1 && (args.trace.is_some() || args.csv.is_some() || !args.outputs.is_empty()) {
+        let message = "a sweep writes no trace, no table and no outputs";
+        let fault = Diagnostic::new(Code::BadUsage, message).help("give one size for each parameter");
+        return Err(vec![fault.into()]);
+    }
+    let mut files = Vec::new();
+    let mut runs = Vec::new();
+    for point in &points {
+        let program = with_params(&program, point)?;
+        verify::verify(&program, &chip).map_err(in_source)?;
+        let races = match race::find(&program, &chip) {
+            Ok(()) => npu::Races::None,
+            Err(found) if found.iter().all(|d| d.code == Code::TooLarge) => npu::Races::NotLookedFor,
+            Err(found) => return Err(in_source(found)),
+        };
+        let report = match &args.trace {
+            None => timing::cycles(&program, &chip).map_err(|d| in_source(vec![d]))?,
+            Some(path) => {
+                let (report, json) = trace::trace(&program, &chip).map_err(|d| in_source(vec![d]))?;
+                files.extend(stage(path, &json).map(|file| vec![file])?);
+                report
+            }
+        };
+        if let Some(path) = &args.csv {
+            files.push(stage(path, &report.csv())?);
+        }
+        let outputs = if args.functional { outputs(args, &program, &chip, &source)? } else { Vec::new() };
+        files.extend(staged(args, &outputs)?);
+        let params = program.params.iter().map(|p| (program.variables[usize::from(p.slot)].clone(), p.value));
+        runs.push(npu::Run { dims: params.collect(), report, races, outputs });
+    }
+    io::commit(files).map_err(|d| vec![d.into()])?;
+    let text = npu::text(&program.name, &chip.name, &runs);
+    let body = Body::Npu { program: program.name, chip: chip.name, runs: runs.iter().map(npu::json).collect() };
+    Ok(Outcome::done(text, body))
+}
+
+/// The chip of that name, or of that file.
+fn chip(name: &str) -> Result<Chip, Vec<Fault>> {
+    if Path::new(name).extension().is_none_or(|e| e != "toml") {
+        return Chip::named(name).map_err(|d| vec![d.into()]);
+    }
+    let source = read(Path::new(name))?;
+    let text = source.utf8().ok_or_else(|| not_utf8(&source))?;
+    Chip::parse(text).map_err(|d| Fault::in_source(vec![d], &source))
+}
+
+fn read(path: &Path) -> Result<Rc<SourceFile>, Vec<Fault>> {
+    if path.extension().is_some_and(|e| e == "msd") {
+        let message = format!("`{}` is a kernel, not a stream", path.display());
+        let fault = Diagnostic::new(Code::BadUsage, message);
+        return Err(vec![fault.help("streams end in `.npu`; kernels run on the CPU with `msd run`").into()]);
+    }
+    SourceFile::read(path).map(Rc::new).map_err(|d| vec![Fault::in_file(d, &display(path))])
+}
+
+fn not_utf8(source: &Rc<SourceFile>) -> Vec<Fault> {
+    let at = std::str::from_utf8(&source.bytes).err().map_or(0, |e| e.valid_up_to());
+    let fault = Diagnostic::new(Code::InvalidUtf8, "the file is not UTF-8").at(Span::new(at, at));
+    Fault::in_source(vec![fault.help("save it as UTF-8")], source)
+}
+
+/// The program with parameters as `-D` says.
+fn with_params(program: &Program, point: &Sizes) -> Result<Program, Vec<Fault>> {
+    let mut program = program.clone();
+    for (name, size) in point {
+        let size = i64::try_from(*size).unwrap_or(i64::MAX);
+        if !program.set(name, size) {
+            let known: Vec<String> = program.param_names().map(str::to_owned).collect();
+            let message = format!("the stream has no parameter `{name}`");
+            let help = names::help(name, known.iter().map(String::as_str));
+            return Err(vec![Diagnostic::new(Code::BadUsage, message).help(help).into()]);
+        }
+    }
+    Ok(program)
+}
+
+/// Names and values of the output tensors.
+fn outputs(
+    args: &NpuArgs,
+    program: &Program,
+    chip: &Chip,
+    source: &Rc<SourceFile>,
+) -> Result<Vec<(String, Tensor)>, Vec<Fault>> {
+    let in_source = |diagnostics: Vec<Diagnostic>| Fault::in_source(diagnostics, source);
+    let machine = Machine::new(program, chip).map_err(|d| in_source(vec![d]))?;
+    let is_given = |purpose| matches!(purpose, Purpose::Weight | Purpose::Activation);
+    let given: Vec<usize> = (0..program.tensors.len()).filter(|i| is_given(program.tensors[*i].purpose)).collect();
+    let signature = signature(program, &machine, &given).map_err(|d| in_source(vec![d]))?;
+    let resolved = inputs::resolve(&signature, &args.inputs, &Sizes::new(), Missing::Random).map_err(in_source)?;
+    let mut tensors = vec![None; program.tensors.len()];
+    for (index, input) in given.into_iter().zip(resolved.inputs) {
+        tensors[index] = Some(Cow::Owned(input.tensor));
+    }
+    let results = values::run(program, chip, &tensors).map_err(|d| in_source(vec![d]))?;
+    let outputs = program.tensors.iter().zip(results).filter(|(t, _)| t.purpose == Purpose::Output);
+    Ok(outputs.map(|(tensor, result)| (tensor.name.clone(), result)).collect())
+}
+
+/// The tensors that are given, as parameters of a kernel: they are fed like those.
+fn signature(program: &Program, machine: &Machine, given: &[usize]) -> Result<Kernel, Diagnostic> {
+    let mut builder = Builder::new();
+    let mut results = Vec::new();
+    for index in given {
+        let tensor = &program.tensors[*index];
+        let shape = machine.shapes[*index].iter().map(|size| Dim::constant(*size as u64)).collect();
+        let ty = Type::Tensor(TensorType::new(tensor.dtype, shape));
+        results.push(builder.param(&tensor.name, ty, tensor.span.unwrap_or_default()));
+    }
+    Ok(builder.finish(&program.name, results, Attributes::default(), Span::default()))
+}
+
+fn staged(args: &NpuArgs, outputs: &[(String, Tensor)]) -> Result<Vec<Staged>, Vec<Fault>> {
+    if args.outputs.len() > outputs.len() {
+        let message = format!("{} `-o` files for {} output tensors", args.outputs.len(), outputs.len());
+        return Err(vec![
+            Diagnostic::new(Code::BadUsage, message).help("outputs go to the files in their order").into(),
+        ]);
+    }
+    let files = args.outputs.iter().zip(outputs).map(|(path, (_, tensor))| npy::stage(path, tensor, Halves::Widened));
+    files.collect::<Result<_, _>>().map_err(|d| vec![d.into()])
+}

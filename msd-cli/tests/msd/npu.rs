@@ -1,0 +1,128 @@
+//! `msd npu` on streams: its object and its files, and what it refuses.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::{dir, json, msd};
+
+const GEMM: &[u8] = include_bytes!("../../../kernels/npu/gemm_i8.npu");
+const MXFP8: &[u8] = include_bytes!("../../../kernels/npu/gemm_mxfp8.npu");
+
+fn is_part(value: &Value) -> bool {
+    value.as_f64().is_some_and(|part| (0.0..=1.0).contains(&part))
+}
+
+#[test]
+fn a_run_says_what_it_cost() {
+    let dir = dir(&[("gemm.npu", GEMM)]);
+    let (status, object) = json(&dir, &["npu", "gemm.npu", "-D", "N=300,K=700", "-D", "M=5,50"], "msd.npu/1");
+    let runs = object["runs"].as_array().unwrap();
+    assert_eq!(
+        (status, runs.len(), &object["program"], &object["chip"]),
+        (0, 2, &"gemm_i8".into(), &"ascend-910b".into())
+    );
+    for (run, m) in runs.iter().zip([5, 50]) {
+        assert_eq!((&run["lowering"], &run["dims"]["M"]), (&"stream".into(), &m.into()));
+        let (cycles, microseconds) = (run["cycles"].as_f64().unwrap(), run["microseconds"].as_f64().unwrap());
+        assert!((microseconds * 1850.0 - cycles).abs() < 1.0);
+        for lane in ["SCALAR", "MTE1", "MTE2", "CUBE", "FIXP"] {
+            assert!(is_part(&run["busy"][lane]), "{run}");
+            let stalls = run["stalls"].as_array().unwrap().iter().filter(|s| s["pipe"] == lane);
+            let idle: f64 = stalls.map(|s| s["fraction"].as_f64().unwrap()).sum();
+            let busy = run["busy"][lane].as_f64().unwrap();
+            assert!((busy + idle - 1.0).abs() < 1e-9, "{lane}: {busy} busy and {idle} not, together all of the time");
+        }
+        let traffic = &run["traffic"];
+        assert_eq!(traffic["by_purpose"]["output"]["hbm_write"], m * 300 * 4);
+        // Every line of the weight once.
+        let weight = traffic["by_purpose"]["weight"]["hbm_read"].as_u64().unwrap();
+        assert!((300 * 700..300 * 700 + 512).contains(&weight), "{weight}");
+        assert!(traffic["hbm_read"].as_u64().unwrap() > weight);
+    }
+    let text = msd(&dir, &["npu", "gemm.npu", "-D", "M=5,N=300,K=700"]).stdout;
+    assert!(text.contains("modelled, launch excluded") && text.contains("CUBE"), "{text}");
+}
+
+#[test]
+fn values_come_from_files_and_go_to_files() {
+    let dir = dir(&[("gemm.npu", GEMM)]);
+    let sizes = ["-D", "M=3,N=20,K=40"];
+    let feeds = ["--functional", "-i", "A=const:2", "-i", "B=const:-3", "-o", "c.npy"];
+    let ran = msd(&dir, &[&["npu", "gemm.npu"][..], &sizes, &feeds].concat());
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("C: i32[3, 20], min -240.000000, max -240.000000"), "{}", ran.stdout);
+    let bytes = fs::read(dir.path().join("c.npy")).unwrap();
+    assert!(bytes.ends_with(&(-240i32).to_le_bytes()));
+    // What was written feeds as well.
+    let again = ["--functional", "-i", "A=@c.npy"];
+    let (status, object) = json(&dir, &[&["npu", "gemm.npu"][..], &sizes, &again].concat(), "msd.npu/1");
+    assert_eq!((status, &object["diagnostics"][0]["code"]), (1, &"E0604".into()), "{object}");
+}
+
+#[test]
+fn a_trace_and_a_table_for_other_tools() {
+    let dir = dir(&[("gemm.npu", MXFP8)]);
+    let args =
+        ["npu", "gemm.npu", "--chip", "ascend-950", "-D", "M=64,N=300,K=512", "--trace", "t.json", "--csv", "t.csv"];
+    assert_eq!(msd(&dir, &args).status, 0);
+    let trace: Value = serde_json::from_str(&fs::read_to_string(dir.path().join("t.json")).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let lanes: Vec<&str> =
+        events.iter().filter(|e| e["name"] == "thread_name").filter_map(|e| e["args"]["name"].as_str()).collect();
+    for lane in ["SCALAR", "CUBE", "MTE1", "MTE2", "FIXP"] {
+        assert!(lanes.contains(&lane), "{lanes:?}");
+    }
+    let complete = |e: &&Value| e["ph"] == "X" && e["ts"].is_number() && e["dur"].is_number() && e["pid"].is_number();
+    assert!(events.iter().filter(complete).any(|e| e["name"] == "mmad_mx"));
+    let table = fs::read_to_string(dir.path().join("t.csv")).unwrap();
+    let (head, row) = table.trim_end().split_once('\n').unwrap();
+    assert_eq!(head.split(',').count(), row.split(',').count());
+    assert!(head.contains("aic_mac_ratio") && head.contains("aiv_vec_ratio"));
+}
+
+#[test]
+fn a_chip_of_ones_own() {
+    let fast =
+        "extends = \"ascend-910b\"\nname = \"fast\"\n[rates]\nhbm_per_core = { value = 320, source = \"a dream\" }\n";
+    let dir = dir(&[("gemm.npu", GEMM), ("fast.toml", fast.as_bytes()), ("odd.toml", b"name = 1")]);
+    let cycles = |chip: &str| {
+        let args = ["npu", "gemm.npu", "-D", "M=16,N=4096,K=512", "--chip", chip];
+        json(&dir, &args, "msd.npu/1").1["runs"][0]["cycles"].as_u64().unwrap()
+    };
+    assert!(cycles("fast.toml") < cycles("ascend-910b"));
+    let (status, object) = json(&dir, &["npu", "gemm.npu", "--chip", "odd.toml"], "msd.npu/1");
+    let fault = &object["diagnostics"][0];
+    assert_eq!((status, &fault["code"], &fault["file"]), (1, &"E1101".into(), &"odd.toml".into()));
+    assert_eq!(fault["line"], 1);
+}
+
+#[test]
+fn what_is_wrong_is_said_at_its_place() {
+    let broken = String::from_utf8(GEMM.to_vec()).unwrap().replace("set_flag M, FIX, 0", "");
+    let slip = String::from_utf8(GEMM.to_vec()).unwrap().replace("mmad.i8", "mmda.i8");
+    let dir =
+        dir(&[("gemm.npu", GEMM), ("broken.npu", broken.as_bytes()), ("slip.npu", slip.as_bytes()), ("k.msd", b"")]);
+    let fault = |args: &[&str]| {
+        let (status, object) = json(&dir, args, "msd.npu/1");
+        (status, object["diagnostics"][0].clone())
+    };
+    let (status, deadlock) = fault(&["npu", "broken.npu"]);
+    let at = broken.lines().position(|l| l.contains("wait_flag M, FIX, 0")).unwrap() + 1;
+    assert_eq!((status, &deadlock["code"], &deadlock["line"]), (1, &"E1111".into(), &at.into()), "{deadlock}");
+    let (status, unknown) = fault(&["npu", "slip.npu"]);
+    assert_eq!((status, &unknown["code"]), (1, &"E1102".into()));
+    for (args, status, code) in [
+        (&["npu", "gemm.npu", "--chip", "ascend-910c"][..], 2, "E0802"),
+        (&["npu", "gemm.npu", "-D", "L=3"], 2, "E0801"),
+        (&["npu", "gemm.npu", "-i", "A=const:1"], 2, "E0801"),
+        (&["npu", "gemm.npu", "-D", "M=1,2", "--trace", "t.json"], 2, "E0801"),
+        (&["npu", "gemm.npu", "-D", "M=1000000000,N=1000000000"], 1, "E1105"),
+        (&["npu", "k.msd"], 2, "E0801"),
+        (&["npu", "nowhere.npu"], 1, "E0701"),
+    ] {
+        let (found, fault) = fault(args);
+        assert_eq!((found, &fault["code"]), (status, &code.into()), "{args:?}: {fault}");
+    }
+    assert!(!dir.path().join("t.json").exists());
+}
