@@ -13,6 +13,7 @@ mod order;
 pub mod program;
 pub mod race;
 pub mod reference;
+mod shadow;
 pub mod text;
 pub mod timing;
 pub mod trace;
