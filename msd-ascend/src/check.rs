@@ -209,8 +209,8 @@ fn on_chip(issue: &Issue, core: Core, chip: &Chip) -> Result<(), Diagnostic> {
     }
     let to = issue.places[0].space;
     match issue.op {
-        Op::StoreNz if !*chip.paths.ub_to_l1 => Err(not_on_chip(chip, "way from UB to L1")),
-        Op::Fix | Op::FixColumns if to == Space::Ub && !*chip.paths.l0c_to_ub => {
+        Op::StoreNz if !*chip.abilities.ub_to_l1 => Err(not_on_chip(chip, "way from UB to L1")),
+        Op::Fix | Op::FixColumns if to == Space::Ub && !*chip.abilities.l0c_to_ub => {
             Err(not_on_chip(chip, "way from L0C to UB"))
         }
         _ => Ok(()),

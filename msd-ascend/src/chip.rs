@@ -37,21 +37,37 @@ impl<T> Deref for Sourced<T> {
     }
 }
 
+/// A number of a chip.
+pub struct Number<'a> {
+    /// Its name in the file.
+    pub name: &'static str,
+    /// What it is.
+    pub meaning: &'static str,
+    /// Its value and source.
+    pub number: &'a Sourced<u64>,
+    /// Least and greatest that make sense.
+    range: (u64, u64),
+}
+
 macro_rules! groups {
     ($(
         $(#[$doc:meta])*
-        $group:ident { $($(#[$field_doc:meta])* $field:ident: $low:literal ..= $high:literal,)* }
+        $group:ident { $(#[doc = $field_doc:literal] $field:ident: $low:literal ..= $high:literal,)* }
     )*) => {
         $(
             $(#[$doc])*
             #[derive(Clone, Debug, PartialEq, Deserialize)]
             #[serde(deny_unknown_fields)]
-            pub struct $group { $($(#[$field_doc])* pub $field: Sourced<u64>,)* }
+            pub struct $group { $(#[doc = $field_doc] pub $field: Sourced<u64>,)* }
 
             impl $group {
-                /// Names, values and the range each may have.
-                fn numbers(&self) -> Vec<(&'static str, u64, u64, u64)> {
-                    vec![$((stringify!($field), *self.$field, $low, $high),)*]
+                fn numbers(&self) -> Vec<Number<'_>> {
+                    vec![$(Number {
+                        name: stringify!($field),
+                        meaning: $field_doc.trim(),
+                        number: &self.$field,
+                        range: ($low, $high),
+                    },)*]
                 }
             }
         )*
@@ -136,6 +152,23 @@ groups! {
         /// Counters between cores.
         counters: 1..=64,
     }
+    /// The vector unit: cycles for each `bytes` of an operation's widest operand.
+    Vector {
+        /// Bytes at a time.
+        bytes: 32..=65536,
+        /// Operations on one source.
+        one_source: 1..=1000,
+        /// Operations on two sources, and more.
+        two_sources: 1..=1000,
+        /// Casts.
+        cast: 1..=1000,
+        /// Divisions.
+        divide: 1..=1000,
+        /// Exponentials, logarithms and roots.
+        exp: 1..=1000,
+        /// Reductions of rows.
+        reduce: 1..=1000,
+    }
 }
 
 /// How an operand of the cube lies in L0A, in fractals of 16 rows of 32 bytes.
@@ -158,39 +191,19 @@ pub struct Cube {
     multiply: BTreeMap<String, Sourced<[u64; 3]>>,
 }
 
-/// What a vector core does: cycles for each [`bytes`](Vector::bytes) of the widest operand.
+/// What a chip can do.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Vector {
-    /// Bytes at a time.
-    pub bytes: Sourced<u64>,
-    /// Operations on one source.
-    pub one_source: Sourced<u64>,
-    /// Operations on two sources, and more.
-    pub two_sources: Sourced<u64>,
-    /// Casts.
-    pub cast: Sourced<u64>,
-    /// Divisions.
-    pub divide: Sourced<u64>,
-    /// Exponentials, logarithms and roots.
-    pub exp: Sourced<u64>,
-    /// Reductions of rows.
-    pub reduce: Sourced<u64>,
-    /// Whether an operation starts before the one before it is through, so that a barrier must
-    /// stand between two where one needs the other's result.
-    pub pipelined: Sourced<bool>,
+pub struct Abilities {
+    /// Accumulators go to the vector cores on chip.
+    pub l0c_to_ub: Sourced<bool>,
+    /// Results of the vector cores go to L1 on chip.
+    pub ub_to_l1: Sourced<bool>,
+    /// A vector operation starts before the one before it is through, so that a barrier must stand between two where
+    /// one needs the other's result.
+    pub vector_is_pipelined: Sourced<bool>,
     /// Casts in one step, as `from.to`.
     casts: Sourced<Vec<String>>,
-}
-
-/// Ways on chip between cube and vector cores.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Paths {
-    /// Accumulators to the vector cores.
-    pub l0c_to_ub: Sourced<bool>,
-    /// Results of the vector cores to L1.
-    pub ub_to_l1: Sourced<bool>,
 }
 
 /// A chip.
@@ -217,8 +230,8 @@ pub struct Chip {
     pub cube: Cube,
     /// The vector unit.
     pub vector: Vector,
-    /// Ways on chip.
-    pub paths: Paths,
+    /// What it can do.
+    pub abilities: Abilities,
 }
 
 /// The chips that come along: name and file.
@@ -272,7 +285,7 @@ impl Chip {
     /// Whether the vector unit casts so in one step.
     pub fn casts(&self, from: DType, to: DType) -> bool {
         let cast = format!("{from}.{to}", from = from.name(), to = to.name());
-        self.vector.casts.contains(&cast)
+        self.abilities.casts.contains(&cast)
     }
 
     /// Cycles before the first instruction of a kernel.
@@ -280,25 +293,24 @@ impl Chip {
         (*self.kernel_start_us * *self.clock_ghz * 1e3).round() as u64
     }
 
-    /// Whether every number makes sense: nothing later divides by zero or counts without end.
-    fn check(&self) -> Result<(), Diagnostic> {
-        let groups = [
+    /// Its whole numbers by group.
+    pub fn groups(&self) -> [(&'static str, Vec<Number<'_>>); 6] {
+        [
             ("cores", self.cores.numbers()),
             ("memory", self.memory.numbers()),
             ("rates", self.rates.numbers()),
             ("latency", self.latency.numbers()),
             ("limits", self.limits.numbers()),
-        ];
-        for (group, numbers) in groups {
-            for (name, value, low, high) in numbers {
-                in_range(&format!("{group}.{name}"), value, low, high)?;
+            ("vector", self.vector.numbers()),
+        ]
+    }
+
+    /// Whether every number makes sense: nothing later divides by zero or counts without end.
+    fn check(&self) -> Result<(), Diagnostic> {
+        for (group, numbers) in self.groups() {
+            for Number { name, number, range: (low, high), .. } in numbers {
+                in_range(&format!("{group}.{name}"), **number, low, high)?;
             }
-        }
-        let vector = &self.vector;
-        in_range("vector.bytes", *vector.bytes, 32, 65536)?;
-        let costs = [&vector.one_source, &vector.two_sources, &vector.cast, &vector.divide, &vector.exp];
-        for cost in costs.into_iter().chain([&vector.reduce]) {
-            in_range("each cost of vector", **cost, 1, 1000)?;
         }
         for (name, shape) in &self.cube.multiply {
             if DType::from_name(name).is_none() {
@@ -309,8 +321,8 @@ impl Chip {
             }
         }
         let is_cast = |cast: &str| cast.split_once('.').is_some_and(|(a, b)| both_types(a, b));
-        if let Some(cast) = self.vector.casts.iter().find(|c| !is_cast(c)) {
-            return Err(bad(format!("vector.casts: `{cast}` is no cast")).help("a cast is written `i8.f16`"));
+        if let Some(cast) = self.abilities.casts.iter().find(|c| !is_cast(c)) {
+            return Err(bad(format!("abilities.casts: `{cast}` is no cast")).help("a cast is written `i8.f16`"));
         }
         if !(*self.clock_ghz > 0.0 && *self.clock_ghz <= 100.0) {
             return Err(bad("clock_ghz: more than 0 and at most 100".to_string()));
@@ -418,7 +430,7 @@ mod tests {
         let zero = "extends = \"ascend-950\"\n[rates]\nhbm_per_core = { value = 0, source = \"\" }";
         assert_eq!(why(zero).message, "rates.hbm_per_core: 0 is not in 1 to 65536");
         assert!(why("extends = \"ascend-950\"\n[rates]\nhbm = 3").message.contains("unknown field `hbm`"));
-        let cast = "extends = \"ascend-950\"\n[vector]\ncasts = { value = [\"f32\"], source = \"\" }";
+        let cast = "extends = \"ascend-950\"\n[abilities]\ncasts = { value = [\"f32\"], source = \"\" }";
         assert!(why(cast).message.contains("`f32` is no cast"));
         let nested = format!("extends = \"ascend-950\"\n[cube.multiply]\nx{} = 1", ".x".repeat(40));
         assert_eq!(why(&nested).code, Code::BadChip);

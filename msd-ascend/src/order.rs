@@ -72,7 +72,7 @@ impl Clocks {
             waits: HashMap::new(),
             handed: vec![VecDeque::new(); threads],
             scalar: vec![None; cores.len()],
-            pipelined: *chip.vector.pipelined,
+            pipelined: *chip.abilities.vector_is_pipelined,
             findings: Vec::new(),
             found: HashSet::new(),
         }

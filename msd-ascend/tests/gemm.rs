@@ -173,7 +173,8 @@ fn cycles_agree_with_published_timings() {
 }
 
 #[test]
-fn the_page_shows_the_stream_that_is_checked() {
+fn the_page_shows_the_stream_and_the_chips_that_are_checked() {
+    check_page("chips", &msd_ascend::reference::chips());
     check_page("stream", &format!("```\n{F16}```\n"));
 }
 

@@ -225,7 +225,7 @@ impl<'a, 'p> Engine<'a, 'p> {
                     let regions = self.machine.check(step.instruction, &step.issue, state.id.kind, self.chip);
                     let regions = regions.map_err(|d| check::placed(d, state.id, &state.unroll, self.program))?;
                     self.lines = self.lines.checked_sub(lines(&regions)).ok_or_else(too_much)?;
-                    let cost = (step.issue.op.spec().cost)(&step.issue, self.chip);
+                    let cost = (step.issue.op.spec().cost.of)(&step.issue, self.chip);
                     state.works(issue_cycles * step.statements);
                     let ready = state.scalar_time;
                     Queued { ready, instruction: step.instruction, issue: step.issue, regions, cost }

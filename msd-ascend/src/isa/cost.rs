@@ -30,12 +30,42 @@ pub enum Cost {
     Sync,
 }
 
+/// How an instruction's cost comes about.
+#[derive(Clone, Copy)]
+pub struct Rule {
+    /// In words, by the names of the chip's numbers.
+    pub words: &'static str,
+    /// On a chip.
+    pub of: fn(&Issue, &Chip) -> Cost,
+}
+
+pub(super) const READ: Rule =
+    Rule { words: "its bytes at the rate GM gives, behind `dma_issue`; there `gm` later", of: read };
+pub(super) const WRITE: Rule =
+    Rule { words: "its bytes at the rate GM gives, behind `dma_issue`; there `gm` later", of: write };
+pub(super) const STORE_NZ: Rule = Rule { words: "`mte1` + bytes / `ub_to_gm`", of: store_nz };
+pub(super) const LOAD_A: Rule = Rule { words: "`mte1` + bytes / `l1_to_l0a`", of: load_a };
+pub(super) const LOAD_B: Rule = Rule { words: "`mte1` + bytes / `l1_to_l0b`", of: load_b };
+pub(super) const LOAD_SCALES: Rule = Rule { words: "`mte1` + bytes / `l1_to_l0b`", of: load_scales };
+pub(super) const MMAD: Rule = Rule { words: "`mmad` + steps of the cube", of: mmad };
+pub(super) const FIX: Rule =
+    Rule { words: "`latency.l0c_out` + accumulators / `l0c_out`; to GM no faster than that, and than GM", of: fix };
+pub(super) const ONE_SOURCE: Rule =
+    Rule { words: "`one_source` for each `bytes` of the widest operand", of: one_source };
+pub(super) const TWO_SOURCES: Rule = Rule { words: "`two_sources` for each `bytes`", of: two_sources };
+pub(super) const DIVIDE: Rule = Rule { words: "`divide` for each `bytes`", of: divide };
+pub(super) const EXP: Rule = Rule { words: "`exp` for each `bytes`", of: exp };
+pub(super) const CAST: Rule = Rule { words: "`cast` for each `bytes` of the wider type", of: cast };
+pub(super) const REDUCE: Rule = Rule { words: "`reduce` for each `bytes`", of: reduce };
+pub(super) const BROADCAST: Rule = Rule { words: "`one_source` for each `bytes` written", of: broadcast };
+pub(super) const SYNC: Rule = Rule { words: "none of its own", of: sync };
+
 fn over(amount: i64, rate: u64) -> u64 {
     (amount.max(0) as u64).div_ceil(rate)
 }
 
 /// GM to the core: a cube core alone may take all that L2 gives to it and its vector cores.
-pub(super) fn read(issue: &Issue, chip: &Chip) -> Cost {
+fn read(issue: &Issue, chip: &Chip) -> Cost {
     let port = match issue.places[0].space {
         Space::Ub => *chip.rates.gm_to_ub,
         _ => *chip.rates.l2_read_per_core,
@@ -44,35 +74,35 @@ pub(super) fn read(issue: &Issue, chip: &Chip) -> Cost {
 }
 
 /// UB to GM. A write is through when GM has taken it.
-pub(super) fn write(_: &Issue, chip: &Chip) -> Cost {
+fn write(_: &Issue, chip: &Chip) -> Cost {
     Cost::Transfer { port: *chip.rates.ub_to_gm, start: *chip.latency.dma_issue, tail: *chip.latency.gm }
 }
 
-pub(super) fn store_nz(issue: &Issue, chip: &Chip) -> Cost {
+fn store_nz(issue: &Issue, chip: &Chip) -> Cost {
     let [rows, cols, ..] = issue.ints;
     let moved = rows * bytes(cols, issue.dtype());
     Cost::Busy { cycles: *chip.latency.mte1 + over(moved, *chip.rates.ub_to_gm), tail: 0 }
 }
 
-pub(super) fn load_a(issue: &Issue, chip: &Chip) -> Cost {
+fn load_a(issue: &Issue, chip: &Chip) -> Cost {
     let [m, k, ..] = issue.ints;
     let moved = factor_bytes(m, k, issue.dtype());
     Cost::Busy { cycles: *chip.latency.mte1 + over(moved, *chip.rates.l1_to_l0a), tail: 0 }
 }
 
-pub(super) fn load_b(issue: &Issue, chip: &Chip) -> Cost {
+fn load_b(issue: &Issue, chip: &Chip) -> Cost {
     let [k, n, ..] = issue.ints;
     let moved = factor_bytes(n, k, issue.dtype());
     Cost::Busy { cycles: *chip.latency.mte1 + over(moved, *chip.rates.l1_to_l0b), tail: 0 }
 }
 
-pub(super) fn load_scales(issue: &Issue, chip: &Chip) -> Cost {
+fn load_scales(issue: &Issue, chip: &Chip) -> Cost {
     let [rows, blocks, ..] = issue.ints;
     Cost::Busy { cycles: *chip.latency.mte1 + over(rows * blocks, *chip.rates.l1_to_l0b), tail: 0 }
 }
 
 /// `ceil(m / m0) * ceil(k / k0) * ceil(n / n0)` steps of the cube's own shape.
-pub(super) fn mmad(issue: &Issue, chip: &Chip) -> Cost {
+fn mmad(issue: &Issue, chip: &Chip) -> Cost {
     let [m, k, n, ..] = issue.ints;
     // A product of types that the chip lacks is a finding of the verifier; here it costs the most.
     let [m0, k0, n0] = chip.multiplies(issue.dtype()).unwrap_or([1, 1, 1]);
@@ -80,7 +110,7 @@ pub(super) fn mmad(issue: &Issue, chip: &Chip) -> Cost {
 }
 
 /// The unit that empties L0C reads so many bytes of accumulators per cycle, whatever it writes.
-pub(super) fn fix(issue: &Issue, chip: &Chip) -> Cost {
+fn fix(issue: &Issue, chip: &Chip) -> Cost {
     let [m, n, ..] = issue.ints;
     let rate = *chip.rates.l0c_out;
     let start = *chip.latency.l0c_out;
@@ -107,38 +137,38 @@ fn vector(issue: &Issue, chip: &Chip, factor: u64) -> Cost {
     Cost::Busy { cycles: steps * factor, tail: *chip.latency.vector_start + *chip.latency.vector_tail }
 }
 
-pub(super) fn one_source(issue: &Issue, chip: &Chip) -> Cost {
+fn one_source(issue: &Issue, chip: &Chip) -> Cost {
     vector(issue, chip, *chip.vector.one_source)
 }
 
-pub(super) fn two_sources(issue: &Issue, chip: &Chip) -> Cost {
+fn two_sources(issue: &Issue, chip: &Chip) -> Cost {
     vector(issue, chip, *chip.vector.two_sources)
 }
 
-pub(super) fn divide(issue: &Issue, chip: &Chip) -> Cost {
+fn divide(issue: &Issue, chip: &Chip) -> Cost {
     vector(issue, chip, *chip.vector.divide)
 }
 
-pub(super) fn exp(issue: &Issue, chip: &Chip) -> Cost {
+fn exp(issue: &Issue, chip: &Chip) -> Cost {
     vector(issue, chip, *chip.vector.exp)
 }
 
-pub(super) fn cast(issue: &Issue, chip: &Chip) -> Cost {
+fn cast(issue: &Issue, chip: &Chip) -> Cost {
     vector(issue, chip, *chip.vector.cast)
 }
 
-pub(super) fn reduce(issue: &Issue, chip: &Chip) -> Cost {
+fn reduce(issue: &Issue, chip: &Chip) -> Cost {
     vector(issue, chip, *chip.vector.reduce)
 }
 
 /// Writes 32 bytes for each element.
-pub(super) fn broadcast(issue: &Issue, chip: &Chip) -> Cost {
+fn broadcast(issue: &Issue, chip: &Chip) -> Cost {
     let [rows, ..] = issue.ints;
     let steps = over(rows * 32, *chip.vector.bytes);
     Cost::Busy { cycles: steps * *chip.vector.one_source, tail: *chip.latency.vector_start + *chip.latency.vector_tail }
 }
 
-pub(super) fn sync(issue: &Issue, _: &Chip) -> Cost {
+fn sync(issue: &Issue, _: &Chip) -> Cost {
     debug_assert!(matches!(
         issue.op,
         Op::SetFlag | Op::WaitFlag | Op::Barrier | Op::BarrierAll | Op::CrossSet | Op::CrossWait

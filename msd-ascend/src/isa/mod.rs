@@ -11,7 +11,7 @@ use msd_ir::dtype::DType;
 
 use crate::chip::Chip;
 use crate::values::{self, Run};
-use cost::Cost;
+use cost::Rule;
 use memory::{Core, Pipe, Place, Region, Space};
 pub use operand::{Kind, MAX_ID, Operand};
 use operand::{default, flag, float, id, int, pipe, read, update, word, write};
@@ -98,7 +98,7 @@ pub struct Spec {
     /// Bytes it touches.
     pub regions: fn(&Issue, &Chip) -> Regions,
     /// What it costs.
-    pub cost: fn(&Issue, &Chip) -> Cost,
+    pub cost: Rule,
     /// Does it.
     pub run: Run,
 }
@@ -173,49 +173,49 @@ instructions! {
     Nd2nz {
         "nd2nz", Unit::Pipe(Pipe::Mte2), CUBE, Types::One(FACTORS),
         [write("dst", &[L1]), read("src", &[Gm]), ROWS, COLS, default("ld", 0), default("height", 0)],
-        region::nd2nz, cost::read, values::movement::nd2nz,
+        region::nd2nz, cost::READ, values::movement::nd2nz,
     }
     /// `dst[i, j] = GM[i * ld + j]`, rows as they are; on chip they start 32 bytes apart or as `dst` says.
     Load {
         "load", Unit::Pipe(Pipe::Mte2), None, Types::One(MOVED),
         [write("dst", &[L1, Ub]), read("src", &[Gm]), ROWS, COLS, default("ld", 0)],
-        region::load, cost::read, values::movement::load,
+        region::load, cost::READ, values::movement::load,
     }
     /// `GM[i * ld + j] = src[i, j]`, or added to what is there.
     Store {
         "store", Unit::Pipe(Pipe::Mte3), VECTOR, Types::One(MOVED),
         [write("dst", &[Gm]), read("src", &[Ub]), ROWS, COLS, default("ld", 0), ATOMIC],
-        region::store, cost::write, values::movement::store,
+        region::store, cost::WRITE, values::movement::store,
     }
     /// `L1[nz(i, j)] = src[i, j]`, on chips with a way from UB to L1.
     StoreNz {
         "store_nz", Unit::Pipe(Pipe::Mte3), VECTOR, Types::One(FACTORS),
         [write("dst", &[L1]), read("src", &[Ub]), ROWS, COLS, default("height", 0)],
-        region::store_nz, cost::store_nz, values::movement::store_nz,
+        region::store_nz, cost::STORE_NZ, values::movement::store_nz,
     }
     /// Left operand of a product, `m` by `k`, from NZ in L1 to the layout of L0A.
     LoadA {
         "load_a", Unit::Pipe(Pipe::Mte1), CUBE, Types::One(FACTORS),
         [write("dst", &[L0a]), read("src", &[L1]), int("m", 1, 4095), int("k", 1, 4095), default("height", 0)],
-        region::load_a, cost::load_a, values::movement::load_a,
+        region::load_a, cost::LOAD_A, values::movement::load_a,
     }
     /// Right operand, `k` by `n`, from NZ in L1 that holds it as `n` rows of `k`: a weight as stored.
     LoadB {
         "load_b", Unit::Pipe(Pipe::Mte1), CUBE, Types::One(FACTORS),
         [write("dst", &[L0b]), read("src", &[L1]), int("k", 1, 4095), int("n", 1, 4095), default("height", 0)],
-        region::load_b, cost::load_b, values::movement::load_b,
+        region::load_b, cost::LOAD_B, values::movement::load_b,
     }
     /// Right operand, `k` by `n`, from NZ in L1 that holds it as `k` rows of `n`: fractals are transposed.
     LoadBt {
         "load_bt", Unit::Pipe(Pipe::Mte1), CUBE, Types::One(FACTORS),
         [write("dst", &[L0b]), read("src", &[L1]), int("k", 1, 4095), int("n", 1, 4095), default("height", 0)],
-        region::load_bt, cost::load_b, values::movement::load_bt,
+        region::load_bt, cost::LOAD_B, values::movement::load_bt,
     }
     /// Scales of blocks of 32 along the contraction, `rows` by `blocks`, from dense rows in L1.
     LoadScales {
         "load_scales", Unit::Pipe(Pipe::Mte1), CUBE, Types::One(&[E8M0]),
         [write("dst", &[L0as, L0bs]), read("src", &[L1]), int("rows", 1, 4095), int("blocks", 1, 127)],
-        region::load_scales, cost::load_scales, values::movement::load_scales,
+        region::load_scales, cost::LOAD_SCALES, values::movement::load_scales,
     }
     /// `L0C[i, j] = (init ? 0 : L0C[i, j]) + sum_k L0A[i, k] * L0B[k, j]`: integers exactly in I32, floats in
     /// F32 with `k` ascending, each step fused.
@@ -225,7 +225,7 @@ instructions! {
             update("acc", &[L0c]), read("a", &[L0a]), read("b", &[L0b]),
             int("m", 1, 4095), int("k", 1, 4095), int("n", 1, 4095), int("init", 0, 1),
         ],
-        region::mmad, cost::mmad, values::product::mmad,
+        region::mmad, cost::MMAD, values::product::mmad,
     }
     /// The same of small floats with a scale per row and block of 32: each block's sum exactly, times both
     /// scales, is added in F32, blocks ascending.
@@ -235,7 +235,7 @@ instructions! {
             update("acc", &[L0c]), read("a", &[L0a]), read("b", &[L0b]), read("sa", &[L0as]), read("sb", &[L0bs]),
             int("m", 1, 4095), int("k", 1, 4095), int("n", 1, 4095), int("init", 0, 1),
         ],
-        region::mmad, cost::mmad, values::product::mmad_mx,
+        region::mmad, cost::MMAD, values::product::mmad_mx,
     }
     /// `dst[i, j] = cast(relu(L0C[i, j] * scale))` in F32; the mantissa of `scale` is cut to 10 bits. I32 to I32
     /// with a scale of 1 passes as it is; integers are rounded to nearest even and saturate. `ld` is the row of GM,
@@ -246,7 +246,7 @@ instructions! {
             write("dst", &[Gm, L1, Ub]), read("acc", &[L0c]), int("m", 1, 4095), int("n", 1, 4095),
             default("ld", 0), ATOMIC, flag("relu"), float("scale", 1.0),
         ],
-        region::fix, cost::fix, values::product::fix,
+        region::fix, cost::FIX, values::product::fix,
     }
     /// The same with a scale for each column, `F32[n]` in L1.
     FixColumns {
@@ -255,196 +255,196 @@ instructions! {
             write("dst", &[Gm, L1, Ub]), read("acc", &[L0c]), read("scales", &[L1]), int("m", 1, 4095),
             int("n", 1, 4095), default("ld", 0), ATOMIC, flag("relu"),
         ],
-        region::fix, cost::fix, values::product::fix_columns,
+        region::fix, cost::FIX, values::product::fix_columns,
     }
     /// `dst = value`
     Vdup {
         "vdup", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
         [write("dst", &[Ub]), ROWS, COLS, float("value", 0.0)],
-        region::vector, cost::one_source, values::vector::dup,
+        region::vector, cost::ONE_SOURCE, values::vector::dup,
     }
     /// `dst = a`
     Vcopy {
         "vcopy", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
         [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS],
-        region::vector, cost::one_source, values::vector::copy,
+        region::vector, cost::ONE_SOURCE, values::vector::copy,
     }
     /// `dst = |a|`
     Vabs {
         "vabs", Unit::Pipe(Pipe::V), VECTOR, Types::One(FLOATS),
         [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS],
-        region::vector, cost::one_source, values::vector::abs,
+        region::vector, cost::ONE_SOURCE, values::vector::abs,
     }
     /// `dst = max(a, 0)`
     Vrelu {
         "vrelu", Unit::Pipe(Pipe::V), VECTOR, Types::One(FLOATS),
         [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS],
-        region::vector, cost::one_source, values::vector::relu,
+        region::vector, cost::ONE_SOURCE, values::vector::relu,
     }
     /// `dst = a + value`
     Vadds {
         "vadds", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
         [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, float("value", 0.0)],
-        region::vector, cost::one_source, values::vector::adds,
+        region::vector, cost::ONE_SOURCE, values::vector::adds,
     }
     /// `dst = a * value`
     Vmuls {
         "vmuls", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
         [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, float("value", 1.0)],
-        region::vector, cost::one_source, values::vector::muls,
+        region::vector, cost::ONE_SOURCE, values::vector::muls,
     }
     /// `dst = max(a, value)`
     Vmaxs {
         "vmaxs", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
         [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, float("value", 0.0)],
-        region::vector, cost::one_source, values::vector::maxs,
+        region::vector, cost::ONE_SOURCE, values::vector::maxs,
     }
     /// `dst = min(a, value)`
     Vmins {
         "vmins", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
         [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, float("value", 0.0)],
-        region::vector, cost::one_source, values::vector::mins,
+        region::vector, cost::ONE_SOURCE, values::vector::mins,
     }
     /// `dst = a << bits`
     Vshl {
         "vshl", Unit::Pipe(Pipe::V), VECTOR, Types::One(BITS),
         [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, int("bits", 0, 31)],
-        region::vector, cost::one_source, values::vector::shl,
+        region::vector, cost::ONE_SOURCE, values::vector::shl,
     }
     /// `dst = a >> bits`, the sign moves in
     Vshr {
         "vshr", Unit::Pipe(Pipe::V), VECTOR, Types::One(BITS),
         [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, int("bits", 0, 31)],
-        region::vector, cost::one_source, values::vector::shr,
+        region::vector, cost::ONE_SOURCE, values::vector::shr,
     }
     /// `dst = exp(a)`
     Vexp {
         "vexp", Unit::Pipe(Pipe::V), VECTOR, Types::One(FLOATS),
         [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS],
-        region::vector, cost::exp, values::vector::exp,
+        region::vector, cost::EXP, values::vector::exp,
     }
     /// `dst = log(a)`
     Vln {
         "vln", Unit::Pipe(Pipe::V), VECTOR, Types::One(FLOATS),
         [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS],
-        region::vector, cost::exp, values::vector::ln,
+        region::vector, cost::EXP, values::vector::ln,
     }
     /// `dst = sqrt(a)`
     Vsqrt {
         "vsqrt", Unit::Pipe(Pipe::V), VECTOR, Types::One(FLOATS),
         [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS],
-        region::vector, cost::exp, values::vector::sqrt,
+        region::vector, cost::EXP, values::vector::sqrt,
     }
     /// `dst = a + b`
     Vadd {
         "vadd", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
         [write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
-        region::vector, cost::two_sources, values::vector::add,
+        region::vector, cost::TWO_SOURCES, values::vector::add,
     }
     /// `dst = a - b`
     Vsub {
         "vsub", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
         [write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
-        region::vector, cost::two_sources, values::vector::sub,
+        region::vector, cost::TWO_SOURCES, values::vector::sub,
     }
     /// `dst = a * b`
     Vmul {
         "vmul", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
         [write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
-        region::vector, cost::two_sources, values::vector::mul,
+        region::vector, cost::TWO_SOURCES, values::vector::mul,
     }
     /// `dst = a / b`
     Vdiv {
         "vdiv", Unit::Pipe(Pipe::V), VECTOR, Types::One(FLOATS),
         [write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
-        region::vector, cost::divide, values::vector::div,
+        region::vector, cost::DIVIDE, values::vector::div,
     }
     /// `dst = max(a, b)`
     Vmax {
         "vmax", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
         [write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
-        region::vector, cost::two_sources, values::vector::max,
+        region::vector, cost::TWO_SOURCES, values::vector::max,
     }
     /// `dst = min(a, b)`
     Vmin {
         "vmin", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
         [write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
-        region::vector, cost::two_sources, values::vector::min,
+        region::vector, cost::TWO_SOURCES, values::vector::min,
     }
     /// `dst = a & b`, bit by bit
     Vand {
         "vand", Unit::Pipe(Pipe::V), VECTOR, Types::One(BITS),
         [write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
-        region::vector, cost::two_sources, values::vector::and,
+        region::vector, cost::TWO_SOURCES, values::vector::and,
     }
     /// `dst = a | b`, bit by bit
     Vor {
         "vor", Unit::Pipe(Pipe::V), VECTOR, Types::One(BITS),
         [write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
-        region::vector, cost::two_sources, values::vector::or,
+        region::vector, cost::TWO_SOURCES, values::vector::or,
     }
     /// `dst = dst + a * b`, rounded once
     Vmla {
         "vmla", Unit::Pipe(Pipe::V), VECTOR, Types::One(FLOATS),
         [update("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
-        region::vector, cost::two_sources, values::vector::mla,
+        region::vector, cost::TWO_SOURCES, values::vector::mla,
     }
     /// Bit `j` of a row of `dst` is `a[j] cond b[j]`.
     Vcmp {
         "vcmp", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
         [write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS, word("cond", CONDITIONS)],
-        region::vcmp, cost::two_sources, values::vector::cmp,
+        region::vcmp, cost::TWO_SOURCES, values::vector::cmp,
     }
     /// `dst[j] = bit j of mask ? a[j] : b[j]`
     Vsel {
         "vsel", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
         [write("dst", &[Ub]), read("mask", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
-        region::vsel, cost::two_sources, values::vector::sel,
+        region::vsel, cost::TWO_SOURCES, values::vector::sel,
     }
     /// `dst = a` in the other type. Floats to integers are rounded as `round` says and saturate, NaN to 0; all
     /// else is rounded to nearest even.
     Vcast {
         "vcast", Unit::Pipe(Pipe::V), VECTOR, Types::Cast,
         [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, word("round", &["rint", "floor", "ceil", "trunc"])],
-        region::vcast, cost::cast, values::vector::cast,
+        region::vcast, cost::CAST, values::vector::cast,
     }
     /// `dst[i] = max_j a[i, j]`, results one after the other.
     Vrmax {
         "vrmax", Unit::Pipe(Pipe::V), VECTOR, Types::One(FLOATS),
         [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS],
-        region::reduce, cost::reduce, values::vector::row_max,
+        region::reduce, cost::REDUCE, values::vector::row_max,
     }
     /// `dst[i] = sum_j a[i, j]`: halves are added until one element is left, each sum rounded.
     Vrsum {
         "vrsum", Unit::Pipe(Pipe::V), VECTOR, Types::One(FLOATS),
         [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS],
-        region::reduce, cost::reduce, values::vector::row_sum,
+        region::reduce, cost::REDUCE, values::vector::row_sum,
     }
     /// 32 bytes full of each element: `dst[i, j] = a[i]` for `rows` elements.
     Vbrcb {
         "vbrcb", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
         [write("dst", &[Ub]), read("a", &[Ub]), ROWS],
-        region::broadcast, cost::broadcast, values::vector::broadcast,
+        region::broadcast, cost::BROADCAST, values::vector::broadcast,
     }
     /// Sets flag `id` from `P` to `Q` once everything before it in `P` is through.
     SetFlag {
         "set_flag", Unit::Operand(0), None, Types::None, [pipe("P"), pipe("Q"), id("id")],
-        region::none, cost::sync, values::nothing,
+        region::none, cost::SYNC, values::nothing,
     }
     /// `Q` waits for flag `id` from `P` and takes it.
     WaitFlag {
         "wait_flag", Unit::Operand(1), None, Types::None, [pipe("P"), pipe("Q"), id("id")],
-        region::none, cost::sync, values::nothing,
+        region::none, cost::SYNC, values::nothing,
     }
     /// `P` waits until everything before it in `P` is through.
     Barrier {
         "barrier", Unit::Operand(0), None, Types::None, [pipe("P")],
-        region::none, cost::sync, values::nothing,
+        region::none, cost::SYNC, values::nothing,
     }
     /// The scalar unit waits until every pipe of its core is through.
     BarrierAll {
         "barrier_all", Unit::Pipe(Pipe::S), None, Types::None, [],
-        region::none, cost::sync, values::nothing,
+        region::none, cost::SYNC, values::nothing,
     }
     /// Once everything before it in `P` is through, counter `id` goes up: with `to=group` that of the vector
     /// cores beside a cube core, or that of the cube core once all its vector cores have said so; with
@@ -452,12 +452,12 @@ instructions! {
     CrossSet {
         "cross_set", Unit::Operand(0), None, Types::None,
         [pipe("P"), id("id"), word("to", &["group", "all"])],
-        region::none, cost::sync, values::nothing,
+        region::none, cost::SYNC, values::nothing,
     }
     /// `P` waits for this core's counter `id` to be above 0 and takes 1 off it.
     CrossWait {
         "cross_wait", Unit::Operand(0), None, Types::None, [pipe("P"), id("id")],
-        region::none, cost::sync, values::nothing,
+        region::none, cost::SYNC, values::nothing,
     }
 }
 

@@ -19,6 +19,7 @@ use msd::ir::span::Span;
 use msd::ir::tensor::Tensor;
 use msd::ir::types::{TensorType, Type};
 
+use crate::inputs::syntax::{InputFlag, Part, Source, Values};
 use crate::inputs::{self, Missing, dims};
 use crate::kernel_args::NpuArgs;
 use crate::names;
@@ -128,7 +129,8 @@ fn outputs(
     let is_given = |purpose| matches!(purpose, Purpose::Weight | Purpose::Activation);
     let given: Vec<usize> = (0..program.tensors.len()).filter(|i| is_given(program.tensors[*i].purpose)).collect();
     let signature = signature(program, &machine, &given).map_err(|d| in_source(vec![d]))?;
-    let resolved = inputs::resolve(&signature, &args.inputs, &Sizes::new(), Missing::Random).map_err(in_source)?;
+    let feeds = with_codes(&args.inputs, program, &given);
+    let resolved = inputs::resolve(&signature, &feeds, &Sizes::new(), Missing::Random).map_err(in_source)?;
     let mut tensors = vec![None; program.tensors.len()];
     for (index, input) in given.into_iter().zip(resolved.inputs) {
         tensors[index] = Some(Cow::Owned(input.tensor));
@@ -136,6 +138,21 @@ fn outputs(
     let results = values::run(program, chip, &tensors).map_err(|d| in_source(vec![d]))?;
     let outputs = program.tensors.iter().zip(results).filter(|(t, _)| t.purpose == Purpose::Output);
     Ok(outputs.map(|(tensor, result)| (tensor.name.clone(), result)).collect())
+}
+
+/// What feeds the tensors: integers that no flag feeds are codes, uniform over the range of their type that is
+/// symmetric.
+fn with_codes(flags: &[InputFlag], program: &Program, given: &[usize]) -> Vec<InputFlag> {
+    let is_fed = |tensor: &str| flags.iter().any(|f| matches!(f, InputFlag::One { name, .. } if name == tensor));
+    let mut feeds = flags.to_vec();
+    for index in given {
+        let tensor = &program.tensors[*index];
+        let Some((low, high)) = tensor.dtype.int_range().filter(|_| !is_fed(&tensor.name)) else { continue };
+        let bounds = Some((if low < 0 { -high as f64 } else { low as f64 }, high as f64));
+        let source = Source::Values(Values::Uniform { seed: *index as u64, bounds });
+        feeds.push(InputFlag::One { name: tensor.name.clone(), part: Part::Value, source });
+    }
+    feeds
 }
 
 /// The tensors that are given, as parameters of a kernel: they are fed like those.
