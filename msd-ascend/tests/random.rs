@@ -8,6 +8,7 @@ use msd_ascend::expr::{Binary, Expr};
 use msd_ascend::isa::memory::{Core, Pipe};
 use msd_ascend::isa::{Kind, Op, Types};
 use msd_ascend::program::{Arg, BUILT_IN_VARIABLES, Instruction, PlaceExpr, Program, Purpose, Statement, Tensor};
+use msd_ascend::timing::Report;
 use msd_ascend::{race, text, timing, values, verify};
 use msd_ir::dtype::DType;
 use proptest::prelude::*;
@@ -31,8 +32,20 @@ fn everything(program: &Program) {
         let sum = |d: &msd_ir::diag::Diagnostic| d.code == msd_ir::diag::Code::AccumulatorRange;
         assert_eq!(cycles.is_ok(), values.as_ref().err().is_none_or(sum), "{cycles:?} {values:?}");
         assert!(cycles.is_ok() || races.is_err());
+        cycles.iter().for_each(accounts_for_all_time);
     }
     assert!(start.elapsed() < LONG);
+}
+
+/// Every pipe is busy or has a reason not to be.
+fn accounts_for_all_time(report: &Report) {
+    for (kind, ..) in &report.cores {
+        for pipe in Pipe::ALL {
+            let Some(busy) = report.busy(*kind, pipe) else { continue };
+            let idle: f64 = report.stalls(*kind, pipe).iter().map(|(_, part)| part).sum();
+            assert!((busy + idle - 1.0).abs() < 1e-9, "{kind:?} {pipe:?}: {busy} and {idle}");
+        }
+    }
 }
 
 struct Dice<'a>(&'a mut TestRng);

@@ -308,8 +308,8 @@ impl<'a, 'p> Engine<'a, 'p> {
         let Some(head) = slot.queue.pop_front() else { return Ok(()) };
         if pipe != Pipe::S {
             slot.account(now, state.full);
+            slot.why = Reason::Dispatch;
         }
-        slot.why = Reason::Dispatch;
         self.end = self.end.max(now);
         let (issue, regions) = (&head.issue, &head.regions[..]);
         self.observer.start(&Start { core, pipe, instruction: head.instruction, issue, regions, index })?;
@@ -348,12 +348,12 @@ impl<'a, 'p> Engine<'a, 'p> {
             Op::WaitFlag => {
                 let from = Pipe::ALL[ints[0] as usize];
                 if !state.take_flag(from, pipe, ints[2] as usize) {
-                    state.pipes[pipe.index()].wait(now, Reason::Flag(from));
+                    state.wait(now, pipe, Reason::Flag(from));
                     return Ok(false);
                 }
             }
             Op::Barrier if done > now => {
-                state.pipes[pipe.index()].wait(now, Reason::Barrier);
+                state.wait(now, pipe, Reason::Barrier);
                 self.at(done, Event::Pipe(core, pipe));
                 return Ok(false);
             }
@@ -362,7 +362,7 @@ impl<'a, 'p> Engine<'a, 'p> {
                 let idle = others.clone().all(|p| p.queue.is_empty() && p.transfer.is_none() && p.running.is_none());
                 let drained = others.map(|p| p.done_at).max().unwrap_or(now);
                 if !idle || drained > now {
-                    state.pipes[pipe.index()].wait(now, Reason::Barrier);
+                    state.wait(now, pipe, Reason::Barrier);
                     if idle {
                         self.at(drained, Event::Pipe(core, Pipe::S));
                     }
@@ -374,7 +374,7 @@ impl<'a, 'p> Engine<'a, 'p> {
                 self.at(seen, Event::Counter(core, ints[1] as usize, ints[2] == 1));
             }
             Op::CrossWait if !state.take_counter(ints[1] as usize) => {
-                state.pipes[pipe.index()].wait(now, Reason::OtherCore);
+                state.wait(now, pipe, Reason::OtherCore);
                 return Ok(false);
             }
             _ => {}

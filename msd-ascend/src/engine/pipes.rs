@@ -94,14 +94,6 @@ impl PipeState<'_> {
         self.usage.stall(self.why, now - from);
         self.idle_since = now;
     }
-
-    /// It has to wait from now on.
-    pub(super) fn wait(&mut self, now: u64, why: Reason) {
-        if self.why != why {
-            self.account(now, None);
-            self.why = why;
-        }
-    }
 }
 
 /// An instruction that waits for ever.
@@ -185,6 +177,15 @@ impl<'p> CoreState<'p> {
         is_set
     }
 
+    /// A pipe has to wait from now on. The scalar unit's time is accounted for where it goes on.
+    pub(super) fn wait(&mut self, now: u64, pipe: Pipe, why: Reason) {
+        let state = &mut self.pipes[pipe.index()];
+        if pipe != Pipe::S && state.why != why {
+            state.account(now, None);
+        }
+        state.why = why;
+    }
+
     /// The scalar unit works so long.
     pub(super) fn works(&mut self, cycles: u64) {
         self.scalar_time += cycles;
@@ -202,9 +203,10 @@ impl<'p> CoreState<'p> {
                 scalar.usage.stall(Reason::Queue(pipe), waited);
                 self.full = Some(Full { pipe, from: self.scalar_time, to: now });
             }
-            Scalar::Waits => scalar.usage.stall(Reason::Barrier, waited),
+            Scalar::Waits => scalar.usage.stall(scalar.why, waited),
             _ => {}
         }
+        scalar.why = Reason::Dispatch;
         self.scalar = Scalar::Runs;
         self.scalar_time = self.scalar_time.max(now);
     }
