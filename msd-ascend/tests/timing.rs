@@ -141,8 +141,8 @@ fn cores_tell_each_other() {
     assert_eq!(cycles(&tell), 2 + 64 + 31 + 200 + 17);
     // All cube cores wait for the last of them.
     let all = format!(
-        "{TENSORS}blocks 4\ncube {{\nfor i in 0..core {{\nmmad.f16 L0C[0], L0A[0], L0B[0], m=128, k=64, n=256, init=1\n}}\n\
-         cross_set M, 0, to=all\ncross_wait M, 0\n}}"
+        "{TENSORS}blocks 4\ncube {{\nfor i in 0..core {{\n\
+         mmad.f16 L0C[0], L0A[0], L0B[0], m=128, k=64, n=256, init=1\n}}\ncross_set M, 0, to=all\ncross_wait M, 0\n}}"
     );
     // The last has four statements before its first product: the loop, an iteration, the product, and the loop's end.
     let time = cycles(&all);
