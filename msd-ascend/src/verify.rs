@@ -2,14 +2,15 @@
 //! the chip has, every flag set once before each wait and left clear, and no core waiting for ever. Owns nothing
 //! but the order of these questions; races are [`crate::race`]'s.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use msd_ir::diag::Diagnostic;
+use msd_ir::diag::{Code, Diagnostic};
 
 use crate::check::{self, Machine};
 use crate::chip::Chip;
 use crate::engine::{self, Observer, Start};
-use crate::isa::memory::Pipe;
+use crate::isa::memory::{Core, Pipe};
+use crate::isa::{Issue, Op};
 use crate::order::Clocks;
 use crate::program::{Instruction, Program};
 use crate::unroll::{MAX_STEPS, Unroll};
@@ -47,9 +48,40 @@ pub fn verify(program: &Program, chip: &Chip) -> Result<(), Vec<Diagnostic>> {
     if findings.is_empty() { Ok(()) } else { Err(findings) }
 }
 
+/// Who uses which counter. What two pipes of a core wait for, either may take first; what is set both for a group and
+/// for all, nobody can tell apart.
+#[derive(Default)]
+struct Counters {
+    waits: HashMap<(Core, i64), Pipe>,
+    sets: HashMap<(Core, i64), i64>,
+    reported: HashSet<i64>,
+}
+
+impl Counters {
+    fn use_of(&mut self, kind: Core, instruction: &Instruction, issue: &Issue) -> Option<Diagnostic> {
+        let [_, id, to, ..] = issue.ints;
+        let message = match issue.op {
+            Op::CrossWait => {
+                let (pipe, first) = (issue.pipe(), *self.waits.entry((kind, id)).or_insert(issue.pipe()));
+                let (first_name, name) = (first.name(), pipe.name());
+                (first != pipe).then(|| format!("counter {id} is waited for in {first_name} and in {name}"))
+            }
+            Op::CrossSet => {
+                let first = *self.sets.entry((kind, id)).or_insert(to);
+                (first != to).then(|| format!("counter {id} is set for a group and for all"))
+            }
+            _ => None,
+        };
+        let message = message.filter(|_| self.reported.insert(id))?;
+        let diagnostic = Diagnostic::new(Code::CounterShared, message).help("give each purpose a counter of its own");
+        Some(instruction.span.map_or(diagnostic.clone(), |span| diagnostic.at(span)))
+    }
+}
+
 fn instructions(program: &Program, chip: &Chip, machine: &Machine) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
     let mut seen: HashSet<*const Instruction> = HashSet::new();
+    let mut counters = Counters::default();
     let mut budget = MAX_STEPS;
     for id in &machine.cores {
         let mut unroll = Unroll::new(program, *id, machine.blocks);
@@ -63,6 +95,9 @@ fn instructions(program: &Program, chip: &Chip, machine: &Machine) -> Vec<Diagno
                     return findings;
                 }
             };
+            if let Some(diagnostic) = counters.use_of(id.kind, step.instruction, &step.issue) {
+                findings.push(diagnostic);
+            }
             if let Err(diagnostic) = machine.check(step.instruction, &step.issue, id.kind, chip)
                 && seen.insert(step.instruction)
             {

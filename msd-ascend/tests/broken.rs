@@ -153,6 +153,16 @@ const CASES: &[Case] = &[
         &[("cross_set MTE3, 0", "if sub == 0 {\n cross_set MTE3, 0\n }")],
         Deadlock,
     ),
+    dequant(
+        "one counter for two pipes",
+        &[("cross_wait MTE2, 0", "cross_wait MTE1, 0\n cross_wait MTE2, 0")],
+        CounterShared,
+    ),
+    dequant(
+        "one counter for a group and for all",
+        &[("cross_set MTE3, 0", "cross_set MTE3, 0\n cross_set MTE3, 0, to=all\n cross_wait MTE3, 0")],
+        CounterShared,
+    ),
     // What nobody wrote.
     f16("sums start from nothing", &[("init=k1 + k0 == 0", "init=0")], Uninitialized),
     f16("height of another matrix", &[("k0 * 2 * rows_a", "k0 * 2 * 128")], Uninitialized),

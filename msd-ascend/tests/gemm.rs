@@ -16,6 +16,7 @@ const I8: &str = include_str!("../../kernels/npu/gemm_i8.npu");
 const I4: &str = include_str!("../../kernels/npu/gemm_i4.npu");
 const MXFP8: &str = include_str!("../../kernels/npu/gemm_mxfp8.npu");
 const MXFP4: &str = include_str!("../../kernels/npu/gemm_mxfp4.npu");
+const DIGITS: &str = include_str!("../../kernels/npu/msd_w8.npu");
 const DEQUANT: &str = include_str!("../../kernels/npu/dequant_w8.npu");
 
 fn program(source: &str, sizes: [i64; 3]) -> Program {
@@ -134,6 +135,31 @@ fn values_of_a_weight_dequantized_through_a_workspace() {
                     (x.value(i * k + l) as f32).mul_add(weight, sum)
                 });
                 assert_eq!(y.value(i * n + j) as f32, sum, "{m} {n} {k}: row {i}, column {j}");
+            }
+        }
+    }
+}
+
+#[test]
+fn values_of_a_weight_multiplied_as_stored() {
+    let old = Chip::named("ascend-910b").expect("it comes along");
+    for [m, n, k] in [[1, 300, 544], [5, 40, 4096], [16, 1600, 96]] {
+        let program = program(DIGITS, [m, n, k]);
+        clean(&program, &old);
+        let (m, n, k) = (m as usize, n as usize, k as usize);
+        let inputs = inputs(&program, &[m * k, n * k, n, 0, 0, 0, 0]);
+        let results = values::run(&program, &old, &inputs).expect("it runs");
+        let [x, w, s, .., y] = &results[..] else { unreachable!("seven tensors") };
+        for i in 0..m {
+            let row: Vec<f64> = (0..k).map(|l| x.value(i * k + l)).collect();
+            let largest = row.iter().fold(0f64, |most, v| most.max(v.abs()));
+            let unit = (largest / 32639.0).log2().ceil().exp2();
+            let digits = row.iter().map(|v| (v / unit).round_ties_even() as i64);
+            let digits: Vec<[i64; 2]> = digits.map(|n| [(n + 128) >> 8, n - 256 * ((n + 128) >> 8)]).collect();
+            for j in 0..n {
+                let sum = |d: usize| (0..k).map(|l| digits[l][d] * w.value(j * k + l) as i64).sum::<i64>() as f32;
+                let wanted = (256.0 * sum(0) + sum(1)) * s.value(j) as f32 * unit as f32;
+                assert_eq!(y.value(i * n + j) as f32, wanted, "{m} {n} {k}: row {i}, column {j}");
             }
         }
     }

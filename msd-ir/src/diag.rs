@@ -113,6 +113,7 @@ codes! {
     Race               "E1112" "access not ordered after another";
     Uninitialized      "E1113" "read of bytes that nothing wrote";
     AccumulatorRange   "E1114" "accumulator leaves its type";
+    CounterShared      "E1115" "counter with two users";
     // Ours.
     Internal           "E0901" "fault of msd itself";
 }

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use super::{parse, print};
 use crate::program::{MAX_NESTING, Program};
 
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 8] = [
+    include_str!("../../../kernels/npu/msd_w8.npu"),
     include_str!("../../../kernels/npu/gemm_f16.npu"),
     include_str!("../../../kernels/npu/gemm_bf16.npu"),
     include_str!("../../../kernels/npu/gemm_i8.npu"),
