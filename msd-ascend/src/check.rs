@@ -50,7 +50,7 @@ impl Machine {
         let (mut tensors, mut shapes) = (Vec::new(), Vec::new());
         let mut total = 0i64;
         for tensor in &program.tensors {
-            let located = |d: Diagnostic| tensor.span.map_or(d.clone(), |span| d.at(span));
+            let located = |d: Diagnostic| d.at_known(tensor.span);
             let sizes = tensor.shape.iter().map(|size| value(size, blocks)).collect::<Result<Vec<_>, _>>();
             let shape = sizes.map_err(located)?;
             if let Some(size) = shape.iter().find(|size| **size < 0) {
@@ -119,7 +119,7 @@ impl Machine {
         core: Core,
         chip: &Chip,
     ) -> Result<Regions, Diagnostic> {
-        let located = |d: Diagnostic| instruction.span.map_or(d.clone(), |span| d.at(span));
+        let located = |d: Diagnostic| d.at_known(instruction.span);
         on_chip(issue, core, chip).map_err(located)?;
         operands(issue, core).map_err(located)?;
         let regions = (issue.op.spec().regions)(issue, chip);

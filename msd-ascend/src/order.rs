@@ -166,7 +166,7 @@ impl Clocks {
             let diagnostic = Diagnostic::new(Code::FlagSetTwice, message)
                 .help(format!("wait in {} for something that {name} does after it took the flag", flag.1.name()));
             let span = start.instruction.span;
-            self.findings.push(span.map_or(diagnostic.clone(), |span| diagnostic.at(span)));
+            self.findings.push(diagnostic.at_known(span));
             self.found.insert(span);
         }
         let clock: Clock = self.clocks[thread].as_slice().into();

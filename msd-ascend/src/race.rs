@@ -145,11 +145,13 @@ impl<'p> Detector<'p> {
                 );
                 let diagnostic = Diagnostic::new(Code::Race, message)
                     .help("set a flag behind the first and wait for it before the second; within V, put a barrier");
-                let span = other.instruction.span;
-                span.map_or(diagnostic.clone(), |span| diagnostic.label(span, "the other access"))
+                match other.instruction.span {
+                    Some(span) => diagnostic.label(span, "the other access"),
+                    None => diagnostic,
+                }
             }
         };
-        self.findings.push(this.span.map_or(diagnostic.clone(), |span| diagnostic.at(span)));
+        self.findings.push(diagnostic.at_known(this.span));
     }
 }
 

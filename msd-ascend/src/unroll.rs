@@ -172,7 +172,7 @@ impl<'p> Unroll<'p> {
                 let message = format!("`{}` is {value}, which is not in {low} to {high}", operand.name);
                 let diagnostic = Diagnostic::new(Code::BadOperand, message)
                     .help("a bound of a loop around it may be wrong, or a tail not cut with `min`");
-                Err(span.map_or(diagnostic.clone(), |span| diagnostic.at(span)))
+                Err(diagnostic.at_known(span))
             }
             (_, Arg::Float(value)) => Ok(i64::from(value.to_bits())),
             (_, Arg::Pipe(pipe)) => Ok(pipe.index() as i64),
@@ -186,7 +186,7 @@ impl<'p> Unroll<'p> {
 
 fn no_value(why: NoValue, span: Option<Span>) -> Diagnostic {
     let diagnostic = Diagnostic::new(Code::NoValue, why.to_string()).help("look at its divisors and products");
-    span.map_or(diagnostic.clone(), |span| diagnostic.at(span))
+    diagnostic.at_known(span)
 }
 
 fn too_long() -> Diagnostic {

@@ -74,7 +74,7 @@ impl Counters {
         };
         let message = message.filter(|_| self.reported.insert(id))?;
         let diagnostic = Diagnostic::new(Code::CounterShared, message).help("give each purpose a counter of its own");
-        Some(instruction.span.map_or(diagnostic.clone(), |span| diagnostic.at(span)))
+        Some(diagnostic.at_known(instruction.span))
     }
 }
 

@@ -156,6 +156,14 @@ impl Diagnostic {
         self
     }
 
+    /// Sets the place if it is known: what a program wrote itself has none.
+    pub fn at_known(self, span: Option<Span>) -> Self {
+        match span {
+            Some(span) => self.at(span),
+            None => self,
+        }
+    }
+
     /// Sets the text under the underline.
     pub fn here(mut self, text: impl Into<String>) -> Self {
         self.here = Some(text.into());

@@ -418,7 +418,7 @@ impl<'a, 'p> Engine<'a, 'p> {
             };
             let diagnostic = Diagnostic::new(Code::Deadlock, format!("{}{more}", first.message))
                 .help("each wait needs a set of its own, handed over before the pipe's queue is full");
-            return Err(first.span.map_or(diagnostic.clone(), |span| diagnostic.at(span)));
+            return Err(diagnostic.at_known(first.span));
         }
         for core in &self.cores {
             core.check_flags()?;

@@ -87,7 +87,7 @@ impl<'p> Observer<'p> for Interpreter<'_> {
             let message = format!("{}: {why}", core_name(id));
             let diagnostic = Diagnostic::new(Code::AccumulatorRange, message)
                 .help("split the contraction: each part adds up on its own");
-            start.instruction.span.map_or(diagnostic.clone(), |span| diagnostic.at(span))
+            diagnostic.at_known(start.instruction.span)
         })
     }
 }
