@@ -50,13 +50,22 @@ pub(super) const LOAD_SCALES: Rule = Rule { words: "`mte1` + bytes / `l1_to_l0b`
 pub(super) const MMAD: Rule = Rule { words: "`mmad` + steps of the cube", of: mmad };
 pub(super) const FIX: Rule =
     Rule { words: "`latency.l0c_out` + accumulators / `l0c_out`; to GM no faster than that, and than GM", of: fix };
-pub(super) const ONE_SOURCE: Rule =
-    Rule { words: "`one_source` for each `bytes` of the widest operand", of: one_source };
-pub(super) const TWO_SOURCES: Rule = Rule { words: "`two_sources` for each `bytes`", of: two_sources };
-pub(super) const DIVIDE: Rule = Rule { words: "`divide` for each `bytes`", of: divide };
-pub(super) const EXP: Rule = Rule { words: "`exp` for each `bytes`", of: exp };
-pub(super) const CAST: Rule = Rule { words: "`cast` for each `bytes` of the wider type", of: cast };
-pub(super) const REDUCE: Rule = Rule { words: "`reduce` for each `bytes`", of: reduce };
+pub(super) const ONE_SOURCE: Rule = Rule {
+    words: "`one_source` for each `bytes` of the widest operand",
+    of: |issue, chip| vector(issue, chip, *chip.vector.one_source),
+};
+pub(super) const TWO_SOURCES: Rule =
+    Rule { words: "`two_sources` for each `bytes`", of: |issue, chip| vector(issue, chip, *chip.vector.two_sources) };
+pub(super) const DIVIDE: Rule =
+    Rule { words: "`divide` for each `bytes`", of: |issue, chip| vector(issue, chip, *chip.vector.divide) };
+pub(super) const EXP: Rule =
+    Rule { words: "`exp` for each `bytes`", of: |issue, chip| vector(issue, chip, *chip.vector.exp) };
+pub(super) const CAST: Rule = Rule {
+    words: "`cast` for each `bytes` of the wider type",
+    of: |issue, chip| vector(issue, chip, *chip.vector.cast),
+};
+pub(super) const REDUCE: Rule =
+    Rule { words: "`reduce` for each `bytes`", of: |issue, chip| vector(issue, chip, *chip.vector.reduce) };
 pub(super) const BROADCAST: Rule = Rule { words: "`one_source` for each `bytes` written", of: broadcast };
 pub(super) const SYNC: Rule = Rule { words: "none of its own", of: sync };
 
@@ -135,30 +144,6 @@ fn vector(issue: &Issue, chip: &Chip, factor: u64) -> Cost {
     let steps = if is_dense { over(rows.saturating_mul(row), width) } else { (rows.max(0) as u64) * over(row, width) };
     // The next operation starts while this one's result is on its way.
     Cost::Busy { cycles: steps * factor, tail: *chip.latency.vector_start + *chip.latency.vector_tail }
-}
-
-fn one_source(issue: &Issue, chip: &Chip) -> Cost {
-    vector(issue, chip, *chip.vector.one_source)
-}
-
-fn two_sources(issue: &Issue, chip: &Chip) -> Cost {
-    vector(issue, chip, *chip.vector.two_sources)
-}
-
-fn divide(issue: &Issue, chip: &Chip) -> Cost {
-    vector(issue, chip, *chip.vector.divide)
-}
-
-fn exp(issue: &Issue, chip: &Chip) -> Cost {
-    vector(issue, chip, *chip.vector.exp)
-}
-
-fn cast(issue: &Issue, chip: &Chip) -> Cost {
-    vector(issue, chip, *chip.vector.cast)
-}
-
-fn reduce(issue: &Issue, chip: &Chip) -> Cost {
-    vector(issue, chip, *chip.vector.reduce)
 }
 
 /// Writes 32 bytes for each element.

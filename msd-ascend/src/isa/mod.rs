@@ -105,7 +105,7 @@ pub struct Spec {
 
 macro_rules! instructions {
     ($($(#[doc = $meaning:literal])* $op:ident {
-        $mnemonic:literal, $unit:expr, $core:expr, $types:expr, [$($operand:expr),* $(,)?],
+        $mnemonic:literal, $unit:expr, $core:expr, $types:expr, $operands:expr,
         $regions:expr, $cost:expr, $run:expr $(,)?
     })*) => {
         /// An instruction.
@@ -127,7 +127,7 @@ macro_rules! instructions {
             unit: $unit,
             core: $core,
             types: $types,
-            operands: &[$($operand),*],
+            operands: $operands,
             meaning: concat!($($meaning),*),
             regions: $regions,
             cost: $cost,
@@ -166,62 +166,65 @@ const CONDITIONS: &[&str] = &["lt", "le", "eq", "ne", "ge", "gt"];
 /// How many rows an instruction takes; one `repeat` of the hardware each.
 const ROWS: Operand = int("rows", 1, 65535);
 const COLS: Operand = int("cols", 1, 65535);
+/// Operands of most vector operations.
+const UNARY: &[Operand] = &[write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS];
+const BINARY: &[Operand] = &[write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS];
 
 instructions! {
     /// `L1[nz(i, j)] = GM[i * ld + j]`, rows filled to 16 and columns to 32 bytes with zeros;
     /// `height` rows of the whole NZ matrix lie between its columns of fractals.
     Nd2nz {
         "nd2nz", Unit::Pipe(Pipe::Mte2), CUBE, Types::One(FACTORS),
-        [write("dst", &[L1]), read("src", &[Gm]), ROWS, COLS, default("ld", 0), default("height", 0)],
+        &[write("dst", &[L1]), read("src", &[Gm]), ROWS, COLS, default("ld", 0), default("height", 0)],
         region::nd2nz, cost::READ, values::movement::nd2nz,
     }
     /// `dst[i, j] = GM[i * ld + j]`, rows as they are; on chip they start 32 bytes apart or as `dst` says.
     Load {
         "load", Unit::Pipe(Pipe::Mte2), None, Types::One(MOVED),
-        [write("dst", &[L1, Ub]), read("src", &[Gm]), ROWS, COLS, default("ld", 0)],
+        &[write("dst", &[L1, Ub]), read("src", &[Gm]), ROWS, COLS, default("ld", 0)],
         region::load, cost::READ, values::movement::load,
     }
     /// `GM[i * ld + j] = src[i, j]`, or added to what is there.
     Store {
         "store", Unit::Pipe(Pipe::Mte3), VECTOR, Types::One(MOVED),
-        [write("dst", &[Gm]), read("src", &[Ub]), ROWS, COLS, default("ld", 0), ATOMIC],
+        &[write("dst", &[Gm]), read("src", &[Ub]), ROWS, COLS, default("ld", 0), ATOMIC],
         region::store, cost::WRITE, values::movement::store,
     }
     /// `L1[nz(i, j)] = src[i, j]`, on chips with a way from UB to L1.
     StoreNz {
         "store_nz", Unit::Pipe(Pipe::Mte3), VECTOR, Types::One(FACTORS),
-        [write("dst", &[L1]), read("src", &[Ub]), ROWS, COLS, default("height", 0)],
+        &[write("dst", &[L1]), read("src", &[Ub]), ROWS, COLS, default("height", 0)],
         region::store_nz, cost::STORE_NZ, values::movement::store_nz,
     }
     /// Left operand of a product, `m` by `k`, from NZ in L1 to the layout of L0A.
     LoadA {
         "load_a", Unit::Pipe(Pipe::Mte1), CUBE, Types::One(FACTORS),
-        [write("dst", &[L0a]), read("src", &[L1]), int("m", 1, 4095), int("k", 1, 4095), default("height", 0)],
+        &[write("dst", &[L0a]), read("src", &[L1]), int("m", 1, 4095), int("k", 1, 4095), default("height", 0)],
         region::load_a, cost::LOAD_A, values::movement::load_a,
     }
     /// Right operand, `k` by `n`, from NZ in L1 that holds it as `n` rows of `k`: a weight as stored.
     LoadB {
         "load_b", Unit::Pipe(Pipe::Mte1), CUBE, Types::One(FACTORS),
-        [write("dst", &[L0b]), read("src", &[L1]), int("k", 1, 4095), int("n", 1, 4095), default("height", 0)],
+        &[write("dst", &[L0b]), read("src", &[L1]), int("k", 1, 4095), int("n", 1, 4095), default("height", 0)],
         region::load_b, cost::LOAD_B, values::movement::load_b,
     }
     /// Right operand, `k` by `n`, from NZ in L1 that holds it as `k` rows of `n`: fractals are transposed.
     LoadBt {
         "load_bt", Unit::Pipe(Pipe::Mte1), CUBE, Types::One(FACTORS),
-        [write("dst", &[L0b]), read("src", &[L1]), int("k", 1, 4095), int("n", 1, 4095), default("height", 0)],
+        &[write("dst", &[L0b]), read("src", &[L1]), int("k", 1, 4095), int("n", 1, 4095), default("height", 0)],
         region::load_bt, cost::LOAD_B, values::movement::load_bt,
     }
     /// Scales of blocks of 32 along the contraction, `rows` by `blocks`, from dense rows in L1.
     LoadScales {
         "load_scales", Unit::Pipe(Pipe::Mte1), CUBE, Types::One(&[E8M0]),
-        [write("dst", &[L0as, L0bs]), read("src", &[L1]), int("rows", 1, 4095), int("blocks", 1, 127)],
+        &[write("dst", &[L0as, L0bs]), read("src", &[L1]), int("rows", 1, 4095), int("blocks", 1, 127)],
         region::load_scales, cost::LOAD_SCALES, values::movement::load_scales,
     }
     /// `L0C[i, j] = (init ? 0 : L0C[i, j]) + sum_k L0A[i, k] * L0B[k, j]`: integers exactly in I32, floats in
     /// F32 with `k` ascending, each step fused.
     Mmad {
         "mmad", Unit::Pipe(Pipe::M), CUBE, Types::One(FACTORS),
-        [
+        &[
             update("acc", &[L0c]), read("a", &[L0a]), read("b", &[L0b]),
             int("m", 1, 4095), int("k", 1, 4095), int("n", 1, 4095), int("init", 0, 1),
         ],
@@ -231,7 +234,7 @@ instructions! {
     /// scales, is added in F32, blocks ascending.
     MmadMx {
         "mmad_mx", Unit::Pipe(Pipe::M), CUBE, Types::Scaled,
-        [
+        &[
             update("acc", &[L0c]), read("a", &[L0a]), read("b", &[L0b]), read("sa", &[L0as]), read("sb", &[L0bs]),
             int("m", 1, 4095), int("k", 1, 4095), int("n", 1, 4095), int("init", 0, 1),
         ],
@@ -242,7 +245,7 @@ instructions! {
     /// or the height of NZ in L1.
     Fix {
         "fix", Unit::Pipe(Pipe::Fix), CUBE, Types::Pair(DRAINED),
-        [
+        &[
             write("dst", &[Gm, L1, Ub]), read("acc", &[L0c]), int("m", 1, 4095), int("n", 1, 4095),
             default("ld", 0), ATOMIC, flag("relu"), float("scale", 1.0),
         ],
@@ -251,7 +254,7 @@ instructions! {
     /// The same with a scale for each column, `F32[n]` in L1.
     FixColumns {
         "fix_columns", Unit::Pipe(Pipe::Fix), CUBE, Types::Pair(DRAINED),
-        [
+        &[
             write("dst", &[Gm, L1, Ub]), read("acc", &[L0c]), read("scales", &[L1]), int("m", 1, 4095),
             int("n", 1, 4095), default("ld", 0), ATOMIC, flag("relu"),
         ],
@@ -260,190 +263,190 @@ instructions! {
     /// `dst = value`
     Vdup {
         "vdup", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
-        [write("dst", &[Ub]), ROWS, COLS, float("value", 0.0)],
+        &[write("dst", &[Ub]), ROWS, COLS, float("value", 0.0)],
         region::vector, cost::ONE_SOURCE, values::vector::dup,
     }
     /// `dst = a`
     Vcopy {
         "vcopy", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
-        [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS],
+        UNARY,
         region::vector, cost::ONE_SOURCE, values::vector::copy,
     }
     /// `dst = |a|`
     Vabs {
         "vabs", Unit::Pipe(Pipe::V), VECTOR, Types::One(FLOATS),
-        [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS],
+        UNARY,
         region::vector, cost::ONE_SOURCE, values::vector::abs,
     }
     /// `dst = max(a, 0)`
     Vrelu {
         "vrelu", Unit::Pipe(Pipe::V), VECTOR, Types::One(FLOATS),
-        [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS],
+        UNARY,
         region::vector, cost::ONE_SOURCE, values::vector::relu,
     }
     /// `dst = a + value`
     Vadds {
         "vadds", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
-        [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, float("value", 0.0)],
+        &[write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, float("value", 0.0)],
         region::vector, cost::ONE_SOURCE, values::vector::adds,
     }
     /// `dst = a * value`
     Vmuls {
         "vmuls", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
-        [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, float("value", 1.0)],
+        &[write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, float("value", 1.0)],
         region::vector, cost::ONE_SOURCE, values::vector::muls,
     }
     /// `dst = max(a, value)`
     Vmaxs {
         "vmaxs", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
-        [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, float("value", 0.0)],
+        &[write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, float("value", 0.0)],
         region::vector, cost::ONE_SOURCE, values::vector::maxs,
     }
     /// `dst = min(a, value)`
     Vmins {
         "vmins", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
-        [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, float("value", 0.0)],
+        &[write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, float("value", 0.0)],
         region::vector, cost::ONE_SOURCE, values::vector::mins,
     }
     /// `dst = a << bits`
     Vshl {
         "vshl", Unit::Pipe(Pipe::V), VECTOR, Types::One(BITS),
-        [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, int("bits", 0, 31)],
+        &[write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, int("bits", 0, 31)],
         region::vector, cost::ONE_SOURCE, values::vector::shl,
     }
     /// `dst = a >> bits`, the sign moves in
     Vshr {
         "vshr", Unit::Pipe(Pipe::V), VECTOR, Types::One(BITS),
-        [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, int("bits", 0, 31)],
+        &[write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, int("bits", 0, 31)],
         region::vector, cost::ONE_SOURCE, values::vector::shr,
     }
     /// `dst = exp(a)`
     Vexp {
         "vexp", Unit::Pipe(Pipe::V), VECTOR, Types::One(FLOATS),
-        [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS],
+        UNARY,
         region::vector, cost::EXP, values::vector::exp,
     }
     /// `dst = log(a)`
     Vln {
         "vln", Unit::Pipe(Pipe::V), VECTOR, Types::One(FLOATS),
-        [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS],
+        UNARY,
         region::vector, cost::EXP, values::vector::ln,
     }
     /// `dst = sqrt(a)`
     Vsqrt {
         "vsqrt", Unit::Pipe(Pipe::V), VECTOR, Types::One(FLOATS),
-        [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS],
+        UNARY,
         region::vector, cost::EXP, values::vector::sqrt,
     }
     /// `dst = a + b`
     Vadd {
         "vadd", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
-        [write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
+        BINARY,
         region::vector, cost::TWO_SOURCES, values::vector::add,
     }
     /// `dst = a - b`
     Vsub {
         "vsub", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
-        [write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
+        BINARY,
         region::vector, cost::TWO_SOURCES, values::vector::sub,
     }
     /// `dst = a * b`
     Vmul {
         "vmul", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
-        [write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
+        BINARY,
         region::vector, cost::TWO_SOURCES, values::vector::mul,
     }
     /// `dst = a / b`
     Vdiv {
         "vdiv", Unit::Pipe(Pipe::V), VECTOR, Types::One(FLOATS),
-        [write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
+        BINARY,
         region::vector, cost::DIVIDE, values::vector::div,
     }
     /// `dst = max(a, b)`
     Vmax {
         "vmax", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
-        [write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
+        BINARY,
         region::vector, cost::TWO_SOURCES, values::vector::max,
     }
     /// `dst = min(a, b)`
     Vmin {
         "vmin", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
-        [write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
+        BINARY,
         region::vector, cost::TWO_SOURCES, values::vector::min,
     }
     /// `dst = a & b`, bit by bit
     Vand {
         "vand", Unit::Pipe(Pipe::V), VECTOR, Types::One(BITS),
-        [write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
+        BINARY,
         region::vector, cost::TWO_SOURCES, values::vector::and,
     }
     /// `dst = a | b`, bit by bit
     Vor {
         "vor", Unit::Pipe(Pipe::V), VECTOR, Types::One(BITS),
-        [write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
+        BINARY,
         region::vector, cost::TWO_SOURCES, values::vector::or,
     }
     /// `dst = dst + a * b`, rounded once
     Vmla {
         "vmla", Unit::Pipe(Pipe::V), VECTOR, Types::One(FLOATS),
-        [update("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
+        &[update("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
         region::vector, cost::TWO_SOURCES, values::vector::mla,
     }
     /// Bit `j` of a row of `dst` is `a[j] cond b[j]`.
     Vcmp {
         "vcmp", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
-        [write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS, word("cond", CONDITIONS)],
+        &[write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS, word("cond", CONDITIONS)],
         region::vcmp, cost::TWO_SOURCES, values::vector::cmp,
     }
     /// `dst[j] = bit j of mask ? a[j] : b[j]`
     Vsel {
         "vsel", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
-        [write("dst", &[Ub]), read("mask", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
+        &[write("dst", &[Ub]), read("mask", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS],
         region::vsel, cost::TWO_SOURCES, values::vector::sel,
     }
     /// `dst = a` in the other type. Floats to integers are rounded as `round` says and saturate, NaN to 0; all
     /// else is rounded to nearest even.
     Vcast {
         "vcast", Unit::Pipe(Pipe::V), VECTOR, Types::Cast,
-        [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, word("round", &["rint", "floor", "ceil", "trunc"])],
+        &[write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS, word("round", &["rint", "floor", "ceil", "trunc"])],
         region::vcast, cost::CAST, values::vector::cast,
     }
     /// `dst[i] = max_j a[i, j]`, results one after the other.
     Vrmax {
         "vrmax", Unit::Pipe(Pipe::V), VECTOR, Types::One(FLOATS),
-        [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS],
+        UNARY,
         region::reduce, cost::REDUCE, values::vector::row_max,
     }
     /// `dst[i] = sum_j a[i, j]`: halves are added until one element is left, each sum rounded.
     Vrsum {
         "vrsum", Unit::Pipe(Pipe::V), VECTOR, Types::One(FLOATS),
-        [write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS],
+        UNARY,
         region::reduce, cost::REDUCE, values::vector::row_sum,
     }
     /// 32 bytes full of each element: `dst[i, j] = a[i]` for `rows` elements.
     Vbrcb {
         "vbrcb", Unit::Pipe(Pipe::V), VECTOR, Types::One(NUMBERS),
-        [write("dst", &[Ub]), read("a", &[Ub]), ROWS],
+        &[write("dst", &[Ub]), read("a", &[Ub]), ROWS],
         region::broadcast, cost::BROADCAST, values::vector::broadcast,
     }
     /// Sets flag `id` from `P` to `Q` once everything before it in `P` is through.
     SetFlag {
-        "set_flag", Unit::Operand(0), None, Types::None, [pipe("P"), pipe("Q"), id("id")],
+        "set_flag", Unit::Operand(0), None, Types::None, &[pipe("P"), pipe("Q"), id("id")],
         region::none, cost::SYNC, values::nothing,
     }
     /// `Q` waits for flag `id` from `P` and takes it.
     WaitFlag {
-        "wait_flag", Unit::Operand(1), None, Types::None, [pipe("P"), pipe("Q"), id("id")],
+        "wait_flag", Unit::Operand(1), None, Types::None, &[pipe("P"), pipe("Q"), id("id")],
         region::none, cost::SYNC, values::nothing,
     }
     /// `P` waits until everything before it in `P` is through.
     Barrier {
-        "barrier", Unit::Operand(0), None, Types::None, [pipe("P")],
+        "barrier", Unit::Operand(0), None, Types::None, &[pipe("P")],
         region::none, cost::SYNC, values::nothing,
     }
     /// The scalar unit waits until every pipe of its core is through.
     BarrierAll {
-        "barrier_all", Unit::Pipe(Pipe::S), None, Types::None, [],
+        "barrier_all", Unit::Pipe(Pipe::S), None, Types::None, &[],
         region::none, cost::SYNC, values::nothing,
     }
     /// Once everything before it in `P` is through, counter `id` goes up: with `to=group` that of the vector
@@ -451,12 +454,12 @@ instructions! {
     /// `to=all` that of every core of this kind, once all of them have.
     CrossSet {
         "cross_set", Unit::Operand(0), None, Types::None,
-        [pipe("P"), id("id"), word("to", &["group", "all"])],
+        &[pipe("P"), id("id"), word("to", &["group", "all"])],
         region::none, cost::SYNC, values::nothing,
     }
     /// `P` waits for this core's counter `id` to be above 0 and takes 1 off it.
     CrossWait {
-        "cross_wait", Unit::Operand(0), None, Types::None, [pipe("P"), id("id")],
+        "cross_wait", Unit::Operand(0), None, Types::None, &[pipe("P"), id("id")],
         region::none, cost::SYNC, values::nothing,
     }
 }
