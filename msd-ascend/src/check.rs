@@ -1,6 +1,6 @@
 //! Whether a chip can execute an instruction: its core has it, its types and paths exist, its operands lie within
 //! their memories and are aligned. Owns these conditions, which every interpreter asks for; order between
-//! instructions is [`crate::order`]'s.
+//! instructions is `order.rs`'s.
 
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::dtype::DType;

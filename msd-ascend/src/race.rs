@@ -1,5 +1,5 @@
 //! Accesses to memory that nothing orders, and reads of what nobody wrote. Owns what was last written and read where;
-//! order is [`crate::order`]'s. Durations do not matter: a race is found though the model happens to run both accesses
+//! order is `order.rs`'s. Durations do not matter: a race is found though the model happens to run both accesses
 //! one after the other. Flags that may collide are [`crate::verify`]'s.
 
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! The text form of programs: [`parse`] assembles, [`print`] disassembles, and what one writes the other reads. Owns
+//! The text form of programs: [`parse`] assembles, [`print()`] disassembles, and what one writes the other reads. Owns
 //! spelling and layout; instructions are spelled as their row of [`crate::isa`] says.
 //!
 //! ```text
