@@ -7,11 +7,12 @@ use msd_ir::dtype::DType;
 
 use crate::chip::Chip;
 use crate::engine::core_name;
-use crate::expr::Expr;
+use crate::expr::{Expr, Slot};
+use crate::form;
 use crate::isa::memory::{Core, Pipe, Place, Region, Space};
 use crate::isa::region::{FRACTAL, round_up};
-use crate::isa::{Issue, Kind, Op, Regions, Types, Unit};
-use crate::program::{BUILT_IN_VARIABLES, Instruction, MAX_GM_BYTES, Program, Purpose};
+use crate::isa::{ATOMIC, Issue, Kind, Op, Regions, Types, Unit};
+use crate::program::{BLOCKS, BUILT_IN_VARIABLES, Instruction, MAX_GM_BYTES, Program, Purpose};
 use crate::unroll::{CoreId, Unroll};
 
 /// Furthest that rows and blocks of an operand may be apart.
@@ -25,6 +26,7 @@ pub struct Machine {
     /// Shape of each tensor.
     pub shapes: Vec<Vec<usize>>,
     names: Vec<String>,
+    dtypes: Vec<DType>,
     /// Cube cores that run it.
     pub blocks: i64,
     /// Cores that run it.
@@ -37,7 +39,13 @@ impl Machine {
     /// # Errors
     /// If a size has no value, or the chip has fewer cores or less memory.
     pub fn new(program: &Program, chip: &Chip) -> Result<Machine, Diagnostic> {
+        form::check(program)?;
+        let may_read = |slot: Slot| slot == BLOCKS || program.params.iter().any(|p| p.slot == slot);
         let value = |expr: &Expr, blocks: i64| {
+            if !expr.variables().all(may_read) || (blocks == 0 && expr.variables().any(|slot| slot == BLOCKS)) {
+                let message = "a size may depend on parameters alone".to_string();
+                return Err(Diagnostic::new(Code::BadOperand, message).help("those of tensors on `blocks` as well"));
+            }
             let variables = program.start(0, 0, blocks);
             expr.value(&variables).map_err(|why| Diagnostic::new(Code::NoValue, why.to_string()))
         };
@@ -79,13 +87,17 @@ impl Machine {
             if !program.cube.is_empty() {
                 cores.push(CoreId { kind: Core::Cube, group, sub: 0 });
             }
+            if !program.vector.is_empty() && *chip.cores.vectors_per_cube == 0 {
+                return Err(not_on_chip(chip, "vector cores"));
+            }
             if !program.vector.is_empty() {
                 let subs = 0..*chip.cores.vectors_per_cube as u32;
                 cores.extend(subs.map(|sub| CoreId { kind: Core::Vector, group, sub }));
             }
         }
         let names = program.tensors.iter().map(|t| t.name.clone()).collect();
-        Ok(Machine { tensors, shapes, names, blocks, cores })
+        let dtypes = program.tensors.iter().map(|t| t.dtype).collect();
+        Ok(Machine { tensors, shapes, names, dtypes, blocks, cores })
     }
 
     /// The core whose memory `core` means by a space: cube and vector cores of a group reach each other's where the
@@ -122,11 +134,30 @@ impl Machine {
         let located = |d: Diagnostic| d.at_known(instruction.span);
         on_chip(issue, core, chip).map_err(located)?;
         operands(issue, core).map_err(located)?;
+        self.element_types(issue).map_err(located)?;
         let regions = (issue.op.spec().regions)(issue, chip);
         for region in &regions {
             self.within(region, chip).map_err(located)?;
         }
+        in_place(issue, &regions).map_err(located)?;
         Ok(regions)
+    }
+
+    /// What is read or written in GM is as wide as the tensor's elements: offsets count them.
+    fn element_types(&self, issue: &Issue) -> Result<(), Diagnostic> {
+        let (place, dtype) = match issue.op {
+            Op::Nd2nz | Op::Load => (&issue.places[1], issue.dtype()),
+            Op::Store => (&issue.places[0], issue.dtype()),
+            Op::Fix | Op::FixColumns if issue.places[0].space == Space::Gm => (&issue.places[0], issue.to()),
+            _ => return Ok(()),
+        };
+        let tensor = usize::from(place.tensor);
+        if self.dtypes.get(tensor).is_none_or(|d| d.bits() == dtype.bits()) {
+            return Ok(());
+        }
+        let (name, stored) = (&self.names[tensor], self.dtypes[tensor].name());
+        let message = format!("{} of `{name}`, whose elements are {stored}", dtype.name());
+        Err(Diagnostic::new(Code::BadOperand, message).help("offsets count elements: declare the tensor as it is used"))
     }
 
     fn within(&self, region: &Region, chip: &Chip) -> Result<(), Diagnostic> {
@@ -208,7 +239,17 @@ fn on_chip(issue: &Issue, core: Core, chip: &Chip) -> Result<(), Diagnostic> {
         return Err(not_on_chip(chip, format!("flag or counter {id}; it has {most}")));
     }
     let to = issue.places[0].space;
+    let is_added = spec.operands.iter().filter(|o| !o.is_place()).zip(issue.ints).any(|(o, v)| *o == ATOMIC && v != 0);
+    let adds = matches!(b, DType::F32 | DType::F16 | DType::BF16 | DType::I32);
+    if is_added && (to != Space::Gm || !adds) {
+        return Err(not_on_chip(chip, format!("addition of {} in {}", b.name(), to.name())));
+    }
     match issue.op {
+        Op::Fix | Op::FixColumns if to == Space::Ub && issue.ints[2] != 0 => {
+            let message = "`ld` is a row of GM or a height in L1".to_string();
+            Err(Diagnostic::new(Code::BadOperand, message)
+                .help("rows of UB lie as far apart as `dst` says: `UB[0 row 128]`"))
+        }
         Op::StoreNz if !*chip.abilities.ub_to_l1 => Err(not_on_chip(chip, "way from UB to L1")),
         Op::Fix | Op::FixColumns if to == Space::Ub && !*chip.abilities.l0c_to_ub => {
             Err(not_on_chip(chip, "way from L0C to UB"))
@@ -248,12 +289,31 @@ fn operands(issue: &Issue, core: Core) -> Result<(), Diagnostic> {
     height(issue)
 }
 
+/// A vector operation works on its operand in place or on another: one that overlaps its result in part would be read
+/// while it changes.
+fn in_place(issue: &Issue, regions: &[Region]) -> Result<(), Diagnostic> {
+    if issue.op.spec().unit != Unit::Pipe(Pipe::V) {
+        return Ok(());
+    }
+    let alike = |a: &Region, b: &Region| (a.start, a.rows, a.bytes, a.stride) == (b.start, b.rows, b.bytes, b.stride);
+    let results: Vec<&Region> = regions.iter().filter(|r| r.writes).collect();
+    let clashes = |read: &Region| !results.iter().any(|w| alike(w, read)) && results.iter().any(|w| w.overlaps(read));
+    match regions.iter().filter(|r| !r.writes).any(clashes) {
+        true => {
+            let message = format!("the result of `{}` overlaps an operand in part", issue.op.spec().mnemonic);
+            Err(Diagnostic::new(Code::BadOperand, message).help("take the operand's own place, or one apart from it"))
+        }
+        false => Ok(()),
+    }
+}
+
 /// Rows and blocks are said where an instruction has them.
 fn distances(issue: &Issue, name: &str, place: &Place) -> Result<(), Diagnostic> {
     let is_vector = matches!(issue.op.spec().unit, Unit::Pipe(Pipe::V)) && issue.op != Op::Vbrcb;
     let is_result = name == "dst" && matches!(issue.op, Op::Vrmax | Op::Vrsum);
     let has_rows = match issue.op {
-        Op::Load | Op::Fix | Op::FixColumns => name == "dst" && place.space != Space::Gm,
+        Op::Load => name == "dst",
+        Op::Fix | Op::FixColumns => name == "dst" && place.space == Space::Ub,
         Op::Store | Op::StoreNz | Op::LoadScales => name == "src",
         _ => is_vector,
     };
@@ -301,10 +361,12 @@ fn aligned(name: &str, place: &Place, multiple: i64) -> Result<(), Diagnostic> {
             .help(format!("operands in {} start at multiples of {multiple}", place.space.name())));
     }
     let row = place.row.unwrap_or(0);
-    let fine = (0..=MAX_STRIDE).contains(&row) && (0..=MAX_STRIDE).contains(&place.block) && place.block % 32 == 0;
+    let fine = [row, place.block].iter().all(|apart| (0..=MAX_STRIDE).contains(apart) && apart % 32 == 0);
     if !fine {
         let message = format!("`{name}` has rows {row} and blocks {} bytes apart", place.block);
-        return Err(Diagnostic::new(Code::Misaligned, message).help("blocks are 0 or a multiple of 32 bytes apart"));
+        return Err(
+            Diagnostic::new(Code::Misaligned, message).help("rows and blocks are 0 or a multiple of 32 bytes apart")
+        );
     }
     Ok(())
 }

@@ -18,9 +18,9 @@ pub enum Binary {
     Sub,
     /// `a * b`
     Mul,
-    /// `a / b`, towards minus infinity
+    /// `a / b` of Euclid: the remainder is never negative
     Div,
-    /// `a % b`, never negative for positive `b`
+    /// `a % b`, never negative
     Rem,
     /// `min(a, b)`
     Min,
@@ -98,13 +98,16 @@ pub struct Expr {
     steps: Vec<Step>,
 }
 
+/// The value of a variable that nothing has set.
+pub const UNSET: i64 = i64::MIN;
+
 /// Why an expression has no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoValue;
 
 impl fmt::Display for NoValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the expression has no value: it divides by zero or leaves 64 bits")
+        f.write_str("the expression has no value: it divides by zero, leaves 64 bits, or reads what nothing set")
     }
 }
 
@@ -141,6 +144,14 @@ impl Expr {
         }
     }
 
+    /// Variables that it reads.
+    pub fn variables(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Variable(slot) => Some(*slot),
+            Step::Number(_) | Step::Binary(_) => None,
+        })
+    }
+
     /// How many steps it takes.
     pub fn len(&self) -> usize {
         self.steps.len()
@@ -154,19 +165,19 @@ impl Expr {
     /// Its value where variables have the given ones.
     ///
     /// # Errors
-    /// If it divides by zero or leaves 64 bits.
+    /// If it divides by zero, leaves 64 bits or reads a variable that nothing has set.
     pub fn value(&self, variables: &[i64]) -> Result<i64, NoValue> {
         // Most are a number, a variable, or one of each.
         match self.steps[..] {
             [Step::Number(number)] => return Ok(number),
-            [Step::Variable(slot)] => return variables.get(usize::from(slot)).copied().ok_or(NoValue),
+            [Step::Variable(slot)] => return read(variables, slot),
             _ => {}
         }
         let mut stack = Vec::with_capacity(8);
         for step in &self.steps {
             match *step {
                 Step::Number(number) => stack.push(number),
-                Step::Variable(slot) => stack.push(*variables.get(usize::from(slot)).ok_or(NoValue)?),
+                Step::Variable(slot) => stack.push(read(variables, slot)?),
                 Step::Binary(operation) => {
                     let (b, a) = (stack.pop().ok_or(NoValue)?, stack.pop().ok_or(NoValue)?);
                     stack.push(operation.apply(a, b).ok_or(NoValue)?);
@@ -193,6 +204,10 @@ impl Expr {
         }
         stack.pop().unwrap_or_default().0
     }
+}
+
+fn read(variables: &[i64], slot: Slot) -> Result<i64, NoValue> {
+    variables.get(usize::from(slot)).copied().filter(|value| *value != UNSET).ok_or(NoValue)
 }
 
 /// The operation's text; operands that bind less tightly stand in brackets.

@@ -8,6 +8,7 @@ pub mod check;
 pub mod chip;
 pub mod engine;
 pub mod expr;
+mod form;
 pub mod isa;
 mod order;
 pub mod program;

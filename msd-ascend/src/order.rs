@@ -124,7 +124,7 @@ impl Clocks {
                 }
                 self.scalar_waited(start, thread);
             }
-            Op::CrossSet => {
+            Op::CrossSet if self.is_heard(start.core, ints[2]) => {
                 let clock: Clock = self.clocks[thread].as_slice().into();
                 self.told.entry((start.core, ints[1], ints[2])).or_default().clocks.push_back(clock);
             }
@@ -207,6 +207,12 @@ impl Clocks {
         }
     }
 
+    /// Whether there is a core to hear what `setter` sets.
+    fn is_heard(&self, setter: usize, to_all: i64) -> bool {
+        let it = self.cores[setter];
+        to_all == 1 || self.cores.iter().any(|other| other.kind != it.kind && other.group == it.group)
+    }
+
     /// Waits of whoever has waited least for a counter that `setter` sets.
     fn slowest(&self, setter: usize, id: i64, to_all: i64) -> usize {
         let it = self.cores[setter];
@@ -217,7 +223,10 @@ impl Clocks {
         waits.map(|c| self.waits.get(&(c, id)).copied().unwrap_or(0)).min().unwrap_or(0)
     }
 
+    /// A thread comes after all that a clock has. What it hears of its own it has also finished: clocks are handed over
+    /// when that is so.
     fn join(&mut self, thread: Thread, clock: &[Epoch]) {
+        self.barriers[thread] = self.barriers[thread].max(clock[thread]);
         for (mine, other) in self.clocks[thread].iter_mut().zip(clock) {
             *mine = (*mine).max(*other);
         }

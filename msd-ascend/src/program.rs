@@ -4,7 +4,7 @@
 use msd_ir::dtype::DType;
 use msd_ir::span::Span;
 
-use crate::expr::{Expr, Slot};
+use crate::expr::{Expr, Slot, UNSET};
 use crate::isa::memory::{Pipe, Space};
 use crate::isa::{Op, Spec};
 
@@ -25,6 +25,9 @@ pub const MAX_GM_BYTES: u64 = 1 << 36;
 /// cube core), the index of a vector core beside its cube core (0 on a cube core), and the number
 /// of cube cores that run the program.
 pub const BUILT_IN_VARIABLES: [&str; 3] = ["core", "sub", "blocks"];
+
+/// The variable of [`BUILT_IN_VARIABLES`] that is known before any core starts.
+pub(crate) const BLOCKS: Slot = 2;
 
 /// What a tensor in GM is for; traffic is counted by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,8 +81,8 @@ pub struct Tensor {
 pub struct Param {
     /// Its variable.
     pub slot: Slot,
-    /// Its value.
-    pub value: i64,
+    /// Its value, over parameters before it.
+    pub value: Expr,
 }
 
 /// Where an operand lies.
@@ -190,7 +193,7 @@ impl Program {
     pub fn set(&mut self, name: &str, value: i64) -> bool {
         let variables = &self.variables;
         let found = self.params.iter_mut().find(|p| variables[usize::from(p.slot)] == name);
-        found.map(|p| p.value = value).is_some()
+        found.map(|p| p.value = Expr::from(value)).is_some()
     }
 
     /// Names of what may be set.
@@ -200,11 +203,24 @@ impl Program {
 
     /// Variables before the first statement, on a core.
     pub fn start(&self, core: i64, sub: i64, blocks: i64) -> Vec<i64> {
-        let mut values = vec![0; self.variables.len()];
-        values[..3].copy_from_slice(&[core, sub, blocks]);
+        let mut values = vec![UNSET; self.variables.len()];
+        values.iter_mut().zip([core, sub, blocks]).for_each(|(value, built_in)| *value = built_in);
         for param in &self.params {
-            values[usize::from(param.slot)] = param.value;
+            let value = param.value.value(&values).unwrap_or(UNSET);
+            if let Some(slot) = values.get_mut(usize::from(param.slot)) {
+                *slot = value;
+            }
         }
         values
+    }
+
+    /// Names and values of what may be set.
+    pub fn param_values(&self) -> Vec<(String, i64)> {
+        let values = self.start(0, 0, 0);
+        self.params
+            .iter()
+            .map(|p| usize::from(p.slot))
+            .map(|slot| (self.variables[slot].clone(), values[slot]))
+            .collect()
     }
 }

@@ -15,6 +15,7 @@ use crate::order::{Clocks, Epoch, Thread};
 use crate::program::{Arg, Instruction, Program, Purpose, Statement};
 use crate::shadow::{Access, Kind, Shadow, joined};
 use crate::text::instruction_text;
+use crate::verify;
 
 /// Most findings of a run.
 const MAX_FINDINGS: usize = 20;
@@ -27,6 +28,10 @@ const MAX_ACCESSES: usize = 1 << 20;
 /// What it found, or why the program does not run at all.
 pub fn find(program: &Program, chip: &Chip) -> Result<(), Vec<Diagnostic>> {
     let machine = Machine::new(program, chip).map_err(|d| vec![d])?;
+    let unsound = verify::instructions(program, chip, &machine);
+    if !unsound.is_empty() {
+        return Err(unsound);
+    }
     let mut detector = Detector::new(program, chip, &machine);
     let ended = engine::run(program, chip, &mut detector);
     let mut findings = detector.findings;
@@ -197,7 +202,7 @@ fn disagrees(clocks: &Clocks, before: &Access<'_>, now: &Access<'_>) -> bool {
 
 fn is_atomic(start: &Start<'_, '_>) -> bool {
     let words = start.issue.op.spec().operands.iter().filter(|o| !o.is_place()).zip(start.issue.ints);
-    words.into_iter().any(|(operand, value)| operand.name == "atomic" && value != 0)
+    words.into_iter().any(|(operand, value)| *operand == isa::ATOMIC && value != 0)
 }
 
 /// Marks the tensors that an instruction writes.

@@ -13,7 +13,7 @@ use crate::isa::memory::{Core, Pipe};
 use crate::isa::{Issue, Op};
 use crate::order::Clocks;
 use crate::program::{Instruction, Program};
-use crate::unroll::{MAX_STEPS, Unroll};
+use crate::unroll::{CoreId, MAX_STEPS, Unroll};
 
 /// Most findings of a run.
 const MAX_FINDINGS: usize = 20;
@@ -48,27 +48,33 @@ pub fn verify(program: &Program, chip: &Chip) -> Result<(), Vec<Diagnostic>> {
     if findings.is_empty() { Ok(()) } else { Err(findings) }
 }
 
-/// Who uses which counter. What two pipes of a core wait for, either may take first; what is set both for a group and
-/// for all, nobody can tell apart.
+/// Who uses which counter. What two pipes of a core wait for, either may take first; what two pipes of a core set, or
+/// what is set both for a group and for all, whoever waits cannot tell apart.
 #[derive(Default)]
 struct Counters {
-    waits: HashMap<(Core, i64), Pipe>,
-    sets: HashMap<(Core, i64), i64>,
+    waits: HashMap<(CoreId, i64), Pipe>,
+    sets: HashMap<(CoreId, i64), Pipe>,
+    /// By who hears of it: whose setting it is, and whether that is for all.
+    heard: HashMap<(Core, i64), (Core, i64)>,
     reported: HashSet<i64>,
 }
 
 impl Counters {
-    fn use_of(&mut self, kind: Core, instruction: &Instruction, issue: &Issue) -> Option<Diagnostic> {
+    fn use_of(&mut self, core: CoreId, instruction: &Instruction, issue: &Issue) -> Option<Diagnostic> {
         let [_, id, to, ..] = issue.ints;
+        let pipe = issue.pipe();
+        let other = |first: Pipe, what: &str| {
+            let (first_name, name) = (first.name(), pipe.name());
+            (first != pipe).then(|| format!("counter {id} is {what} in {first_name} and in {name}"))
+        };
         let message = match issue.op {
-            Op::CrossWait => {
-                let (pipe, first) = (issue.pipe(), *self.waits.entry((kind, id)).or_insert(issue.pipe()));
-                let (first_name, name) = (first.name(), pipe.name());
-                (first != pipe).then(|| format!("counter {id} is waited for in {first_name} and in {name}"))
-            }
+            Op::CrossWait => other(*self.waits.entry((core, id)).or_insert(pipe), "waited for"),
             Op::CrossSet => {
-                let first = *self.sets.entry((kind, id)).or_insert(to);
-                (first != to).then(|| format!("counter {id} is set for a group and for all"))
+                let hearer = if to == 1 { core.kind } else { core.kind.other() };
+                let first = *self.heard.entry((hearer, id)).or_insert((core.kind, to));
+                let mixed = format!("counter {id} of {} cores is set both for a group and for all", hearer.name());
+                let mixed = (first != (core.kind, to)).then_some(mixed);
+                mixed.or_else(|| other(*self.sets.entry((core, id)).or_insert(pipe), "set"))
             }
             _ => None,
         };
@@ -78,7 +84,8 @@ impl Counters {
     }
 }
 
-fn instructions(program: &Program, chip: &Chip, machine: &Machine) -> Vec<Diagnostic> {
+/// Faults of instructions each for itself, and counters that two have.
+pub(crate) fn instructions(program: &Program, chip: &Chip, machine: &Machine) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
     let mut seen: HashSet<*const Instruction> = HashSet::new();
     let mut counters = Counters::default();
@@ -95,7 +102,7 @@ fn instructions(program: &Program, chip: &Chip, machine: &Machine) -> Vec<Diagno
                     return findings;
                 }
             };
-            if let Some(diagnostic) = counters.use_of(id.kind, step.instruction, &step.issue) {
+            if let Some(diagnostic) = counters.use_of(*id, step.instruction, &step.issue) {
                 findings.push(diagnostic);
             }
             if let Err(diagnostic) = machine.check(step.instruction, &step.issue, id.kind, chip)

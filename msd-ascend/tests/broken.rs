@@ -4,7 +4,8 @@
 use std::fmt::Write;
 
 use msd_ascend::chip::Chip;
-use msd_ascend::program::Program;
+use msd_ascend::expr::Expr;
+use msd_ascend::program::{Instruction, Program, Statement};
 use msd_ascend::{race, text, verify};
 use msd_ir::diag::{Code, Diagnostic};
 
@@ -160,9 +161,15 @@ const CASES: &[Case] = &[
     ),
     dequant(
         "one counter for a group and for all",
-        &[("cross_set MTE3, 0", "cross_set MTE3, 0\n cross_set MTE3, 0, to=all\n cross_wait MTE3, 0")],
+        &[("cross_wait MTE2, 0", "cross_set MTE2, 0, to=all\n cross_wait MTE2, 0")],
         CounterShared,
     ),
+    dequant(
+        "one counter set in two pipes",
+        &[("cross_set MTE3, 0", "cross_set MTE3, 0\n cross_set V, 0")],
+        CounterShared,
+    ),
+    dequant("counter left up", &[("for s in 0..min(2, slab) {", "for s in 0..min(1, slab) {")], FlagLeft),
     // What nobody wrote.
     f16("sums start from nothing", &[("init=k1 + k0 == 0", "init=0")], Uninitialized),
     f16("height of another matrix", &[("k0 * 2 * rows_a", "k0 * 2 * 128")], Uninitialized),
@@ -298,6 +305,81 @@ fn broken_streams_are_refused_for_the_right_reason() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(CASES.len() >= 60);
     insta::assert_snapshot!(report);
+}
+
+/// What the checks say of operations of one vector core.
+fn of_vector(body: &str) -> Vec<Code> {
+    let source = format!("tensor T: f32[64] output\nvector {{\nif core + sub == 0 {{\n{body}\n}}\n}}");
+    let program = text::parse(&source).expect("a stream");
+    let chip = Chip::named("ascend-910b").expect("it comes along");
+    let mut found = verify::verify(&program, &chip).err().unwrap_or_default();
+    found.extend(race::find(&program, &chip).err().unwrap_or_default());
+    found.iter().map(|d| d.code).collect()
+}
+
+#[test]
+fn the_vector_unit_needs_barriers_or_flags() {
+    let there = "vdup.f32 UB[0], rows=1, cols=64\nset_flag V, MTE3, 0\nwait_flag V, MTE3, 0\n\
+                 store.f32 T[0], UB[0], rows=1, cols=64\n";
+    let back = "set_flag MTE3, V, 0\nwait_flag MTE3, V, 0\n";
+    let reads = "vadds.f32 UB[256], UB[0], rows=1, cols=64";
+    assert_eq!(of_vector(&format!("{there}{reads}")), [Code::Race]);
+    assert_eq!(of_vector(&format!("{there}barrier V\n{reads}")), []);
+    // Who heard that a flag behind it was set need not wait for it once more.
+    assert_eq!(of_vector(&format!("{there}{back}{reads}")), []);
+}
+
+#[test]
+fn blocks_that_lie_apart_leave_gaps() {
+    let apart = "vdup.f32 UB[0 block 64], rows=1, cols=16\nbarrier V\n";
+    assert_eq!(of_vector(&format!("{apart}vadds.f32 UB[1024], UB[32], rows=1, cols=8")), [Code::Uninitialized]);
+    assert_eq!(of_vector(&format!("{apart}vadds.f32 UB[1024], UB[64], rows=1, cols=8")), []);
+    let two = "vdup.f32 UB[0], rows=1, cols=8\nvdup.f32 UB[64], rows=1, cols=8\nbarrier V\n";
+    assert_eq!(of_vector(&format!("{two}vadds.f32 UB[1024], UB[0 block 64], rows=1, cols=16")), []);
+    // Rows of three blocks, the last of them half full.
+    let rows = "vdup.f32 UB[0 row 256 block 64], rows=2, cols=20\nbarrier V\n";
+    assert_eq!(of_vector(&format!("{rows}vadds.f32 UB[1024], UB[384 row 32], rows=1, cols=4")), []);
+    assert_eq!(of_vector(&format!("{rows}vadds.f32 UB[1024], UB[384 row 32], rows=1, cols=8")), [Code::Uninitialized]);
+}
+
+#[test]
+fn operands_that_make_no_sense_are_refused() {
+    for body in [
+        "vadds.f32 UB[32], UB[0], rows=1, cols=1024",
+        "vdup.f32 UB[0 row 100], rows=4, cols=8",
+        "store.i8 T[0], UB[0], rows=1, cols=8",
+        "vdup.f32 UB[x], rows=1, cols=8\nlet x = 0",
+    ] {
+        let source = format!("tensor T: f32[64] output\nvector {{\nlet y = 0\n{body}\n}}");
+        let chip = Chip::named("ascend-910b").expect("it comes along");
+        let found = text::parse(&source).and_then(|program| verify::verify(&program, &chip));
+        assert!(found.is_err(), "{body}");
+    }
+}
+
+/// Programs that a text could not say.
+#[test]
+fn programs_that_were_not_parsed_are_checked_as_well() {
+    let chip = Chip::named("ascend-910b").expect("it comes along");
+    let good =
+        text::parse("tensor T: f32[64] output\ncube {\nload_a.f16 L0A[0], L1[0], m=16, k=16\n}").expect("a stream");
+    let refused = |change: &dyn Fn(&mut Program)| {
+        let mut program = good.clone();
+        change(&mut program);
+        verify::verify(&program, &chip).is_err()
+    };
+    assert!(!refused(&|_| ()));
+    let instruction = |program: &mut Program, change: &dyn Fn(&mut Instruction)| match &mut program.cube[0] {
+        Statement::Instruction(instruction) => change(instruction),
+        _ => unreachable!("one instruction"),
+    };
+    assert!(refused(&|p| instruction(p, &|i| i.args.swap(0, 1))));
+    assert!(refused(&|p| instruction(p, &|i| i.types = [None, None])));
+    assert!(refused(&|p| instruction(p, &|i| i.args.truncate(3))));
+    assert!(refused(&|p| p.cube.push(Statement::Let(77, 0.into()))));
+    assert!(refused(&|p| p.variables.clear()));
+    assert!(refused(&|p| p.blocks = Expr::variable(0)));
+    assert!(refused(&|p| p.tensors[0].shape = vec![Expr::variable(1)]));
 }
 
 #[test]

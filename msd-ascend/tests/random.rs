@@ -144,9 +144,19 @@ impl Dice<'_> {
             params: Vec::new(),
             tensors,
             blocks: Expr::from(1 + self.below(2) as i64),
-            cube: if self.below(3) > 0 { self.block(0) } else { Vec::new() },
-            vector: if self.below(3) > 0 { self.block(0) } else { Vec::new() },
+            cube: self.section(),
+            vector: self.section(),
         }
+    }
+
+    /// Statements of a kind of core, or none; most programs set their variables first.
+    fn section(&mut self) -> Vec<Statement> {
+        if self.below(3) == 0 {
+            return Vec::new();
+        }
+        let set = (3..6).map(|slot| Statement::Let(slot, Expr::from(i64::from(slot))));
+        let set: Vec<Statement> = if self.below(8) > 0 { set.collect() } else { Vec::new() };
+        [set, self.block(0)].concat()
     }
 }
 
@@ -196,12 +206,13 @@ fn random_programs_run_far_enough() {
     let chip = Chip::named("ascend-950").expect("it comes along");
     let mut dice = Dice(&mut rng);
     let mut ran = std::collections::BTreeSet::new();
-    for _ in 0..4000 {
+    for _ in 0..20_000 {
         let instruction = dice.instruction();
         let op = instruction.op;
         let mut program = dice.program();
         (program.cube, program.vector) = (Vec::new(), Vec::new());
-        let body = vec![Statement::Instruction(instruction)];
+        let set = (3..6).map(|slot| Statement::Let(slot, Expr::from(0)));
+        let body: Vec<Statement> = set.chain([Statement::Instruction(instruction)]).collect();
         match op.spec().core {
             Some(Core::Vector) => program.vector = body,
             _ => program.cube = body,

@@ -398,6 +398,10 @@ impl<'a, 'p> Engine<'a, 'p> {
             let sees = if to_all { seen.kind == kind } else { seen.kind != kind && seen.group == group };
             if sees {
                 self.cores[other].counters[id] += 1;
+                if self.cores[other].counters[id] > MAX_COUNT {
+                    let message = format!("{}: counter {id} goes beyond {MAX_COUNT}", core_name(seen));
+                    return Err(Diagnostic::new(Code::FlagSetTwice, message).help("wait for it as often as it is set"));
+                }
                 for pipe in Pipe::ALL {
                     if matches!(self.cores[other].pipes[pipe.index()].why, Reason::OtherCore) {
                         self.advance(now, other, pipe)?;
@@ -438,6 +442,9 @@ impl<'a, 'p> Engine<'a, 'p> {
         }
     }
 }
+
+/// Most that a counter counts up to.
+const MAX_COUNT: u64 = 1023;
 
 /// Lines that all instructions together may touch, so that a run ends in bounded time.
 const MAX_LINES: u64 = 1 << 32;

@@ -246,8 +246,14 @@ impl<'p> CoreState<'p> {
         Some(Stuck { message, span: head.instruction.span, is_first: head.issue.op != Op::CrossWait })
     }
 
-    /// Whether every flag that was set was taken.
+    /// Whether every flag that was set was taken, and every counter is down again.
     pub(super) fn check_flags(&self) -> Result<(), Diagnostic> {
+        if let Some((id, count)) = self.counters.iter().enumerate().find(|(_, count)| **count > 0) {
+            let message = format!("{}: counter {id} is still {count} at the end", core_name(self.id));
+            return Err(
+                Diagnostic::new(Code::FlagLeft, message).help("the next kernel would find it so: wait once more")
+            );
+        }
         let Some(at) = self.flags.iter().position(|count| *count > 0) else { return Ok(()) };
         let (pair, id) = (at / self.flags_per_pair, at % self.flags_per_pair);
         let (from, to) = (Pipe::ALL[pair / Pipe::COUNT], Pipe::ALL[pair % Pipe::COUNT]);

@@ -124,6 +124,14 @@ impl Core {
         }
     }
 
+    /// The other kind.
+    pub fn other(self) -> Core {
+        match self {
+            Core::Cube => Core::Vector,
+            Core::Vector => Core::Cube,
+        }
+    }
+
     /// Whether it has the pipe.
     pub fn has(self, pipe: Pipe) -> bool {
         match self {

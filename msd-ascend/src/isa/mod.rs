@@ -78,6 +78,19 @@ pub enum Types {
     Cast,
 }
 
+impl Types {
+    /// Whether an instruction may be written with these; whether a chip has them is another question.
+    pub fn allow(&self, types: [Option<DType>; 2]) -> bool {
+        match (self, types) {
+            (Types::None, [None, None]) => true,
+            (Types::One(list), [Some(dtype), None]) => list.contains(&dtype),
+            (Types::Pair(list), [Some(from), Some(to)]) => list.contains(&(from, to)),
+            (Types::Scaled | Types::Cast, [Some(_), Some(_)]) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Regions of an instruction.
 pub type Regions = Vec<Region>;
 
@@ -161,7 +174,8 @@ const NUMBERS: &[DType] = &[F32, F16, I32, I16];
 const FLOATS: &[DType] = &[F32, F16];
 const BITS: &[DType] = &[I32, I16];
 
-const ATOMIC: Operand = word("atomic", &["none", "add"]);
+/// Whether a result is added to what is there.
+pub const ATOMIC: Operand = word("atomic", &["none", "add"]);
 const CONDITIONS: &[&str] = &["lt", "le", "eq", "ne", "ge", "gt"];
 /// How many rows an instruction takes; one `repeat` of the hardware each.
 const ROWS: Operand = int("rows", 1, 65535);

@@ -167,24 +167,37 @@ pub(super) fn fix(issue: &Issue, _: &Chip) -> Regions {
     regions
 }
 
-/// A vector operand: `rows` of `bytes`, of which only the first 32 if blocks stand still.
-pub(crate) fn vector_operand(place: &Place, writes: bool, rows: i64, bytes: i64) -> Region {
-    let bytes_read = match place.block {
-        0 => bytes.min(BLOCK),
-        block => (bytes - 1) / BLOCK * block + (bytes - 1) % BLOCK + 1,
-    };
+/// A vector operand: `rows` of `bytes`, of which only the first 32 if blocks stand still; blocks that lie apart are
+/// regions of their own, those of a row or those of a column, whichever are fewer.
+fn vector_operand(place: &Place, writes: bool, rows: i64, bytes: i64) -> Regions {
     let stride = place.row.unwrap_or(bytes);
-    region(place, writes, if stride == 0 { 1 } else { rows }, bytes_read, stride)
+    let rows = if stride == 0 { 1 } else { rows };
+    let blocks = (bytes - 1) / BLOCK + 1;
+    match place.block {
+        0 => vec![region(place, writes, rows, bytes.min(BLOCK), stride)],
+        BLOCK => vec![region(place, writes, rows, bytes, stride)],
+        apart => {
+            let from = |start: i64| Place { offset: place.offset + start, ..*place };
+            let last = bytes - (blocks - 1) * BLOCK;
+            if rows < blocks {
+                let whole = |row: i64| region(&from(row * stride), writes, blocks - 1, BLOCK, apart);
+                let tail = |row: i64| region(&from(row * stride + (blocks - 1) * apart), writes, 1, last, 0);
+                return (0..rows).flat_map(|row| [whole(row), tail(row)]).filter(|r| !r.is_empty()).collect();
+            }
+            let width = |block: i64| if block + 1 < blocks { BLOCK } else { last };
+            (0..blocks).map(|block| region(&from(block * apart), writes, rows, width(block), stride)).collect()
+        }
+    }
 }
 
 pub(super) fn vector(issue: &Issue, _: &Chip) -> Regions {
     let [rows, cols, ..] = issue.ints;
     let row = bytes(cols, issue.dtype());
     let operands = issue.op.spec().operands.iter().filter(|o| o.is_place()).count();
-    let mut regions = vec![vector_operand(&issue.places[0], true, rows, row)];
-    regions.extend(issue.places[1..operands].iter().map(|place| vector_operand(place, false, rows, row)));
+    let mut regions = vector_operand(&issue.places[0], true, rows, row);
+    regions.extend(issue.places[1..operands].iter().flat_map(|place| vector_operand(place, false, rows, row)));
     if issue.op == Op::Vmla {
-        regions.push(vector_operand(&issue.places[0], false, rows, row));
+        regions.extend(vector_operand(&issue.places[0], false, rows, row));
     }
     regions
 }
@@ -194,11 +207,8 @@ pub(super) fn vcmp(issue: &Issue, _: &Chip) -> Regions {
     let [dst, a, b, ..] = &issue.places;
     let row = bytes(cols, issue.dtype());
     let bits = round_up(cols, 8) / 8;
-    vec![
-        vector_operand(dst, true, rows, bits),
-        vector_operand(a, false, rows, row),
-        vector_operand(b, false, rows, row),
-    ]
+    [vector_operand(dst, true, rows, bits), vector_operand(a, false, rows, row), vector_operand(b, false, rows, row)]
+        .concat()
 }
 
 pub(super) fn vsel(issue: &Issue, _: &Chip) -> Regions {
@@ -206,21 +216,23 @@ pub(super) fn vsel(issue: &Issue, _: &Chip) -> Regions {
     let [dst, mask, a, b, ..] = &issue.places;
     let row = bytes(cols, issue.dtype());
     let bits = round_up(cols, 8) / 8;
-    vec![
+    [
         vector_operand(dst, true, rows, row),
         vector_operand(mask, false, rows, bits),
         vector_operand(a, false, rows, row),
         vector_operand(b, false, rows, row),
     ]
+    .concat()
 }
 
 pub(super) fn vcast(issue: &Issue, _: &Chip) -> Regions {
     let [rows, cols, ..] = issue.ints;
     let [dst, a, ..] = &issue.places;
-    vec![
+    [
         vector_operand(dst, true, rows, bytes(cols, issue.to())),
         vector_operand(a, false, rows, bytes(cols, issue.dtype())),
     ]
+    .concat()
 }
 
 pub(super) fn reduce(issue: &Issue, _: &Chip) -> Regions {
@@ -228,7 +240,7 @@ pub(super) fn reduce(issue: &Issue, _: &Chip) -> Regions {
     let [dst, a, ..] = &issue.places;
     let element = bytes(1, issue.dtype());
     let result = Region { stride: dst.row.unwrap_or(element), ..region(dst, true, rows, element, 0) };
-    vec![result, vector_operand(a, false, rows, bytes(cols, issue.dtype()))]
+    [vec![result], vector_operand(a, false, rows, bytes(cols, issue.dtype()))].concat()
 }
 
 pub(super) fn broadcast(issue: &Issue, _: &Chip) -> Regions {

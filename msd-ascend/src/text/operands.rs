@@ -89,10 +89,11 @@ impl<'a> Parser<'a> {
             self.expect(")")?;
             return Ok(Expr::binary(binary, a, b));
         }
-        match self.slots.get(name) {
+        match self.slots.get(name).filter(|_| self.visible.contains(name)) {
             Some(slot) => Ok(Expr::variable(*slot)),
             None => {
-                let known = self.program.variables.join(", ");
+                let names = self.program.variables.iter().filter(|v| self.visible.contains(v.as_str())).take(20);
+                let known = names.cloned().collect::<Vec<_>>().join(", ");
                 Err(Diagnostic::new(Code::UnknownName, format!("no variable is called `{name}`"))
                     .at(span)
                     .help(format!("there are {known}")))
@@ -132,22 +133,16 @@ impl<'a> Parser<'a> {
             count += 1;
         }
         let spec = op.spec();
-        let (fits, wanted) = match spec.types {
-            Types::None => (count == 0, "no type".to_string()),
-            Types::One(list) => {
-                let names: Vec<&str> = list.iter().map(|d| d.name()).collect();
-                (count == 1 && types[0].is_some_and(|t| list.contains(&t)), format!("one of {}", names.join(", ")))
-            }
-            Types::Pair(list) => {
-                let names: Vec<String> = list.iter().map(|(a, b)| format!("{}.{}", a.name(), b.name())).collect();
-                let fits = list.iter().any(|(a, b)| types == [Some(*a), Some(*b)]);
-                (count == 2 && fits, format!("one of {}", names.join(", ")))
-            }
-            Types::Scaled | Types::Cast => (count == 2, "two types".to_string()),
-        };
-        if fits {
+        if count <= types.len() && spec.types.allow(types) {
             return Ok(types);
         }
+        let list = |names: Vec<String>| format!("one of {}", names.join(", "));
+        let wanted = match spec.types {
+            Types::None => "no type".to_string(),
+            Types::One(types) => list(types.iter().map(|d| d.name().to_string()).collect()),
+            Types::Pair(types) => list(types.iter().map(|(a, b)| format!("{}.{}", a.name(), b.name())).collect()),
+            Types::Scaled | Types::Cast => "two types".to_string(),
+        };
         Err(Diagnostic::new(Code::BadOperand, format!("`{}` is not for these types", spec.mnemonic))
             .at(span)
             .help(format!("it takes {wanted}, written behind its name with dots")))

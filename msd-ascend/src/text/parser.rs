@@ -1,7 +1,7 @@
 //! Tokens to a program. Owns the order of declarations and statements and how reading goes on behind an error: at the
 //! next line, so that all errors of a text come at once. Operands are read in [`super::operands`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::dtype::DType;
@@ -9,7 +9,7 @@ use msd_ir::span::Span;
 
 use super::lexer::{Token, tokens};
 use crate::check::is_reserved;
-use crate::expr::{Expr, Slot};
+use crate::expr::{Expr, NoValue, Slot};
 use crate::program::{
     BUILT_IN_VARIABLES, MAX_NESTING, MAX_RANK, MAX_STATEMENTS, MAX_TENSORS, MAX_VARIABLES, Param, Program, Purpose,
     Statement, Tensor,
@@ -33,7 +33,9 @@ pub(super) struct Parser<'a> {
     at: usize,
     errors: Vec<Diagnostic>,
     pub(super) program: Program,
+    /// Names that were ever declared, and those that stand for something here.
     pub(super) slots: HashMap<&'a str, Slot>,
+    pub(super) visible: HashSet<&'a str>,
     pub(super) tensors: HashMap<&'a str, u16>,
     statements: usize,
 }
@@ -48,7 +50,7 @@ impl<'a> Parser<'a> {
     fn new(text: &'a str) -> Parser<'a> {
         let slots = BUILT_IN_VARIABLES.iter().enumerate().map(|(slot, name)| (*name, slot as Slot)).collect();
         let program = Program {
-            name: String::new(),
+            name: "stream".to_string(),
             variables: BUILT_IN_VARIABLES.map(str::to_string).to_vec(),
             params: Vec::new(),
             tensors: Vec::new(),
@@ -57,7 +59,8 @@ impl<'a> Parser<'a> {
             vector: Vec::new(),
         };
         let tokens = tokens(text);
-        Parser { tokens, at: 0, errors: Vec::new(), program, slots, tensors: HashMap::new(), statements: 0 }
+        let visible = BUILT_IN_VARIABLES.into_iter().collect();
+        Parser { tokens, at: 0, errors: Vec::new(), program, slots, visible, tensors: HashMap::new(), statements: 0 }
     }
 
     pub(super) fn peek(&self) -> Token<'a> {
@@ -183,6 +186,7 @@ impl<'a> Parser<'a> {
         if self.tensors.contains_key(name) {
             return Err(taken(name, "a tensor").at(span));
         }
+        self.visible.insert(name);
         if let Some(slot) = self.slots.get(name) {
             return Ok(*slot);
         }
@@ -206,7 +210,8 @@ impl<'a> Parser<'a> {
             return Err(taken(name, "a parameter").at(span));
         }
         let known = self.program.start(0, 0, 0);
-        let value = value.value(&known).map_err(|e| Diagnostic::new(Code::NoValue, e.to_string()).at(span))?;
+        let no_value = |e: NoValue| Diagnostic::new(Code::NoValue, e.to_string()).at(span);
+        value.value(&known).map_err(|e| no_value(e).help("a parameter depends on those before it alone"))?;
         self.program.params.push(Param { slot, value });
         Ok(())
     }
@@ -255,9 +260,12 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// `{ statements }` of a core.
+    /// `{ statements }` of a core. What another core's have set is not known here.
     fn section(&mut self) -> Result<Vec<Statement>, Diagnostic> {
-        self.block(0)
+        let before = self.visible.clone();
+        let body = self.block(0);
+        self.visible = before;
+        body
     }
 
     fn block(&mut self, depth: usize) -> Result<Vec<Statement>, Diagnostic> {

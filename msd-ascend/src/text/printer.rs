@@ -19,7 +19,8 @@ pub fn print(program: &Program) -> String {
 fn write_program(out: &mut String, program: &Program) -> std::fmt::Result {
     writeln!(out, "program {}", program.name)?;
     for param in &program.params {
-        writeln!(out, "param {} = {}", program.variables[usize::from(param.slot)], param.value)?;
+        let value = param.value.text(&program.variables);
+        writeln!(out, "param {} = {value}", program.variables[usize::from(param.slot)])?;
     }
     for tensor in &program.tensors {
         let shape: Vec<String> = tensor.shape.iter().map(|size| size.text(&program.variables)).collect();

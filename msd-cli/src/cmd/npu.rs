@@ -68,8 +68,8 @@ fn execute(args: &NpuArgs) -> Result<Outcome, Vec<Fault>> {
         }
         let outputs = if args.functional { outputs(args, &program, &chip, &source)? } else { Vec::new() };
         files.extend(staged(args, &outputs)?);
-        let params = program.params.iter().map(|p| (program.variables[usize::from(p.slot)].clone(), p.value));
-        runs.push(npu::Run { dims: params.collect(), report, races, outputs });
+        let dims = program.param_values().into_iter().collect();
+        runs.push(npu::Run { dims, report, races, outputs });
     }
     io::commit(files).map_err(|d| vec![d.into()])?;
     let text = npu::text(&program.name, &chip.name, &runs);
