@@ -78,7 +78,7 @@ groups! {
     /// How many cores.
     Cores {
         /// Cube cores.
-        cube: 1..=1024,
+        cube: 1..=128,
         /// Vector cores beside each cube core.
         vectors_per_cube: 0..=4,
     }
@@ -200,7 +200,7 @@ pub struct Abilities {
     /// Results of the vector cores go to L1 on chip.
     pub ub_to_l1: Sourced<bool>,
     /// A vector operation starts before the one before it is through, so that a barrier must stand between two where
-    /// one needs the other's result.
+    /// one needs the other's result; without it, an operation waits for the results it needs.
     pub vector_is_pipelined: Sourced<bool>,
     /// Casts in one step, as `from.to`.
     casts: Sourced<Vec<String>>,

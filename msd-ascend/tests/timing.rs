@@ -86,6 +86,19 @@ fn vector_operations_are_priced_by_their_widest_operand() {
 }
 
 #[test]
+fn without_a_pipeline_an_operation_waits_for_what_it_needs() {
+    let new = Chip::named("ascend-950").expect("it comes along");
+    let cycles = |body: &str| {
+        let program = text::parse(&format!("blocks 1\nvector {{\nif sub == 0 {{\n{body}\n}}\n}}")).expect("a stream");
+        timing::cycles(&program, &new).expect("it runs").cycles - new.kernel_start()
+    };
+    let (after, alone) = (13 + 18, "vadds.f32 UB[0], UB[8192], rows=1, cols=1024\n");
+    assert_eq!(cycles(&alone.replace("8192", "0").repeat(3)), 4 + 3 * (16 + after));
+    let apart = format!("{alone}{}", alone.replace("UB[0]", "UB[16384]"));
+    assert_eq!(cycles(&apart), 4 + 2 * 16 + after);
+}
+
+#[test]
 fn results_leave_as_fast_as_the_slowest_on_their_way() {
     // Accumulators at 128 bytes per cycle, L2 takes 86, HBM all of it from one core.
     let fix = "fix.f32.f32 O[0], L0C[0], m=128, n=256";

@@ -9,8 +9,8 @@ use crate::chip::Chip;
 use crate::isa::memory::Region;
 use crate::program::Purpose;
 
-/// Bytes moved, by where they came from or went to. A byte that a core reads is counted once: as read from HBM if
-/// L2 did not hold it, else as read from L2.
+/// Bytes moved, by where they came from or went to. What a core reads counts as read from L2 if L2 held it; else the
+/// lines that HBM moves for it count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// From HBM.
@@ -184,8 +184,8 @@ impl Gm {
         }
     }
 
-    /// Lines of a region, each once for each row that has a part of it.
-    fn lines(&self, region: &Region) -> impl Iterator<Item = usize> + use<> {
+    /// Lines of a region, each once for each row that has a part of it, with the bytes of that part.
+    fn lines(&self, region: &Region) -> impl Iterator<Item = (usize, u64)> + use<> {
         let (line, first) = (self.line, self.tensors[usize::from(region.tensor)].first);
         // Rows that follow each other are one row.
         let (rows, bytes) = match region.stride == region.bytes {
@@ -194,47 +194,56 @@ impl Gm {
         };
         let (start, stride) = (region.start, region.stride);
         (0..rows).flat_map(move |row| {
-            let start = start + row * stride;
-            (start / line..=(start + bytes - 1).max(start) / line).map(move |l| first + l as usize)
+            let (start, end) = (start + row * stride, start + row * stride + bytes);
+            (start / line..(end + line - 1) / line).map(move |l| {
+                let part = end.min((l + 1) * line) - start.max(l * line);
+                (first + l as usize, part as u64)
+            })
         })
     }
 
-    /// Bytes that HBM moves for a read.
+    /// Bytes that HBM moves for a read: whole lines, and what they drive out.
     fn read(&mut self, region: &Region) -> u64 {
-        let mut moved = 0;
-        for line in self.lines(region) {
+        let (mut fetched, mut held, mut driven_out) = (0, 0, 0);
+        for (line, part) in self.lines(region) {
             if self.state[line] == ABSENT {
-                moved += self.line as u64 + self.hold(line);
+                fetched += self.line as u64;
+                driven_out += self.hold(line);
+            } else {
+                held += part;
             }
             self.state[line] |= TOUCHED;
         }
         let purpose = self.tensors[usize::from(region.tensor)].purpose;
         let traffic = &mut self.traffic[purpose as usize];
-        traffic.hbm_read += moved;
-        traffic.l2_read += (region.len() as u64).saturating_sub(moved);
-        moved
+        traffic.hbm_read += fetched;
+        traffic.l2_read += held;
+        fetched + driven_out
     }
 
     /// Bytes that HBM moves for a write: results go there, what others read stays in L2 while it has room.
     fn write(&mut self, region: &Region) -> u64 {
         let purpose = self.tensors[usize::from(region.tensor)].purpose;
         let through = purpose == Purpose::Output;
-        let mut moved = 0;
-        for line in self.lines(region) {
+        let mut driven_out = 0;
+        for (line, _) in self.lines(region) {
             if self.state[line] == ABSENT {
-                moved += self.hold(line);
+                driven_out += self.hold(line);
             }
             self.state[line] |= if through { TOUCHED } else { TOUCHED | DIRTY };
         }
         let bytes = region.len() as u64;
         let traffic = &mut self.traffic[purpose as usize];
-        if through {
-            traffic.hbm_write += bytes;
-            moved += bytes;
-        } else {
-            traffic.l2_write += bytes;
+        match through {
+            true => {
+                traffic.hbm_write += bytes;
+                driven_out + bytes
+            }
+            false => {
+                traffic.l2_write += bytes;
+                driven_out
+            }
         }
-        moved
     }
 
     /// Makes room for a line; bytes that go to HBM for it.
@@ -281,8 +290,53 @@ fn level(resource: f64, users: &mut [(f64, f64)]) -> f64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::isa::memory::Space;
+
+    /// L2 of four lines, before two tensors of eight.
+    fn small() -> Gm {
+        let chip = Chip::parse(
+            "extends = \"ascend-910b\"\nname = \"small\"\n[memory]\nl2 = { value = 2048, source = \"a test\" }",
+        );
+        Gm::new(&chip.unwrap(), &[(4096, Purpose::Weight), (4096, Purpose::Workspace)])
+    }
+
+    fn region(tensor: u16, writes: bool, start: i64, rows: i64, bytes: i64, stride: i64) -> Region {
+        Region { space: Space::Gm, tensor, writes, start, rows, bytes, stride }
+    }
+
+    fn of(gm: &Gm, purpose: Purpose) -> Traffic {
+        gm.traffic[purpose as usize]
+    }
+
+    #[test]
+    fn lines_are_fetched_whole_and_once() {
+        let mut gm = small();
+        assert_eq!(gm.read(&region(0, false, 500, 1, 24, 0)), 1024);
+        // The first half is held, the second is not.
+        assert_eq!(gm.read(&region(0, false, 768, 1, 512, 0)), 512);
+        assert_eq!(of(&gm, Purpose::Weight), Traffic { hbm_read: 1536, l2_read: 256, ..Traffic::default() });
+        // Two rows in one line, which is there.
+        assert_eq!(gm.read(&region(0, false, 0, 2, 16, 64)), 0);
+        assert_eq!(of(&gm, Purpose::Weight).l2_read, 288);
+    }
+
+    #[test]
+    fn what_is_driven_out_goes_to_hbm_if_it_was_written() {
+        let mut gm = small();
+        assert_eq!(gm.write(&region(1, true, 0, 1, 2048, 0)), 0);
+        // Two passes of the hand: all were touched, then the first line goes.
+        assert_eq!(gm.read(&region(0, false, 0, 1, 512, 0)), 512 + 512);
+        assert_eq!(of(&gm, Purpose::Weight), Traffic { hbm_read: 512, ..Traffic::default() });
+        assert_eq!(of(&gm, Purpose::Workspace), Traffic { l2_write: 2048, hbm_write: 512, ..Traffic::default() });
+        // A line that was read alone leaves no trace.
+        for line in 1..8 {
+            gm.read(&region(0, false, line * 512, 1, 512, 0));
+        }
+        assert_eq!(of(&gm, Purpose::Workspace).hbm_write, 2048);
+    }
 
     #[test]
     fn levels() {

@@ -188,11 +188,12 @@ impl<'a, 'p> Engine<'a, 'p> {
 
     /// A pipe is through with an instruction at `now`, its result there at `done`.
     fn finish(&mut self, core: usize, pipe: Pipe, instruction: &'p Instruction, now: u64, done: u64) {
+        let blocked = self.cores[core].blocked;
         let state = &mut self.cores[core].pipes[pipe.index()];
         let from = state.idle_since;
         state.usage.busy += now - from;
         state.usage.instructions += 1;
-        state.idle_since = now;
+        state.idles(now, &blocked);
         state.free_at = now;
         state.done_at = state.done_at.max(done);
         self.end = self.end.max(done);
@@ -282,7 +283,13 @@ impl<'a, 'p> Engine<'a, 'p> {
                 self.at(ready, Event::Pipe(core, pipe));
                 return Ok(());
             }
-            if matches!(head.cost, Cost::Sync) && !self.synchronize(now, core, pipe)? {
+            if let Some(done) = slot.awaits(now) {
+                state.wait(now, pipe, Reason::Result);
+                self.at(done, Event::Pipe(core, pipe));
+                return Ok(());
+            }
+            let is_sync = slot.queue.front().is_some_and(|head| matches!(head.cost, Cost::Sync));
+            if is_sync && !self.synchronize(now, core, pipe)? {
                 return Ok(());
             }
             self.start(now, core, pipe)?;
@@ -307,7 +314,7 @@ impl<'a, 'p> Engine<'a, 'p> {
         let slot = &mut state.pipes[pipe.index()];
         let Some(head) = slot.queue.pop_front() else { return Ok(()) };
         if pipe != Pipe::S {
-            slot.account(now, state.full);
+            slot.account(now, &state.blocked);
             slot.why = Reason::Dispatch;
         }
         self.end = self.end.max(now);
@@ -319,6 +326,10 @@ impl<'a, 'p> Engine<'a, 'p> {
                 slot.running = Some(head.instruction);
                 slot.tail = tail;
                 slot.free_at = now + cycles;
+                if pipe == Pipe::V && !*self.chip.abilities.vector_is_pipelined {
+                    let done = now + cycles + tail;
+                    slot.results.extend(head.regions.iter().filter(|r| r.writes).map(|r| (*r, done)));
+                }
                 self.at(now + cycles, Event::Pipe(core, pipe));
             }
             Cost::Transfer { port, start, tail } => {

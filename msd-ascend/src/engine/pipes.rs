@@ -36,13 +36,8 @@ pub(super) enum Scalar {
     Done,
 }
 
-/// An interval in which a scalar unit waited for a place in a queue.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Full {
-    pipe: Pipe,
-    from: u64,
-    to: u64,
-}
+/// How long a scalar unit has waited for a place in each pipe's queue.
+pub(super) type Blocked = [u64; Pipe::COUNT];
 
 /// A pipe.
 pub(super) struct PipeState<'p> {
@@ -57,8 +52,11 @@ pub(super) struct PipeState<'p> {
     pub(super) free_at: u64,
     /// When everything it executed is through.
     pub(super) done_at: u64,
-    /// Since when its time is not accounted for.
+    /// Since when its time is not accounted for, and how long the scalar unit had waited for queues by then.
     pub(super) idle_since: u64,
+    blocked: Blocked,
+    /// Results on their way, of a vector unit that waits for those it needs.
+    pub(super) results: Vec<(Region, u64)>,
     /// Why it is idle, if it is.
     pub(super) why: Reason,
     pub(super) usage: Usage,
@@ -76,23 +74,39 @@ impl PipeState<'_> {
             free_at: start,
             done_at: start,
             idle_since: start,
+            blocked: [0; Pipe::COUNT],
+            results: Vec::new(),
             why: Reason::Dispatch,
             usage,
         }
     }
 
-    /// Time since the last instruction was a stall, of which a part may have been the scalar unit's waiting.
-    pub(super) fn account(&mut self, now: u64, full: Option<Full>) {
-        let mut from = self.idle_since;
-        if let (Reason::Dispatch, Some(full)) = (self.why, full) {
-            let (start, end) = (full.from.max(from), full.to.min(now));
-            if start < end {
-                self.usage.stall(Reason::Queue(full.pipe), end - start);
-                from += end - start;
+    /// When the results that the next instruction needs are there, if they are not.
+    pub(super) fn awaits(&mut self, now: u64) -> Option<u64> {
+        self.results.retain(|(_, done)| *done > now);
+        let head = self.queue.front()?;
+        let needs = |result: &Region| head.regions.iter().any(|r| r.overlaps(result));
+        self.results.iter().filter(|(region, _)| needs(region)).map(|(_, done)| *done).max()
+    }
+
+    /// It is free from now on.
+    pub(super) fn idles(&mut self, now: u64, blocked: &Blocked) {
+        self.idle_since = now;
+        self.blocked = *blocked;
+    }
+
+    /// Time since the last instruction was a stall, of which a part may have been the scalar unit's waiting for others.
+    pub(super) fn account(&mut self, now: u64, blocked: &Blocked) {
+        let mut left = now - self.idle_since;
+        if self.why == Reason::Dispatch {
+            for (pipe, (after, before)) in Pipe::ALL.into_iter().zip(blocked.iter().zip(self.blocked)) {
+                let part = (after - before).min(left);
+                self.usage.stall(Reason::Queue(pipe), part);
+                left -= part;
             }
         }
-        self.usage.stall(self.why, now - from);
-        self.idle_since = now;
+        self.usage.stall(self.why, left);
+        self.idles(now, blocked);
     }
 }
 
@@ -111,8 +125,8 @@ pub(super) struct CoreState<'p> {
     pub(super) scalar: Scalar,
     /// Up to when the scalar unit has worked.
     pub(super) scalar_time: u64,
-    /// When it last waited for a queue.
-    pub(super) full: Option<Full>,
+    /// How long it has waited for queues.
+    pub(super) blocked: Blocked,
     /// What it could not hand over yet.
     pub(super) pending: Option<Queued<'p>>,
     pub(super) pipes: [PipeState<'p>; Pipe::COUNT],
@@ -134,7 +148,7 @@ impl<'p> CoreState<'p> {
             unroll,
             scalar: Scalar::Runs,
             scalar_time: start,
-            full: None,
+            blocked: [0; Pipe::COUNT],
             pending: None,
             pipes: Pipe::ALL.map(|_| PipeState::new(start)),
             executed: 0,
@@ -181,7 +195,7 @@ impl<'p> CoreState<'p> {
     pub(super) fn wait(&mut self, now: u64, pipe: Pipe, why: Reason) {
         let state = &mut self.pipes[pipe.index()];
         if pipe != Pipe::S && state.why != why {
-            state.account(now, None);
+            state.account(now, &self.blocked);
         }
         state.why = why;
     }
@@ -201,7 +215,7 @@ impl<'p> CoreState<'p> {
         match self.scalar {
             Scalar::Full(pipe) if waited > 0 => {
                 scalar.usage.stall(Reason::Queue(pipe), waited);
-                self.full = Some(Full { pipe, from: self.scalar_time, to: now });
+                self.blocked[pipe.index()] += waited;
             }
             Scalar::Waits => scalar.usage.stall(scalar.why, waited),
             _ => {}
@@ -219,7 +233,7 @@ impl<'p> CoreState<'p> {
                 pipe.usage.stall(Reason::End, end.saturating_sub(known));
             } else {
                 pipe.why = Reason::End;
-                pipe.account(end, None);
+                pipe.account(end, &self.blocked);
             }
         }
     }

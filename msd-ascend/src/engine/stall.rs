@@ -20,6 +20,8 @@ pub enum Reason {
     OtherCore,
     /// A barrier: results of the pipe itself were on their way.
     Barrier,
+    /// A result of the pipe itself that the next instruction needs was on its way.
+    Result,
     /// There was nothing left to do.
     End,
 }
@@ -33,6 +35,7 @@ impl fmt::Display for Reason {
             Reason::Flag(pipe) => write!(f, "waits for {}", pipe.name()),
             Reason::OtherCore => f.write_str("waits for another core"),
             Reason::Barrier => f.write_str("barrier"),
+            Reason::Result => f.write_str("waits for its own result"),
             Reason::End => f.write_str("nothing left to do"),
         }
     }

@@ -2,7 +2,7 @@
 //! GM. Owns the formulas; the numbers are the chip's, and sharing of bandwidth is [`crate::engine`]'s.
 
 use super::memory::Space;
-use super::region::{bytes, factor_bytes, round_up};
+use super::region::{bytes, factor_bytes};
 use super::{Issue, Op};
 use crate::chip::Chip;
 
@@ -128,7 +128,7 @@ fn fix(issue: &Issue, chip: &Chip) -> Cost {
             let port = (rate * u64::from(issue.to().bits()) / 32).max(1);
             Cost::Transfer { port: port.min(*chip.rates.l2_write_per_core), start, tail: *chip.latency.gm }
         }
-        _ => Cost::Busy { cycles: start + over(round_up(m, 16) * round_up(n, 16) * 4, rate), tail: 0 },
+        _ => Cost::Busy { cycles: start + over(m * n * 4, rate), tail: 0 },
     }
 }
 
