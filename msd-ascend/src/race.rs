@@ -13,7 +13,7 @@ use crate::isa;
 use crate::isa::memory::{Pipe, Region, Space};
 use crate::order::{Clocks, Epoch, Thread};
 use crate::program::{Arg, Instruction, Program, Purpose, Statement};
-use crate::shadow::{Access, Kind, Shadow, joined};
+use crate::shadow::{Access, IN_GM, Kind, ON_CHIP, Shadow, joined};
 use crate::text::instruction_text;
 use crate::verify;
 
@@ -71,8 +71,8 @@ impl<'p> Detector<'p> {
         Detector {
             program,
             clocks: Clocks::new(&machine.cores, chip),
-            local: machine.cores.iter().map(|_| Default::default()).collect(),
-            tensors: program.tensors.iter().map(|_| Shadow::default()).collect(),
+            local: machine.cores.iter().map(|_| Space::ALL.map(|_| Shadow::new(ON_CHIP))).collect(),
+            tensors: program.tensors.iter().map(|_| Shadow::new(IN_GM)).collect(),
             is_written,
             owner: owners(machine),
             seen: HashSet::new(),

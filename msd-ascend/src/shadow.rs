@@ -29,20 +29,29 @@ pub(crate) struct Access<'p> {
     pub(crate) instruction: &'p Instruction,
 }
 
-/// Accesses are found by the buckets of so many bytes that they touch.
-const BUCKET: i64 = 1 << 16;
-
-/// A memory's accesses.
-#[derive(Default)]
+/// A memory's accesses, found by the buckets of so many bytes that their rows touch.
 pub(crate) struct Shadow<'p> {
+    bucket: i64,
     accesses: Vec<Option<Access<'p>>>,
     free: Vec<usize>,
     buckets: HashMap<i64, Vec<usize>>,
     written: Written,
 }
 
-fn buckets(region: &Region) -> impl Iterator<Item = i64> + use<> {
-    region.start / BUCKET..=(region.end() - 1).max(region.start) / BUCKET
+/// Bytes of a bucket: memories on chip are written in large pieces, tensors in pieces of any size.
+pub(crate) const ON_CHIP: i64 = 1 << 14;
+pub(crate) const IN_GM: i64 = 1 << 11;
+
+/// Buckets of a region, each once.
+fn buckets(region: &Region, bucket: i64) -> Vec<i64> {
+    let mut all: Vec<i64> = (0..region.rows)
+        .flat_map(|row| {
+            let start = region.start + row * region.stride;
+            start / bucket..=(start + region.bytes - 1).max(start) / bucket
+        })
+        .collect();
+    all.dedup();
+    all
 }
 
 /// Rows that follow each other as one.
@@ -61,6 +70,12 @@ fn covers(outer: &Region, inner: &Region) -> bool {
 }
 
 impl<'p> Shadow<'p> {
+    /// Nothing was accessed yet.
+    pub(crate) fn new(bucket: i64) -> Shadow<'p> {
+        let (accesses, free, buckets, written) = Default::default();
+        Shadow { bucket, accesses, free, buckets, written }
+    }
+
     /// How many accesses are kept.
     pub(crate) fn len(&self) -> usize {
         self.accesses.len() - self.free.len()
@@ -68,7 +83,8 @@ impl<'p> Shadow<'p> {
 
     /// Accesses that have a byte in common with a region.
     fn overlapping(&self, region: &Region) -> Vec<usize> {
-        let mut found: Vec<usize> = buckets(region).filter_map(|b| self.buckets.get(&b)).flatten().copied().collect();
+        let near = buckets(region, self.bucket).into_iter().filter_map(|b| self.buckets.get(&b));
+        let mut found: Vec<usize> = near.flatten().copied().collect();
         found.sort_unstable();
         found.dedup();
         found.retain(|i| self.accesses[*i].is_some_and(|access| access.region.overlaps(region)));
@@ -96,13 +112,15 @@ impl<'p> Shadow<'p> {
         if slot == self.accesses.len() {
             self.accesses.push(None);
         }
-        buckets(&access.region).for_each(|b| self.buckets.entry(b).or_default().push(slot));
+        for bucket in buckets(&access.region, self.bucket) {
+            self.buckets.entry(bucket).or_default().push(slot);
+        }
         self.accesses[slot] = Some(access);
         found
     }
 
     fn forget(&mut self, slot: usize, region: &Region) {
-        for bucket in buckets(region) {
+        for bucket in buckets(region, self.bucket) {
             if let Some(slots) = self.buckets.get_mut(&bucket) {
                 slots.retain(|s| *s != slot);
             }

@@ -3,8 +3,9 @@
 //! other in time. Owns order and time; an [`Observer`] sees each instruction as it starts and ends, and is what
 //! makes a run one of values, of cycles, or a search for races.
 //!
-//! Whether a program comes to its end does not depend on any duration: pipes are in order, a flag is set by one pipe
-//! and waited for by one. So a deadlock found here is one everywhere.
+//! Whether a program comes to its end does not depend on any duration, as long as every flag and every counter of a
+//! core is set by one pipe of each setter and waited for by one: flags are so by their name, counters by
+//! [`crate::verify`]. So a deadlock found here is one everywhere.
 
 pub mod gm;
 mod pipes;

@@ -2,6 +2,7 @@
 //! saturation of every type; floats are computed with as F32, integers as I32, which hold every value of
 //! the types that a program can name.
 
+use super::Fault;
 use std::sync::LazyLock;
 
 use half::slice::HalfFloatSliceExt;
@@ -51,7 +52,7 @@ fn refused(dtype: DType) -> String {
 }
 
 /// The exact values of floats, and of integers that F32 has: as many as fit `out`.
-pub(crate) fn floats(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<(), String> {
+pub(crate) fn floats(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<(), Fault> {
     match dtype {
         DType::F32 => each(bytes, out, f32::from_le_bytes),
         DType::BF16 => each(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
@@ -66,13 +67,13 @@ pub(crate) fn floats(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<(), 
         DType::E8M0 => codes(bytes, out, &E8M0),
         DType::E2M1 => packed(bytes, out, &E2M1),
         DType::E1M2 => packed(bytes, out, &E1M2),
-        DType::I32 | DType::Bool | DType::I64 | DType::F64 => return Err(refused(dtype)),
+        DType::I32 | DType::Bool | DType::I64 | DType::F64 => return Err(refused(dtype).into()),
     }
     Ok(())
 }
 
 /// Integers: as many as fit `out`.
-pub(crate) fn ints(dtype: DType, bytes: &[u8], out: &mut [i32]) -> Result<(), String> {
+pub(crate) fn ints(dtype: DType, bytes: &[u8], out: &mut [i32]) -> Result<(), Fault> {
     match dtype {
         DType::I32 => each(bytes, out, i32::from_le_bytes),
         DType::I16 => each(bytes, out, |b| i32::from(i16::from_le_bytes(b))),
@@ -80,7 +81,7 @@ pub(crate) fn ints(dtype: DType, bytes: &[u8], out: &mut [i32]) -> Result<(), St
         DType::U8 => each(bytes, out, |[b]| i32::from(b)),
         DType::I4 => nibbles(bytes, out, |b| i32::from((b << 4) as i8 >> 4)),
         DType::U4 => nibbles(bytes, out, i32::from),
-        _ => return Err(refused(dtype)),
+        _ => return Err(refused(dtype).into()),
     }
     Ok(())
 }
@@ -122,7 +123,7 @@ fn halves(bytes: &[u8], out: &mut [f32]) {
 
 /// Rounds to a type of floats, ties to even; small floats saturate. NaN becomes the type's own. The last byte
 /// of an odd number of halves of a byte is filled with zeros.
-pub(crate) fn put_floats(dtype: DType, values: &[f32], out: &mut Vec<u8>) -> Result<(), String> {
+pub(crate) fn put_floats(dtype: DType, values: &[f32], out: &mut Vec<u8>) -> Result<(), Fault> {
     out.clear();
     match dtype {
         DType::F32 => put_each(values, out, |v| v.to_le_bytes()),
@@ -141,7 +142,7 @@ pub(crate) fn put_floats(dtype: DType, values: &[f32], out: &mut Vec<u8>) -> Res
 }
 
 /// Integers of a type, saturated.
-pub(crate) fn put_ints(dtype: DType, values: &[i32], out: &mut Vec<u8>) -> Result<(), String> {
+pub(crate) fn put_ints(dtype: DType, values: &[i32], out: &mut Vec<u8>) -> Result<(), Fault> {
     out.clear();
     let (low, high) = dtype.int_range().ok_or_else(|| refused(dtype))?;
     let (low, high) = (low.max(i64::from(i32::MIN)) as i32, high.min(i64::from(i32::MAX)) as i32);
@@ -150,7 +151,7 @@ pub(crate) fn put_ints(dtype: DType, values: &[i32], out: &mut Vec<u8>) -> Resul
         8 => put_each(values, out, |v| [v.clamp(low, high) as u8]),
         16 => put_each(values, out, |v| (v.clamp(low, high) as u16).to_le_bytes()),
         32 => put_each(values, out, i32::to_le_bytes),
-        _ => return Err(refused(dtype)),
+        _ => return Err(refused(dtype).into()),
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! A whole program's values. Owns the memories of a run and the way of tensors into GM and out of it; instructions
 //! are executed as they start, in an order that flags and counters allow. A program without races has one result,
-//! whatever the order ([`crate::race`]).
+//! whatever the order ([`crate::race`]), but for floats that several cores add to the same place of GM.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::dtype::DType;
 use msd_ir::tensor::{Data, Tensor};
 
-use super::{Local, View};
+use super::{Fault, Local, View};
 use crate::check::{Machine, capacity};
 use crate::chip::{Chip, Layout};
 use crate::engine::{self, Observer, Start, core_name};
@@ -83,12 +83,15 @@ impl<'p> Observer<'p> for Interpreter<'_> {
         let view = &mut View { local: &mut self.locals[start.core], gm: &mut self.gm, l0a: self.l0a };
         let done = (start.issue.op.spec().run)(start.issue, view);
         self.lend(start.core, owner, dst);
-        done.map_err(|why| {
-            let message = format!("{}: {why}", core_name(id));
-            let diagnostic = Diagnostic::new(Code::AccumulatorRange, message)
-                .help("split the contraction: each part adds up on its own");
-            diagnostic.at_known(start.instruction.span)
-        })
+        let diagnostic = match done {
+            Ok(()) => return Ok(()),
+            Err(Fault::Range(why)) => {
+                let diagnostic = Diagnostic::new(Code::AccumulatorRange, format!("{}: {why}", core_name(id)));
+                diagnostic.help("split the contraction: each part adds up on its own")
+            }
+            Err(Fault::Unchecked(why)) => Diagnostic::new(Code::Internal, format!("{}: {why}", core_name(id))),
+        };
+        Err(diagnostic.at_known(start.instruction.span))
     }
 }
 

@@ -21,14 +21,29 @@ use crate::isa::Issue;
 use crate::isa::memory::{Place, Space};
 pub use interpreter::run;
 
+/// Why an instruction has no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A sum leaves its type, which no check of addresses can see.
+    Range(String),
+    /// The checks before let something through that they should not have.
+    Unchecked(String),
+}
+
+impl From<String> for Fault {
+    fn from(what: String) -> Fault {
+        Fault::Unchecked(what)
+    }
+}
+
 /// Executes an instruction: operands are within their memories, aligned, and of types that the chip has.
 ///
 /// # Errors
-/// What went wrong that no check of addresses can see: an accumulator that leaves its type.
-pub type Run = fn(&Issue, &mut View<'_>) -> Result<(), String>;
+/// See [`Fault`].
+pub type Run = fn(&Issue, &mut View<'_>) -> Result<(), Fault>;
 
 /// What orders pipes changes no value.
-pub(crate) fn nothing(_: &Issue, _: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn nothing(_: &Issue, _: &mut View<'_>) -> Result<(), Fault> {
     Ok(())
 }
 

@@ -7,8 +7,8 @@
 
 use msd_ir::dtype::DType;
 
-use super::View;
 use super::element::{floats, ints, put_floats, put_ints};
+use super::{Fault, View};
 use crate::chip::Layout;
 use crate::isa::Issue;
 use crate::isa::memory::Place;
@@ -17,27 +17,27 @@ use crate::isa::region::{BLOCK, FRACTAL, bytes, or, per_block, round_up};
 /// Bytes of a fractal.
 pub(super) const FRACTAL_BYTES: i64 = FRACTAL * BLOCK;
 
-fn outside() -> String {
-    "an operand leaves its memory".to_string()
+fn outside() -> Fault {
+    Fault::Unchecked("an operand leaves its memory".to_string())
 }
 
 /// So many bytes of a memory.
-pub(super) fn slice(memory: &[u8], start: i64, length: i64) -> Result<&[u8], String> {
+pub(super) fn slice(memory: &[u8], start: i64, length: i64) -> Result<&[u8], Fault> {
     let start = usize::try_from(start).ok();
     let range = start.and_then(|start| Some(start..start.checked_add(usize::try_from(length).ok()?)?));
     range.and_then(|range| memory.get(range)).ok_or_else(outside)
 }
 
 /// The same, to be written.
-pub(super) fn slice_mut(memory: &mut [u8], start: i64, length: i64) -> Result<&mut [u8], String> {
+pub(super) fn slice_mut(memory: &mut [u8], start: i64, length: i64) -> Result<&mut [u8], Fault> {
     let start = usize::try_from(start).ok();
     let range = start.and_then(|start| Some(start..start.checked_add(usize::try_from(length).ok()?)?));
     range.and_then(|range| memory.get_mut(range)).ok_or_else(outside)
 }
 
 /// How many rows or columns an instruction takes: none is no operand.
-pub(super) fn extent(said: i64) -> Result<usize, String> {
-    usize::try_from(said).ok().filter(|n| *n > 0).ok_or_else(|| "an operand has no elements".to_string())
+pub(super) fn extent(said: i64) -> Result<usize, Fault> {
+    usize::try_from(said).ok().filter(|n| *n > 0).ok_or_else(|| "an operand has no elements".to_string().into())
 }
 
 /// Extents and type of a matrix.
@@ -63,10 +63,10 @@ impl Matrix {
     }
 
     /// Bytes of all rows, which are no more than a memory on chip has unless rows lie upon each other.
-    fn total(self) -> Result<usize, String> {
+    fn total(self) -> Result<usize, Fault> {
         const MOST: i64 = 1 << 28;
         let total = self.rows.checked_mul(self.pitch()).filter(|total| (0..=MOST).contains(total));
-        total.map(|total| total as usize).ok_or_else(|| "an operand's rows lie upon each other".to_string())
+        total.map(|total| total as usize).ok_or_else(|| "an operand's rows lie upon each other".to_string().into())
     }
 
     /// Rows of so many bytes, of dense data.
@@ -75,26 +75,26 @@ impl Matrix {
     }
 
     /// Rows out of GM, `ld` elements apart.
-    pub(super) fn read_gm(self, view: &View<'_>, place: &Place, ld: i64) -> Result<Vec<u8>, String> {
+    pub(super) fn read_gm(self, view: &View<'_>, place: &Place, ld: i64) -> Result<Vec<u8>, Fault> {
         self.read(view, place, bytes(place.offset, self.dtype), bytes(or(ld, self.cols), self.dtype))
     }
 
     /// Dense rows to GM, `ld` elements apart.
-    pub(super) fn write_gm(self, view: &mut View<'_>, place: &Place, ld: i64, data: &[u8]) -> Result<(), String> {
+    pub(super) fn write_gm(self, view: &mut View<'_>, place: &Place, ld: i64, data: &[u8]) -> Result<(), Fault> {
         self.write(view, place, bytes(place.offset, self.dtype), bytes(or(ld, self.cols), self.dtype), data)
     }
 
     /// Rows on chip, which start 32 bytes apart or as said.
-    pub(super) fn read_rows(self, view: &View<'_>, place: &Place) -> Result<Vec<u8>, String> {
+    pub(super) fn read_rows(self, view: &View<'_>, place: &Place) -> Result<Vec<u8>, Fault> {
         self.read(view, place, place.offset, place.row.unwrap_or(round_up(self.pitch(), BLOCK)))
     }
 
     /// Dense rows to rows on chip.
-    pub(super) fn write_rows(self, view: &mut View<'_>, place: &Place, data: &[u8]) -> Result<(), String> {
+    pub(super) fn write_rows(self, view: &mut View<'_>, place: &Place, data: &[u8]) -> Result<(), Fault> {
         self.write(view, place, place.offset, place.row.unwrap_or(round_up(self.pitch(), BLOCK)), data)
     }
 
-    fn read(self, view: &View<'_>, place: &Place, start: i64, apart: i64) -> Result<Vec<u8>, String> {
+    fn read(self, view: &View<'_>, place: &Place, start: i64, apart: i64) -> Result<Vec<u8>, Fault> {
         let memory = view.bytes(place);
         let mut data = Vec::with_capacity(self.total()?);
         for i in 0..self.rows {
@@ -103,7 +103,7 @@ impl Matrix {
         Ok(data)
     }
 
-    fn write(self, view: &mut View<'_>, place: &Place, start: i64, apart: i64, data: &[u8]) -> Result<(), String> {
+    fn write(self, view: &mut View<'_>, place: &Place, start: i64, apart: i64, data: &[u8]) -> Result<(), Fault> {
         let memory = view.bytes_mut(place);
         for (i, row) in self.rows_of(data) {
             slice_mut(memory, start + i * apart, self.pitch())?.copy_from_slice(row);
@@ -112,7 +112,7 @@ impl Matrix {
     }
 
     /// Rows of a matrix in NZ.
-    pub(super) fn read_nz(self, view: &View<'_>, place: &Place, height: i64) -> Result<Vec<u8>, String> {
+    pub(super) fn read_nz(self, view: &View<'_>, place: &Place, height: i64) -> Result<Vec<u8>, Fault> {
         let height = or(height, round_up(self.rows, FRACTAL));
         let mut data = vec![0; self.total()?];
         for (i, row) in (0..self.rows).zip(data.chunks_mut(self.pitch().max(1) as usize)) {
@@ -133,7 +133,7 @@ impl Matrix {
         height: i64,
         data: &[u8],
         fill: bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), Fault> {
         let whole = round_up(self.rows, FRACTAL);
         let written = if fill { whole } else { self.rows };
         let memory = view.bytes_mut(place);
@@ -160,7 +160,7 @@ impl Matrix {
     }
 
     /// `data = old + data`, in the type: floats rounded once, integers saturated, but sums of 32 bits must fit.
-    pub(super) fn add(self, old: &[u8], data: &mut [u8]) -> Result<(), String> {
+    pub(super) fn add(self, old: &[u8], data: &mut [u8]) -> Result<(), Fault> {
         let count = self.cols.max(0) as usize;
         let width = self.pitch().max(1) as usize;
         let mut raw = Vec::new();
@@ -187,25 +187,25 @@ impl Matrix {
 }
 
 /// What is wrong with a sum that I32 does not have.
-pub(super) fn leaves(row: usize, column: usize) -> String {
-    format!("the sum of row {row}, column {column} leaves 32 bits")
+pub(super) fn leaves(row: usize, column: usize) -> Fault {
+    Fault::Range(format!("the sum of row {row}, column {column} leaves 32 bits"))
 }
 
-pub(crate) fn nd2nz(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn nd2nz(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let [_, _, ld, height, ..] = issue.ints;
     let [dst, src, ..] = &issue.places;
     let data = Matrix::of(issue).read_gm(view, src, ld)?;
     Matrix::of(issue).write_nz(view, dst, height, &data, true)
 }
 
-pub(crate) fn load(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn load(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let [_, _, ld, ..] = issue.ints;
     let [dst, src, ..] = &issue.places;
     let data = Matrix::of(issue).read_gm(view, src, ld)?;
     Matrix::of(issue).write_rows(view, dst, &data)
 }
 
-pub(crate) fn store(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn store(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let [_, _, ld, atomic, ..] = issue.ints;
     let [dst, src, ..] = &issue.places;
     let mut data = Matrix::of(issue).read_rows(view, src)?;
@@ -216,7 +216,7 @@ pub(crate) fn store(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
     Matrix::of(issue).write_gm(view, dst, ld, &data)
 }
 
-pub(crate) fn store_nz(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn store_nz(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let [_, _, height, ..] = issue.ints;
     let [dst, src, ..] = &issue.places;
     let data = Matrix::of(issue).read_rows(view, src)?;
@@ -255,7 +255,7 @@ impl Fractals {
 }
 
 /// Fractals of an NZ matrix in L1, `rows` by `depth`, to L0.
-fn load_factor(issue: &Issue, view: &mut View<'_>, layout: Layout, rows: i64, depth: i64) -> Result<(), String> {
+fn load_factor(issue: &Issue, view: &mut View<'_>, layout: Layout, rows: i64, depth: i64) -> Result<(), Fault> {
     let [_, _, height, ..] = issue.ints;
     let [dst, src, ..] = &issue.places;
     let fractals = Fractals::of(layout, extent(rows)?, extent(depth)?, issue.dtype());
@@ -275,19 +275,19 @@ fn load_factor(issue: &Issue, view: &mut View<'_>, layout: Layout, rows: i64, de
     Ok(())
 }
 
-pub(crate) fn load_a(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn load_a(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let [m, k, ..] = issue.ints;
     load_factor(issue, view, view.l0a, m, k)
 }
 
 /// A fractal of L0B lies by columns, which is how L1 holds it.
-pub(crate) fn load_b(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn load_b(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let [k, n, ..] = issue.ints;
     load_factor(issue, view, Layout::Nz, n, k)
 }
 
 /// What lies beyond `k` and `n` is filled with zeros.
-pub(crate) fn load_bt(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn load_bt(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let [k, n, height, ..] = issue.ints;
     let [dst, src, ..] = &issue.places;
     let dtype = issue.dtype();
@@ -338,7 +338,7 @@ fn turn_nibbles(data: &[u8], rows: usize, cols: usize) -> Vec<u8> {
     turned
 }
 
-pub(crate) fn load_scales(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn load_scales(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let [dst, src, ..] = &issue.places;
     let data = Matrix::of(issue).read_rows(view, src)?;
     slice_mut(view.bytes_mut(dst), dst.offset, data.len() as i64)?.copy_from_slice(&data);

@@ -8,10 +8,10 @@
 
 use msd_ir::dtype::{DType, e8m0_value};
 
-use super::View;
 use super::element::{Round, floats, put_floats, put_ints, rounded};
 use super::movement::{FRACTAL_BYTES, Fractals, Matrix, extent, leaves, slice, slice_mut};
 use super::vector::greatest;
+use super::{Fault, View};
 use crate::chip::Layout;
 use crate::isa::Issue;
 use crate::isa::memory::{Place, Space};
@@ -46,7 +46,7 @@ struct Factors {
 }
 
 impl Factors {
-    fn read(issue: &Issue, view: &View<'_>) -> Result<Factors, String> {
+    fn read(issue: &Issue, view: &View<'_>) -> Result<Factors, Fault> {
         let [m, k, n, ..] = issue.ints;
         let [_, a, b, ..] = &issue.places;
         let (of_a, of_b) = (issue.dtype(), issue.to());
@@ -91,7 +91,7 @@ fn each_block(
     (rows, depth): (usize, usize),
     layout: Layout,
     mut put: impl FnMut(usize, usize, &[f32]),
-) -> Result<(), String> {
+) -> Result<(), Fault> {
     let mut values = vec![0.0; per_block(dtype) as usize];
     let fractals = Fractals::of(layout, rows, depth, dtype);
     let memory = slice(view.bytes(place), place.offset, fractals.bytes())?;
@@ -113,8 +113,8 @@ fn update_sums<T: Copy + Default>(
     issue: &Issue,
     view: &mut View<'_>,
     (get, put): Cell<T>,
-    update: impl Fn(usize, usize, &mut Columns<T>) -> Result<(), String>,
-) -> Result<(), String> {
+    update: impl Fn(usize, usize, &mut Columns<T>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
     let [m, _, n, init, ..] = issue.ints;
     let (m, n) = (extent(m)?, extent(n)?);
     let place = &issue.places[0];
@@ -191,7 +191,7 @@ impl Span {
     }
 }
 
-pub(crate) fn mmad(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn mmad(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let factors = Factors::read(issue, view)?;
     match issue.dtype() {
         DType::I8 | DType::I4 => sum_integers(issue, view, &factors),
@@ -204,7 +204,7 @@ pub(crate) fn mmad(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
 }
 
 /// No sum of products leaves 32 bits, since `k` is at most 4095, but what was there before may.
-fn sum_integers(issue: &Issue, view: &mut View<'_>, factors: &Factors) -> Result<(), String> {
+fn sum_integers(issue: &Issue, view: &mut View<'_>, factors: &Factors) -> Result<(), Fault> {
     update_sums(issue, view, INTEGER, |panel, i, sums| {
         let mut totals = [0; WIDTH];
         for (row, panel) in factors.row(i).chunks(EXACT_DEPTH).zip(factors.panel(panel).chunks(EXACT_DEPTH)) {
@@ -220,7 +220,7 @@ fn sum_integers(issue: &Issue, view: &mut View<'_>, factors: &Factors) -> Result
 }
 
 /// BF16: fused step by step only where exponents are extreme.
-fn sum_wide(issue: &Issue, view: &mut View<'_>, factors: &Factors) -> Result<(), String> {
+fn sum_wide(issue: &Issue, view: &mut View<'_>, factors: &Factors) -> Result<(), Fault> {
     let left = Span::of(&factors.left);
     let spans: Vec<Span> = factors.right.iter().map(|step| Span::of(step)).collect();
     let panels = spans.chunks(factors.pitch.max(1)).map(|panel| panel.iter().copied().fold(Span::NONE, Span::with));
@@ -238,13 +238,13 @@ fn sum_wide(issue: &Issue, view: &mut View<'_>, factors: &Factors) -> Result<(),
 /// A block's sum is rounded to F64 once, which matters for E5M2 alone: other products have so few bits that F64 has
 /// each sum of 32. Times both scales, powers of two, it is added to the accumulator in F64 and rounded to F32,
 /// blocks ascending.
-pub(crate) fn mmad_mx(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn mmad_mx(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let [_, _, _, sa, sb] = &issue.places;
     let factors = Factors::read(issue, view)?;
     let left: Vec<f64> = factors.left.iter().map(|v| f64::from(*v)).collect();
     let right: Vec<Columns<f64>> = factors.right.iter().map(|step| step.map(f64::from)).collect();
     let blocks = factors.depth.div_ceil(BLOCK as usize);
-    let scales = |place: &Place, rows: usize| -> Result<Vec<f64>, String> {
+    let scales = |place: &Place, rows: usize| -> Result<Vec<f64>, Fault> {
         let codes = slice(view.bytes(place), place.offset, (rows * blocks) as i64)?;
         Ok(codes.iter().map(|code| f64::from(e8m0_value(*code))).collect())
     };
@@ -291,12 +291,12 @@ fn block_in_parts(row: &[f64], panel: &[Columns<f64>]) -> Columns<f64> {
     std::array::from_fn(|j| large[j] + small[j])
 }
 
-pub(crate) fn fix(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn fix(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let [_, n, _, _, _, scale] = issue.ints;
     drain(issue, view, &vec![cut(f32::from_bits(scale as u32)); extent(n)?])
 }
 
-pub(crate) fn fix_columns(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn fix_columns(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let [_, n, ..] = issue.ints;
     let place = &issue.places[2];
     let mut scales = vec![0.0; extent(n)?];
@@ -312,7 +312,7 @@ fn cut(scale: f32) -> f32 {
 
 /// Accumulators with a scale for each column to wherever they go. What is added to what is there is rounded to its
 /// type before.
-fn drain(issue: &Issue, view: &mut View<'_>, scales: &[f32]) -> Result<(), String> {
+fn drain(issue: &Issue, view: &mut View<'_>, scales: &[f32]) -> Result<(), Fault> {
     let [m, n, ld, atomic, relu, ..] = issue.ints;
     let [dst, acc, ..] = &issue.places;
     let matrix = Matrix { dtype: issue.to(), rows: m, cols: n };
@@ -346,7 +346,7 @@ fn drain(issue: &Issue, view: &mut View<'_>, scales: &[f32]) -> Result<(), Strin
 
 /// One row: times the scale in F32, the nearest even of the type. Integers that stay integers do not pass
 /// through F32 where the scale is 1.
-fn drain_row(issue: &Issue, sums: &[[u8; 4]], scales: &[f32], relu: bool, out: &mut Vec<u8>) -> Result<(), String> {
+fn drain_row(issue: &Issue, sums: &[[u8; 4]], scales: &[f32], relu: bool, out: &mut Vec<u8>) -> Result<(), Fault> {
     let (from, to) = (issue.dtype(), issue.to());
     let value = |bytes: &[u8; 4]| match from {
         DType::I32 => i32::from_le_bytes(*bytes) as f32,

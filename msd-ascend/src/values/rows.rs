@@ -6,10 +6,10 @@ use super::element::{Round, floats, ints, ints_for, put_floats, put_ints, rounde
 use super::vector::{extents, fetch, greatest, put};
 use crate::isa::Issue;
 use crate::isa::region::{self, BLOCK};
-use crate::values::View;
 use crate::values::movement::{slice, slice_mut};
+use crate::values::{Fault, View};
 
-pub(crate) fn copy(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn copy(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let (rows, cols) = extents(issue);
     let mut row = Vec::new();
     for i in 0..rows {
@@ -21,7 +21,7 @@ pub(crate) fn copy(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
 
 /// Floats become integers as `round` says, and narrower floats by rounding to the nearest even, whatever it
 /// says.
-pub(crate) fn cast(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn cast(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let (rows, cols) = extents(issue);
     let (from, to) = (issue.dtype(), issue.to());
     let round = Round::of(issue.ints[2]);
@@ -70,7 +70,7 @@ fn compared<T: PartialOrd>(condition: i64, a: &[T], b: &[T], bits: &mut Vec<u8>)
     }));
 }
 
-pub(crate) fn cmp(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn cmp(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let (rows, cols) = extents(issue);
     let (dtype, condition) = (issue.dtype(), issue.ints[2]);
     let [dst, a, b, ..] = &issue.places;
@@ -98,7 +98,7 @@ pub(crate) fn cmp(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
 }
 
 /// Moves bits as they are: NaN stays the same NaN.
-pub(crate) fn sel(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn sel(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let (rows, cols) = extents(issue);
     let [dst, mask, a, b, ..] = &issue.places;
     let bytes = region::bytes(cols, issue.dtype());
@@ -120,11 +120,7 @@ pub(crate) fn sel(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
 }
 
 /// One element of each row; results lie as far apart as the row of the result says, or follow each other.
-fn reduce(
-    issue: &Issue,
-    view: &mut View<'_>,
-    fold: impl Fn(&mut Vec<f32>) -> Result<f32, String>,
-) -> Result<(), String> {
+fn reduce(issue: &Issue, view: &mut View<'_>, fold: impl Fn(&mut Vec<f32>) -> Result<f32, Fault>) -> Result<(), Fault> {
     let (rows, cols) = extents(issue);
     let dtype = issue.dtype();
     let [dst, a, ..] = &issue.places;
@@ -142,13 +138,13 @@ fn reduce(
     Ok(())
 }
 
-pub(crate) fn row_max(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn row_max(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     reduce(issue, view, |values| Ok(values.iter().copied().fold(f32::NEG_INFINITY, greatest)))
 }
 
 /// `x[j] + x[j + half]`, rounded to the type, for rows filled with zeros to a power of two, until one element
 /// is left.
-pub(crate) fn row_sum(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn row_sum(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let dtype = issue.dtype();
     reduce(issue, view, |values| {
         values.resize(values.len().next_power_of_two(), 0.0);
@@ -167,7 +163,7 @@ pub(crate) fn row_sum(issue: &Issue, view: &mut View<'_>) -> Result<(), String> 
     })
 }
 
-pub(crate) fn broadcast(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn broadcast(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let [rows, ..] = issue.ints;
     let [dst, a, ..] = &issue.places;
     let size = region::bytes(1, issue.dtype());

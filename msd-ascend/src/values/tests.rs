@@ -15,7 +15,7 @@ use microfloat::{f4e2m1fn, f8e4m3fn, f8e5m2};
 use msd_ir::dtype::DType;
 use proptest::prelude::*;
 
-use super::{Local, View};
+use super::{Fault, Local, View};
 use crate::chip::Layout;
 use crate::isa::memory::{Place, Space};
 use crate::isa::{Issue, MAX_INTS, MAX_PLACES, Op};
@@ -85,7 +85,7 @@ impl Memory {
     }
 
     /// After an instruction.
-    fn after(&self, issue: &Issue) -> Result<Memory, String> {
+    fn after(&self, issue: &Issue) -> Result<Memory, Fault> {
         let mut memory = self.clone();
         let mut view = View { local: &mut memory.local, gm: &mut memory.gm, l0a: memory.l0a };
         (issue.op.spec().run)(issue, &mut view)?;

@@ -12,16 +12,16 @@
 use msd_ir::dtype::DType;
 use msd_ir::math::{self, Scalar};
 
-use super::View;
 use super::element::{Round, floats, ints, put_floats, put_ints, rounded};
 use super::movement::{slice, slice_mut};
 pub(crate) use super::rows::{broadcast, cast, cmp, copy, row_max, row_sum, sel};
+use super::{Fault, View};
 use crate::isa::Issue;
 use crate::isa::memory::Place;
 use crate::isa::region::{self, BLOCK};
 
 /// Reads row `i` of so many bytes.
-pub(super) fn fetch(view: &View<'_>, place: &Place, i: i64, bytes: i64, out: &mut Vec<u8>) -> Result<(), String> {
+pub(super) fn fetch(view: &View<'_>, place: &Place, i: i64, bytes: i64, out: &mut Vec<u8>) -> Result<(), Fault> {
     out.clear();
     let start = place.offset + i * place.row.unwrap_or(bytes);
     let memory = view.bytes(place);
@@ -37,7 +37,7 @@ pub(super) fn fetch(view: &View<'_>, place: &Place, i: i64, bytes: i64, out: &mu
 }
 
 /// Writes row `i`.
-pub(super) fn put(view: &mut View<'_>, place: &Place, i: i64, row: &[u8]) -> Result<(), String> {
+pub(super) fn put(view: &mut View<'_>, place: &Place, i: i64, row: &[u8]) -> Result<(), Fault> {
     let bytes = row.len() as i64;
     let start = place.offset + i * place.row.unwrap_or(bytes);
     let memory = view.bytes_mut(place);
@@ -62,10 +62,10 @@ fn rowwise<T: Copy + Default, const N: usize>(
     issue: &Issue,
     view: &mut View<'_>,
     first: usize,
-    get: impl Fn(DType, &[u8], &mut [T]) -> Result<(), String>,
-    set: impl Fn(DType, &mut [T], &mut Vec<u8>) -> Result<(), String>,
+    get: impl Fn(DType, &[u8], &mut [T]) -> Result<(), Fault>,
+    set: impl Fn(DType, &mut [T], &mut Vec<u8>) -> Result<(), Fault>,
     compute: impl Fn([T; N]) -> T,
-) -> Result<(), String> {
+) -> Result<(), Fault> {
     let (rows, cols) = extents(issue);
     let dtype = issue.dtype();
     let mut raw = Vec::new();
@@ -93,7 +93,7 @@ fn in_floats<const N: usize>(
     view: &mut View<'_>,
     first: usize,
     compute: impl Fn([f32; N]) -> f32,
-) -> Result<(), String> {
+) -> Result<(), Fault> {
     rowwise(issue, view, first, floats, |dtype, values, out| put_floats(dtype, values, out), compute)
 }
 
@@ -103,7 +103,7 @@ fn in_ints<const N: usize>(
     view: &mut View<'_>,
     first: usize,
     compute: impl Fn([i32; N]) -> i32,
-) -> Result<(), String> {
+) -> Result<(), Fault> {
     let set = |dtype, values: &mut [i32], out: &mut Vec<u8>| {
         if dtype == DType::I16 {
             values.iter_mut().for_each(|v| *v = i32::from(*v as i16));
@@ -119,7 +119,7 @@ fn numbers<const N: usize>(
     view: &mut View<'_>,
     float: impl Fn([f32; N]) -> f32,
     int: impl Fn([i32; N]) -> i32,
-) -> Result<(), String> {
+) -> Result<(), Fault> {
     match issue.dtype().is_float() {
         true => in_floats(issue, view, 1, float),
         false => in_ints(issue, view, 1, int),
@@ -127,7 +127,7 @@ fn numbers<const N: usize>(
 }
 
 /// Operand `value` as an element of the type: floats to the nearest, integers too, and saturated.
-fn value(issue: &Issue) -> Result<(f32, i32), String> {
+fn value(issue: &Issue) -> Result<(f32, i32), Fault> {
     let dtype = issue.dtype();
     let said = [f32::from_bits(issue.ints[2] as u32)];
     let (mut raw, mut float, mut int) = (Vec::new(), [0.0], vec![0]);
@@ -152,94 +152,94 @@ fn least(a: f32, b: f32) -> f32 {
     if a < b || a.is_nan() { a } else { b }
 }
 
-pub(crate) fn dup(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn dup(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let (float, int) = value(issue)?;
     numbers(issue, view, |[]| float, |[]| int)
 }
 
-pub(crate) fn abs(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn abs(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     in_floats(issue, view, 1, |[a]| a.abs())
 }
 
-pub(crate) fn relu(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn relu(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     in_floats(issue, view, 1, |[a]| greatest(a, 0.0))
 }
 
-pub(crate) fn adds(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn adds(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let (float, int) = value(issue)?;
     numbers(issue, view, |[a]| a + float, |[a]| a.wrapping_add(int))
 }
 
-pub(crate) fn muls(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn muls(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let (float, int) = value(issue)?;
     numbers(issue, view, |[a]| a * float, |[a]| a.wrapping_mul(int))
 }
 
-pub(crate) fn maxs(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn maxs(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let (float, int) = value(issue)?;
     numbers(issue, view, |[a]| greatest(a, float), |[a]| a.max(int))
 }
 
-pub(crate) fn mins(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn mins(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let (float, int) = value(issue)?;
     numbers(issue, view, |[a]| least(a, float), |[a]| a.min(int))
 }
 
-pub(crate) fn shl(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn shl(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let bits = issue.ints[2] as u32;
     in_ints(issue, view, 1, |[a]| a.wrapping_shl(bits))
 }
 
-pub(crate) fn shr(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn shr(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     let bits = issue.ints[2] as u32;
     in_ints(issue, view, 1, |[a]| a.wrapping_shr(bits))
 }
 
-pub(crate) fn exp(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn exp(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     in_floats(issue, view, 1, |[a]| math::exp(&mut Scalar, a))
 }
 
-pub(crate) fn ln(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn ln(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     in_floats(issue, view, 1, |[a]| math::log(&mut Scalar, a))
 }
 
-pub(crate) fn sqrt(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn sqrt(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     in_floats(issue, view, 1, |[a]| a.sqrt())
 }
 
-pub(crate) fn add(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn add(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     numbers(issue, view, |[a, b]| a + b, |[a, b]| a.wrapping_add(b))
 }
 
-pub(crate) fn sub(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn sub(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     numbers(issue, view, |[a, b]| a - b, |[a, b]| a.wrapping_sub(b))
 }
 
-pub(crate) fn mul(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn mul(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     numbers(issue, view, |[a, b]| a * b, |[a, b]| a.wrapping_mul(b))
 }
 
-pub(crate) fn div(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn div(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     in_floats(issue, view, 1, |[a, b]| a / b)
 }
 
-pub(crate) fn max(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn max(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     numbers(issue, view, |[a, b]| greatest(a, b), |[a, b]| a.max(b))
 }
 
-pub(crate) fn min(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn min(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     numbers(issue, view, |[a, b]| least(a, b), |[a, b]| a.min(b))
 }
 
-pub(crate) fn and(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn and(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     in_ints(issue, view, 1, |[a, b]| a & b)
 }
 
-pub(crate) fn or(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn or(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     in_ints(issue, view, 1, |[a, b]| a | b)
 }
 
-pub(crate) fn mla(issue: &Issue, view: &mut View<'_>) -> Result<(), String> {
+pub(crate) fn mla(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
     match issue.dtype() {
         DType::F16 => in_floats(issue, view, 0, |[sum, a, b]| fused_for_f16(a, b, sum)),
         _ => in_floats(issue, view, 0, |[sum, a, b]| a.mul_add(b, sum)),

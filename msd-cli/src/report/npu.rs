@@ -156,10 +156,11 @@ fn output((name, tensor): &(String, Tensor)) -> JsonOutput {
 }
 
 fn range(tensor: &Tensor) -> (Option<f64>, Option<f64>, Option<f64>) {
-    let numbers = || (0..tensor.len()).map(|i| tensor.value(i)).filter(|v| !v.is_nan());
-    let count = numbers().count();
-    let mean = (count > 0).then(|| numbers().sum::<f64>() / count as f64);
-    (numbers().reduce(f64::min), numbers().reduce(f64::max), mean)
+    let numbers = (0..tensor.len()).map(|i| tensor.value(i)).filter(|v| !v.is_nan());
+    let start = (0u64, f64::INFINITY, f64::NEG_INFINITY, 0.0);
+    let (count, least, most, sum) =
+        numbers.fold(start, |(n, least, most, sum), v| (n + 1, v.min(least), v.max(most), sum + v));
+    if count == 0 { (None, None, None) } else { (Some(least), Some(most), Some(sum / count as f64)) }
 }
 
 /// For people.
