@@ -214,7 +214,7 @@ pub struct Chip {
     pub name: String,
     /// Cycles per nanosecond.
     pub clock_ghz: Sourced<f64>,
-    /// From the launch until the first instruction of a core, microseconds.
+    /// On the device, before the first instruction of a core, microseconds.
     pub kernel_start_us: Sourced<f64>,
     /// How many cores.
     pub cores: Cores,
@@ -367,6 +367,10 @@ fn extended(base: &toml::Value, table: &toml::Table) -> Result<Chip, Diagnostic>
             bad(format!("extends: no chip is called `{name}`")).help(format!("there are {}", known.join(" and ")))
         );
     };
+    if !table.contains_key("name") {
+        let message = format!("name: the chip needs a name of its own beside `{name}`");
+        return Err(bad(message).help("write `name = \"mine\"`; reports say it"));
+    }
     let mut merged: toml::Table = toml::from_str(text).map_err(|e| malformed(&e))?;
     let mut overrides = table.clone();
     overrides.remove("extends");
@@ -427,10 +431,12 @@ mod tests {
         let why = |text: &str| Chip::parse(text).unwrap_err();
         assert_eq!(why("extends = \"m1\"").code, Code::BadChip);
         assert!(why("name = 3").span.is_some());
-        let zero = "extends = \"ascend-950\"\n[rates]\nhbm_per_core = { value = 0, source = \"\" }";
+        let zero = "extends = \"ascend-950\"\nname = \"x\"\n[rates]\nhbm_per_core = { value = 0, source = \"\" }";
         assert_eq!(why(zero).message, "rates.hbm_per_core: 0 is not in 1 to 65536");
-        assert!(why("extends = \"ascend-950\"\n[rates]\nhbm = 3").message.contains("unknown field `hbm`"));
-        let cast = "extends = \"ascend-950\"\n[abilities]\ncasts = { value = [\"f32\"], source = \"\" }";
+        assert!(
+            why("extends = \"ascend-950\"\nname = \"x\"\n[rates]\nhbm = 3").message.contains("unknown field `hbm`")
+        );
+        let cast = "extends = \"ascend-950\"\nname = \"x\"\n[abilities]\ncasts = { value = [\"f32\"], source = \"\" }";
         assert!(why(cast).message.contains("`f32` is no cast"));
         let nested = format!("extends = \"ascend-950\"\n[cube.multiply]\nx{} = 1", ".x".repeat(40));
         assert_eq!(why(&nested).code, Code::BadChip);

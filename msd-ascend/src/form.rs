@@ -1,6 +1,6 @@
-//! Whether a program is one: names there are, instructions with the operands that their row of the table says. Programs
-//! that were parsed are; those that a lowering builds are asked here as well. Owns form alone: what depends on a chip is
-//! [`crate::check`]'s.
+//! Whether a program is one: names there are, instructions with the operands that their row of the table says.
+//! Programs that were parsed are; those that a lowering builds are asked here as well. Owns form alone: what
+//! depends on a chip is [`crate::check`]'s.
 
 use msd_ir::diag::{Code, Diagnostic};
 

@@ -34,6 +34,9 @@ pub fn find(program: &Program, chip: &Chip) -> Result<(), Vec<Diagnostic>> {
     }
     let mut detector = Detector::new(program, chip, &machine);
     let ended = engine::run(program, chip, &mut detector);
+    if ended.is_ok() {
+        detector.unwritten_outputs(&machine);
+    }
     let mut findings = detector.findings;
     findings.extend(ended.err());
     if findings.is_empty() { Ok(()) } else { Err(findings) }
@@ -117,6 +120,18 @@ impl<'p> Detector<'p> {
         Ok(())
     }
 
+    /// Results that nothing wrote in full.
+    fn unwritten_outputs(&mut self, machine: &Machine) {
+        for (index, tensor) in self.program.tensors.iter().enumerate() {
+            let whole = Region { bytes: machine.tensors[index], ..Region::of_tensor(index as u16) };
+            if tensor.purpose == Purpose::Output && whole.bytes > 0 && !self.tensors[index].is_written(&whole) {
+                let message = format!("a part of the output `{}` is never written", tensor.name);
+                let diagnostic = Diagnostic::new(Code::Uninitialized, message).help("a tile or a core may be missing");
+                self.findings.push(diagnostic.at_known(tensor.span));
+            }
+        }
+    }
+
     /// Reports that nothing orders an access after another one, or that it reads what nobody wrote.
     fn report(&mut self, start: &Start<'_, 'p>, access: &Access<'p>, other: Option<&Access<'p>>) {
         let this = start.instruction;
@@ -148,8 +163,11 @@ impl<'p> Detector<'p> {
                     self.clocks.name(other.thread),
                     verb(other.kind),
                 );
-                let diagnostic = Diagnostic::new(Code::Race, message)
-                    .help("set a flag behind the first and wait for it before the second; within V, put a barrier");
+                let one_core = access.thread / Pipe::COUNT == other.thread / Pipe::COUNT;
+                let diagnostic = Diagnostic::new(Code::Race, message).help(match one_core {
+                    true => "set a flag behind the first and wait for it before the second; within V, put a barrier",
+                    false => "`cross_set` behind the first and `cross_wait` before the second order two cores",
+                });
                 match other.instruction.span {
                     Some(span) => diagnostic.label(span, "the other access"),
                     None => diagnostic,

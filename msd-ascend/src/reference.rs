@@ -81,7 +81,11 @@ pub fn chips() -> String {
         chips.iter().map(|chip| (number(chip).to_string(), number(chip).source())).collect()
     };
     row("clock_ghz", "Cycles per nanosecond.", of(|chip| &chip.clock_ghz));
-    row("kernel_start_us", "From the launch to the first instruction, microseconds.", of(|chip| &chip.kernel_start_us));
+    row(
+        "kernel_start_us",
+        "On the device, before the first instruction, microseconds.",
+        of(|chip| &chip.kernel_start_us),
+    );
     let groups: Vec<_> = chips.iter().map(Chip::groups).collect();
     for group in 0..groups.first().map_or(0, |g| g.len()) {
         let (name, numbers) = &groups[0][group];

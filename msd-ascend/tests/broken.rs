@@ -309,7 +309,7 @@ fn broken_streams_are_refused_for_the_right_reason() {
 
 /// What the checks say of operations of one vector core.
 fn of_vector(body: &str) -> Vec<Code> {
-    let source = format!("tensor T: f32[64] output\nvector {{\nif core + sub == 0 {{\n{body}\n}}\n}}");
+    let source = format!("tensor T: f32[64] workspace\nvector {{\nif core + sub == 0 {{\n{body}\n}}\n}}");
     let program = text::parse(&source).expect("a stream");
     let chip = Chip::named("ascend-910b").expect("it comes along");
     let mut found = verify::verify(&program, &chip).err().unwrap_or_default();
@@ -350,7 +350,7 @@ fn operands_that_make_no_sense_are_refused() {
         "store.i8 T[0], UB[0], rows=1, cols=8",
         "vdup.f32 UB[x], rows=1, cols=8\nlet x = 0",
     ] {
-        let source = format!("tensor T: f32[64] output\nvector {{\nlet y = 0\n{body}\n}}");
+        let source = format!("tensor T: f32[64] workspace\nvector {{\nlet y = 0\n{body}\n}}");
         let chip = Chip::named("ascend-910b").expect("it comes along");
         let found = text::parse(&source).and_then(|program| verify::verify(&program, &chip));
         assert!(found.is_err(), "{body}");

@@ -138,13 +138,13 @@ pub(crate) struct NpuArgs {
     /// Compute values as well
     #[arg(long)]
     pub(crate) functional: bool,
-    /// What feeds a tensor of weights or activations, as in run; what is not given is random
+    /// With --functional: what feeds a tensor of weights or activations, as in run; what is not given is random
     #[arg(short = 'i', long = "input", value_name = "NAME=SOURCE", requires = "functional")]
     pub(crate) inputs: Vec<InputFlag>,
-    /// Where the output tensors go, in their order
+    /// With --functional, and no sweep: where the output tensors go, in their order
     #[arg(short = 'o', long = "output", value_name = "OUT.npy", requires = "functional")]
     pub(crate) outputs: Vec<PathBuf>,
-    /// Write what each pipe did when, for the viewers of Chrome and Perfetto
+    /// Write what each pipe did when (no sweep), for the viewers of Chrome and Perfetto
     #[arg(long, value_name = "T.json")]
     pub(crate) trace: Option<PathBuf>,
     /// Write times and utilization of the pipes, in the columns of the profilers of such chips

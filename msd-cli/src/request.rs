@@ -50,13 +50,16 @@ impl Subject {
     }
 }
 
-/// Refuses to write results over the kernel they come from.
-pub(crate) fn check_not_source(args: &PlanArgs, files: &[PathBuf]) -> Result<(), Diagnostic> {
-    let source = args.file.canonicalize().ok();
-    let Some(file) = files.iter().find(|f| source.is_some() && f.canonicalize().ok() == source) else {
+/// Refuses to write results over the file they come from.
+pub(crate) fn check_not_source<'f>(
+    source: &Path,
+    mut files: impl Iterator<Item = &'f PathBuf>,
+) -> Result<(), Diagnostic> {
+    let place = source.canonicalize().ok();
+    let Some(file) = files.find(|f| place.is_some() && f.canonicalize().ok() == place) else {
         return Ok(());
     };
-    let message = format!("`{}` is the kernel itself", file.display());
+    let message = format!("`{}` is what the command reads", file.display());
     Err(Diagnostic::new(Code::BadUsage, message).help("name another file for the result"))
 }
 

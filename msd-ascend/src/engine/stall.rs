@@ -8,7 +8,7 @@ use crate::isa::memory::Pipe;
 /// Why a pipe did nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
-    /// The kernel was being started.
+    /// The device was starting the kernel.
     Start,
     /// The scalar unit had not handed over an instruction.
     Dispatch,
@@ -29,7 +29,7 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::Start => f.write_str("kernel start"),
+            Reason::Start => f.write_str("start on the device"),
             Reason::Dispatch => f.write_str("instructions not handed over yet"),
             Reason::Queue(pipe) => write!(f, "scalar unit waits for room in {}", pipe.name()),
             Reason::Flag(pipe) => write!(f, "waits for {}", pipe.name()),

@@ -176,6 +176,11 @@ pub struct Region {
 }
 
 impl Region {
+    /// No byte of a tensor yet.
+    pub(crate) fn of_tensor(tensor: u16) -> Region {
+        Region { space: Space::Gm, tensor, writes: false, start: 0, rows: 1, bytes: 0, stride: 0 }
+    }
+
     /// One past the last byte.
     pub fn end(&self) -> i64 {
         match self.rows > 0 && self.bytes > 0 {

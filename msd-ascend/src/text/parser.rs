@@ -203,6 +203,11 @@ impl<'a> Parser<'a> {
     fn param(&mut self) -> Result<(), Diagnostic> {
         let span = self.span();
         let slot = self.declare("a name")?;
+        if !self.program.variables[usize::from(slot)].starts_with(|c: char| c.is_ascii_uppercase()) {
+            let message = "a parameter starts with a capital letter";
+            let help = "so that `-D` takes it, as it does dimensions";
+            return Err(Diagnostic::new(Code::UnexpectedToken, message).at(span).help(help));
+        }
         self.expect("=")?;
         let value = self.expr()?;
         if self.program.params.iter().any(|p| p.slot == slot) {

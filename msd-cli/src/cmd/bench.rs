@@ -40,7 +40,7 @@ fn bench(args: &BenchArgs) -> Result<Outcome, Vec<Fault>> {
         let fault = Diagnostic::new(Code::BadUsage, message).help("leave `--target` out");
         return Err(subject.faults(vec![fault]));
     }
-    request::check_not_source(&args.plan, args.markdown.as_slice()).map_err(|d| subject.faults(vec![d]))?;
+    request::check_not_source(&args.plan.file, args.markdown.iter()).map_err(|d| subject.faults(vec![d]))?;
     let points = dims::sweep(&args.plan.dims).map_err(|d| subject.faults(vec![d]))?;
     let mut bench = Bench::new(args, &subject, points.len());
     for dims in &points {

@@ -26,6 +26,7 @@ use crate::names;
 use crate::origin::Fault;
 use crate::report::page::stage;
 use crate::report::{Body, Outcome, npu};
+use crate::request;
 use crate::source::{SourceFile, display};
 
 /// Runs the stream.
@@ -44,6 +45,10 @@ fn execute(args: &NpuArgs) -> Result<Outcome, Vec<Fault>> {
         let message = "a sweep writes no trace, no table and no outputs";
         let fault = Diagnostic::new(Code::BadUsage, message).help("give one size for each parameter");
         return Err(vec![fault.into()]);
+    }
+    for read in [args.file.as_path(), Path::new(&args.chip)] {
+        let written = args.outputs.iter().chain(&args.trace).chain(&args.csv);
+        request::check_not_source(read, written).map_err(|d| vec![d.into()])?;
     }
     let mut files = Vec::new();
     let mut runs = Vec::new();

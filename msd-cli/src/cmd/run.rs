@@ -26,7 +26,7 @@ pub(crate) fn run(args: &RunArgs) -> Outcome {
 
 fn execute(args: &RunArgs) -> Result<Outcome, Vec<Fault>> {
     let subject = Subject::read(&args.plan)?;
-    request::check_not_source(&args.plan, &args.outputs).map_err(|d| subject.faults(vec![d]))?;
+    request::check_not_source(&args.plan.file, args.outputs.iter()).map_err(|d| subject.faults(vec![d]))?;
     check_outputs(&subject.kernel, args).map_err(|d| subject.faults(vec![d]))?;
     let done = compute(args, &subject.kernel).map_err(|d| subject.faults(d))?;
     write(args, &done.results).map_err(|d| subject.faults(vec![d]))?;

@@ -13,7 +13,9 @@ const MAX_POINTS: usize = 4096;
 pub(crate) fn single(flags: &[DimFlag]) -> Result<Sizes, Diagnostic> {
     if let Some((name, list)) = flags.iter().flat_map(|f| &f.sizes).find(|(_, list)| list.len() > 1) {
         let message = format!("`-D {name}=…` lists {} sizes", list.len());
-        return Err(Diagnostic::new(Code::BadUsage, message).help("a list of sizes sweeps in `msd bench` only"));
+        return Err(
+            Diagnostic::new(Code::BadUsage, message).help("a list of sizes sweeps in `msd bench` and `msd npu`")
+        );
     }
     Ok(sweep(flags)?.into_iter().next().unwrap_or_default())
 }

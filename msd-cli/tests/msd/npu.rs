@@ -119,10 +119,13 @@ fn what_is_wrong_is_said_at_its_place() {
         (&["npu", "gemm.npu", "-D", "M=1,2", "--trace", "t.json"], 2, "E0801"),
         (&["npu", "gemm.npu", "-D", "M=1000000000,N=1000000000"], 1, "E1105"),
         (&["npu", "k.msd"], 2, "E0801"),
+        (&["npu", "gemm.npu", "--csv", "gemm.npu"], 2, "E0801"),
+        (&["npu", "gemm.npu", "--functional", "-o", "./gemm.npu"], 2, "E0801"),
         (&["npu", "nowhere.npu"], 1, "E0701"),
     ] {
         let (found, fault) = fault(args);
         assert_eq!((found, &fault["code"]), (status, &code.into()), "{args:?}: {fault}");
     }
     assert!(!dir.path().join("t.json").exists());
+    assert_eq!(fs::read(dir.path().join("gemm.npu")).unwrap(), GEMM, "what is read is never written over");
 }
