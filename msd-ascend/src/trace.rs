@@ -101,7 +101,7 @@ fn document<'a>(recorder: &Recorder<'a>, cores: &[CoreId], chip: &Chip) -> Trace
     }
     let microseconds = |cycles: u64| cycles as f64 / (*chip.clock_ghz * 1e3);
     trace_events.extend(recorder.events.iter().map(|busy| Event {
-        name: busy.instruction.spec().mnemonic,
+        name: if busy.pipe == Pipe::S { "issue" } else { busy.instruction.spec().mnemonic },
         ph: "X",
         pid: busy.core,
         tid: busy.pipe.index() as u32,

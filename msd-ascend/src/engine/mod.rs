@@ -56,7 +56,7 @@ pub trait Observer<'p> {
     /// The scalar unit of a core hands an instruction over to another pipe.
     fn queued(&mut self, _core: usize, _pipe: Pipe) {}
 
-    /// A pipe was busy with an instruction.
+    /// A pipe was busy with an instruction; the scalar unit with all that it handed over up to this one.
     fn busy(&mut self, _core: usize, _pipe: Pipe, _instruction: &'p Instruction, _from: u64, _to: u64) {}
 }
 
@@ -221,7 +221,7 @@ impl<'a, 'p> Engine<'a, 'p> {
                     let step = state.unroll.next(&mut self.budget);
                     let step = step.map_err(|d| check::placed(d, state.id, &state.unroll, self.program))?;
                     let Some(step) = step else {
-                        state.scalar = Scalar::Done;
+                        self.rest(core, Scalar::Done);
                         return Ok(());
                     };
                     let regions = self.machine.check(step.instruction, &step.issue, state.id.kind, self.chip);
@@ -229,6 +229,7 @@ impl<'a, 'p> Engine<'a, 'p> {
                     self.lines = self.lines.checked_sub(lines(&regions)).ok_or_else(too_much)?;
                     let cost = (step.issue.op.spec().cost.of)(&step.issue, self.chip);
                     state.works(issue_cycles * step.statements);
+                    state.last = Some(step.instruction);
                     let ready = state.scalar_time;
                     Queued { ready, instruction: step.instruction, issue: step.issue, regions, cost }
                 }
@@ -245,14 +246,14 @@ impl<'a, 'p> Engine<'a, 'p> {
                 slot.queue.push_back(queued);
                 self.advance(now, core, Pipe::S)?;
                 if !self.cores[core].pipes[Pipe::S.index()].queue.is_empty() {
-                    self.cores[core].scalar = Scalar::Waits;
+                    self.rest(core, Scalar::Waits);
                     return Ok(());
                 }
                 continue;
             }
             if slot.queue.len() >= depth {
                 state.pending = Some(queued);
-                state.scalar = Scalar::Full(pipe);
+                self.rest(core, Scalar::Full(pipe));
                 return Ok(());
             }
             let ready = queued.ready;
@@ -262,6 +263,15 @@ impl<'a, 'p> Engine<'a, 'p> {
                 let time = ready.max(slot.free_at).max(now);
                 self.at(time, Event::Pipe(core, pipe));
             }
+        }
+    }
+
+    /// The scalar unit stops handing over.
+    fn rest(&mut self, core: usize, scalar: Scalar) {
+        let state = &mut self.cores[core];
+        state.scalar = scalar;
+        if let Some(last) = state.last {
+            self.observer.busy(core, Pipe::S, last, state.works_since, state.scalar_time);
         }
     }
 

@@ -125,6 +125,9 @@ pub(super) struct CoreState<'p> {
     pub(super) scalar: Scalar,
     /// Up to when the scalar unit has worked.
     pub(super) scalar_time: u64,
+    /// Since when the scalar unit has worked without waiting, and what it handed over last.
+    pub(super) works_since: u64,
+    pub(super) last: Option<&'p Instruction>,
     /// How long it has waited for queues.
     pub(super) blocked: Blocked,
     /// What it could not hand over yet.
@@ -148,6 +151,8 @@ impl<'p> CoreState<'p> {
             unroll,
             scalar: Scalar::Runs,
             scalar_time: start,
+            works_since: start,
+            last: None,
             blocked: [0; Pipe::COUNT],
             pending: None,
             pipes: Pipe::ALL.map(|_| PipeState::new(start)),
@@ -223,6 +228,7 @@ impl<'p> CoreState<'p> {
         scalar.why = Reason::Dispatch;
         self.scalar = Scalar::Runs;
         self.scalar_time = self.scalar_time.max(now);
+        self.works_since = self.scalar_time;
     }
 
     /// At the end of the run, all time is accounted for.

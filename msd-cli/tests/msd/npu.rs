@@ -75,6 +75,9 @@ fn a_trace_and_a_table_for_other_tools() {
     }
     let complete = |e: &&Value| e["ph"] == "X" && e["ts"].is_number() && e["dur"].is_number() && e["pid"].is_number();
     assert!(events.iter().filter(complete).any(|e| e["name"] == "mmad_mx"));
+    for lane in 0..2 {
+        assert!(events.iter().filter(complete).any(|e| e["tid"] == lane), "nothing in lane {lane}");
+    }
     let table = fs::read_to_string(dir.path().join("t.csv")).unwrap();
     let (head, row) = table.trim_end().split_once('\n').unwrap();
     assert_eq!(head.split(',').count(), row.split(',').count());
