@@ -20,7 +20,8 @@ const SIZES: &[(&str, u64)] =
 fn sample_kernels() {
     let oracle = Oracle::new(&[1, 2]);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    let files = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+    let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "msd")).collect();
     files.sort();
     assert!(files.len() >= 10, "{files:?}");
     for path in files {
