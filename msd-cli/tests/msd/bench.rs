@@ -142,7 +142,7 @@ fn a_run_that_failed_leaves_no_page() {
         nowhere.stderr
     );
     let itself = bench("M=2,K=3,N=4", "./p.msd");
-    assert!(itself.status == 2 && itself.stderr.contains("is the kernel itself"), "{}", itself.stderr);
+    assert!(itself.status == 2 && itself.stderr.contains("is what the command reads"), "{}", itself.stderr);
     assert_eq!(fs::read(dir.path().join("p.msd")).unwrap(), text);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "only what was there before");
 }
