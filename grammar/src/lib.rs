@@ -31,16 +31,22 @@ pub fn check(text: &str) -> Result<Vec<Kernel>, Vec<Diagnostic>> {
     check_tokens(&tokens(text))
 }
 
-/// The same for bytes that may not be UTF-8; if so, that is the one error, at the first bad byte.
+/// The same for bytes that may not be UTF-8; if so, that is the one error.
 pub fn check_bytes(bytes: &[u8]) -> Result<Vec<Kernel>, Vec<Diagnostic>> {
-    let fault = match std::str::from_utf8(bytes) {
-        Ok(text) => return check(text),
-        Err(fault) => fault,
-    };
-    let start = fault.valid_up_to();
-    let end = fault.error_len().map_or(bytes.len(), |n| start + n);
-    let message = format!("byte 0x{:02x} at offset {start} is not UTF-8", bytes.get(start).copied().unwrap_or(0));
-    Err(vec![Diagnostic::new(Code::InvalidUtf8, message).at(Span::new(start, end)).help("save the file as UTF-8 text")])
+    utf8(bytes).map_err(|fault| vec![fault]).and_then(check)
+}
+
+/// Bytes as text.
+///
+/// # Errors
+/// At the first byte that is not UTF-8.
+pub fn utf8(bytes: &[u8]) -> Result<&str, Diagnostic> {
+    std::str::from_utf8(bytes).map_err(|fault| {
+        let start = fault.valid_up_to();
+        let end = fault.error_len().map_or(bytes.len(), |n| start + n);
+        let message = format!("byte 0x{:02x} at offset {start} is not UTF-8", bytes.get(start).copied().unwrap_or(0));
+        Diagnostic::new(Code::InvalidUtf8, message).at(Span::new(start, end)).help("save the file as UTF-8 text")
+    })
 }
 
 /// The tokens of a text as [`check_tokens`] takes them: without comments.

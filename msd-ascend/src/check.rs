@@ -11,8 +11,8 @@ use crate::expr::{Expr, Slot};
 use crate::form;
 use crate::isa::memory::{Core, Pipe, Place, Region, Space};
 use crate::isa::region::{FRACTAL, round_up};
-use crate::isa::{ATOMIC, Issue, Kind, Op, Regions, Types, Unit};
-use crate::program::{BLOCKS, BUILT_IN_VARIABLES, Instruction, MAX_GM_BYTES, Program, Purpose};
+use crate::isa::{Issue, Kind, Op, Regions, Types, Unit};
+use crate::program::{BLOCKS, Instruction, MAX_GM_BYTES, Program, Purpose};
 use crate::unroll::{CoreId, Unroll};
 
 /// Furthest that rows and blocks of an operand may be apart.
@@ -198,19 +198,22 @@ fn not_on_chip(chip: &Chip, what: impl AsRef<str>) -> Diagnostic {
         .help("docs/isa.md says what each instruction needs, and the chip's file what the chip has")
 }
 
+fn not_on_core(core: Core, what: &str) -> Diagnostic {
+    Diagnostic::new(Code::NotOnChip, format!("a {} core has no {what}", core.name()))
+        .help("docs/npu-model.md shows what each kind of core has, docs/isa.md which instruction is whose")
+}
+
 /// Whether core and chip have the instruction for these types.
 fn on_chip(issue: &Issue, core: Core, chip: &Chip) -> Result<(), Diagnostic> {
     let spec = issue.op.spec();
     let name = spec.mnemonic;
     if spec.core.is_some_and(|has| has != core) {
-        let message = format!("a {} core does not execute `{name}`", core.name());
-        return Err(Diagnostic::new(Code::NotOnChip, message));
+        return Err(not_on_core(core, &format!("`{name}`")));
     }
     for (operand, value) in spec.operands.iter().filter(|o| !o.is_place()).zip(issue.ints) {
         let pipe = Pipe::ALL[value.rem_euclid(Pipe::COUNT as i64) as usize];
         if operand.kind == Kind::Pipe && !core.has(pipe) {
-            let message = format!("a {} core has no pipe {}", core.name(), pipe.name());
-            return Err(Diagnostic::new(Code::NotOnChip, message));
+            return Err(not_on_core(core, &format!("pipe {}", pipe.name())));
         }
     }
     let (a, b) = (issue.dtype(), issue.to());
@@ -239,9 +242,8 @@ fn on_chip(issue: &Issue, core: Core, chip: &Chip) -> Result<(), Diagnostic> {
         return Err(not_on_chip(chip, format!("flag or counter {id}; it has {most}")));
     }
     let to = issue.places[0].space;
-    let is_added = spec.operands.iter().filter(|o| !o.is_place()).zip(issue.ints).any(|(o, v)| *o == ATOMIC && v != 0);
     let adds = matches!(b, DType::F32 | DType::F16 | DType::BF16 | DType::I32);
-    if is_added && (to != Space::Gm || !adds) {
+    if issue.adds() && (to != Space::Gm || !adds) {
         return Err(not_on_chip(chip, format!("addition of {} in {}", b.name(), to.name())));
     }
     match issue.op {
@@ -277,8 +279,7 @@ fn operands(issue: &Issue, core: Core) -> Result<(), Diagnostic> {
         // L0C to UB and UB to L1 are the ways between both kinds.
         let crosses = matches!((issue.op, operand.name), (Op::Fix | Op::FixColumns | Op::StoreNz, "dst"));
         if owner != core && !crosses {
-            let message = format!("a {} core has no {}", core.name(), place.space.name());
-            return Err(Diagnostic::new(Code::NotOnChip, message));
+            return Err(not_on_core(core, place.space.name()));
         }
         // Scales of a block may start anywhere in a row.
         let multiple = if issue.op == Op::LoadScales && operand.name == "src" { 1 } else { place.space.alignment() };
@@ -295,9 +296,8 @@ fn in_place(issue: &Issue, regions: &[Region]) -> Result<(), Diagnostic> {
     if issue.op.spec().unit != Unit::Pipe(Pipe::V) {
         return Ok(());
     }
-    let alike = |a: &Region, b: &Region| (a.start, a.rows, a.bytes, a.stride) == (b.start, b.rows, b.bytes, b.stride);
     let results: Vec<&Region> = regions.iter().filter(|r| r.writes).collect();
-    let clashes = |read: &Region| !results.iter().any(|w| alike(w, read)) && results.iter().any(|w| w.overlaps(read));
+    let clashes = |read: &Region| !results.iter().any(|w| w.is_alike(read)) && results.iter().any(|w| w.overlaps(read));
     match regions.iter().filter(|r| !r.writes).any(clashes) {
         true => {
             let message = format!("the result of `{}` overlaps an operand in part", issue.op.spec().mnemonic);
@@ -395,9 +395,4 @@ pub(crate) fn placed(mut diagnostic: Diagnostic, id: CoreId, unroll: &Unroll<'_>
     let at = if at.is_empty() { at } else { format!(" at {at}") };
     diagnostic.message = format!("{}{at}: {}", core_name(id), diagnostic.message);
     diagnostic
-}
-
-/// Names that no variable may have.
-pub(crate) fn is_reserved(name: &str) -> bool {
-    BUILT_IN_VARIABLES.contains(&name) || Space::ALL.iter().any(|s| s.name() == name)
 }

@@ -122,7 +122,7 @@ groups! {
     }
     /// Cycles.
     Latency {
-        /// From a transfer's start to its first byte from GM.
+        /// From a transfer's last byte through its port to its arrival.
         gm: 0..=1000000,
         /// For which a transfer keeps its pipe from the next one, beside its bytes.
         dma_issue: 0..=1000000,
@@ -430,6 +430,7 @@ mod tests {
         assert_eq!((chip.name.as_str(), *chip.rates.hbm_per_core, *chip.cores.cube), ("fast", 80, 32));
         let why = |text: &str| Chip::parse(text).unwrap_err();
         assert_eq!(why("extends = \"m1\"").code, Code::BadChip);
+        assert!(why("extends = \"ascend-950\"").message.contains("needs a name of its own"));
         assert!(why("name = 3").span.is_some());
         let zero = "extends = \"ascend-950\"\nname = \"x\"\n[rates]\nhbm_per_core = { value = 0, source = \"\" }";
         assert_eq!(why(zero).message, "rates.hbm_per_core: 0 is not in 1 to 65536");

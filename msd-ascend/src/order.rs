@@ -17,6 +17,7 @@ use crate::engine::{Start, core_name};
 use crate::isa::Op;
 use crate::isa::memory::Pipe;
 use crate::unroll::CoreId;
+use crate::verify::MAX_FINDINGS;
 
 /// A pipe of a core, as an index.
 pub(crate) type Thread = usize;
@@ -25,9 +26,6 @@ pub(crate) type Thread = usize;
 pub(crate) type Epoch = u32;
 
 type Clock = Rc<[Epoch]>;
-
-/// Most findings of a run.
-const MAX_FINDINGS: usize = 20;
 
 /// What cores have told each other through one counter: each setter's clocks, in order.
 #[derive(Default)]
@@ -151,7 +149,7 @@ impl Clocks {
     }
 
     /// Whether a thread starts operations before former results are there.
-    pub(crate) fn is_pipelined(&self, thread: Thread) -> bool {
+    fn is_pipelined(&self, thread: Thread) -> bool {
         self.pipelined && thread % Pipe::COUNT == Pipe::V.index()
     }
 

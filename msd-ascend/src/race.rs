@@ -13,12 +13,10 @@ use crate::isa;
 use crate::isa::memory::{Pipe, Region, Space};
 use crate::order::{Clocks, Epoch, Thread};
 use crate::program::{Arg, Instruction, Program, Purpose, Statement};
-use crate::shadow::{Access, IN_GM, Kind, ON_CHIP, Shadow, joined};
+use crate::shadow::{Access, IN_GM, Kind, ON_CHIP, Shadow};
 use crate::text::instruction_text;
-use crate::verify;
+use crate::verify::{self, MAX_FINDINGS};
 
-/// Most findings of a run.
-const MAX_FINDINGS: usize = 20;
 /// Most accesses that are kept at a time, over all memories.
 const MAX_ACCESSES: usize = 1 << 20;
 
@@ -101,7 +99,7 @@ impl<'p> Detector<'p> {
             let purpose = self.program.tensors[usize::from(region.tensor)].purpose;
             matches!(purpose, Purpose::Weight | Purpose::Activation)
         };
-        let region = joined(*region);
+        let region = region.joined();
         let access = Access { region, kind, thread: at.0, epoch: at.1, instruction: start.instruction };
         let unwritten = kind != Kind::Write && !is_given && !shadow.is_written(&region);
         let before = shadow.len();
@@ -123,8 +121,8 @@ impl<'p> Detector<'p> {
     /// Results that nothing wrote in full.
     fn unwritten_outputs(&mut self, machine: &Machine) {
         for (index, tensor) in self.program.tensors.iter().enumerate() {
-            let whole = Region { bytes: machine.tensors[index], ..Region::of_tensor(index as u16) };
-            if tensor.purpose == Purpose::Output && whole.bytes > 0 && !self.tensors[index].is_written(&whole) {
+            let bytes = machine.tensors[index];
+            if tensor.purpose == Purpose::Output && bytes > 0 && !self.tensors[index].holds(0, bytes) {
                 let message = format!("a part of the output `{}` is never written", tensor.name);
                 let diagnostic = Diagnostic::new(Code::Uninitialized, message).help("a tile or a core may be missing");
                 self.findings.push(diagnostic.at_known(tensor.span));
@@ -193,7 +191,7 @@ impl<'p> Observer<'p> for Detector<'p> {
 
     fn start(&mut self, start: &Start<'_, 'p>) -> Result<(), Diagnostic> {
         let at = self.clocks.start(start);
-        let adds = is_atomic(start);
+        let adds = start.issue.adds();
         // Reads before writes: an instruction may write what it reads.
         for region in start.regions.iter().filter(|r| !r.writes && !r.is_empty()) {
             let kind = if adds && region.space == Space::Gm { Kind::Add } else { Kind::Read };
@@ -216,11 +214,6 @@ fn disagrees(clocks: &Clocks, before: &Access<'_>, now: &Access<'_>) -> bool {
         _ => true,
     };
     matters && !clocks.is_before(before.thread, before.epoch, now.thread)
-}
-
-fn is_atomic(start: &Start<'_, '_>) -> bool {
-    let words = start.issue.op.spec().operands.iter().filter(|o| !o.is_place()).zip(start.issue.ints);
-    words.into_iter().any(|(operand, value)| *operand == isa::ATOMIC && value != 0)
 }
 
 /// Marks the tensors that an instruction writes.

@@ -54,19 +54,9 @@ fn buckets(region: &Region, bucket: i64) -> Vec<i64> {
     all
 }
 
-/// Rows that follow each other as one.
-pub(crate) fn joined(region: Region) -> Region {
-    match region.rows > 1 && region.stride == region.bytes {
-        true => Region { rows: 1, bytes: region.len(), stride: 0, ..region },
-        false => region,
-    }
-}
-
 /// Whether every byte of `inner` is one of `outer`, as far as can be told at once.
 fn covers(outer: &Region, inner: &Region) -> bool {
-    let alike =
-        (outer.start, outer.rows, outer.bytes, outer.stride) == (inner.start, inner.rows, inner.bytes, inner.stride);
-    alike || outer.rows == 1 && outer.start <= inner.start && inner.end() <= outer.end()
+    outer.is_alike(inner) || outer.rows == 1 && outer.start <= inner.start && inner.end() <= outer.end()
 }
 
 impl<'p> Shadow<'p> {
@@ -133,8 +123,13 @@ impl<'p> Shadow<'p> {
     pub(crate) fn is_written(&self, region: &Region) -> bool {
         (0..region.rows).all(|row| {
             let start = region.start + row * region.stride;
-            self.written.holds(start, start + region.bytes)
+            self.holds(start, start + region.bytes)
         })
+    }
+
+    /// Whether somebody wrote every byte from `start` to before `end`.
+    pub(crate) fn holds(&self, start: i64, end: i64) -> bool {
+        self.written.holds(start, end)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::program::{Program, Purpose};
 pub struct Report {
     /// Name of the chip.
     pub chip: String,
-    /// Cycles from the launch until the last instruction was through.
+    /// Cycles on the device until the last instruction was through, its start included.
     pub cycles: u64,
     /// The same over the clock.
     pub microseconds: f64,

@@ -5,10 +5,10 @@
 use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::span::Span;
 
-use crate::expr::{Expr, NoValue};
+use crate::expr::{Expr, NoValue, UNSET};
 use crate::isa::memory::{Core, Place, Space};
 use crate::isa::{Issue, Kind, MAX_ID, MAX_INTS, MAX_PLACES, Operand};
-use crate::program::{Arg, Instruction, PlaceExpr, Program, Statement};
+use crate::program::{Arg, BUILT_IN_VARIABLES, Instruction, PlaceExpr, Program, Statement};
 
 /// Statements that all cores together may execute; more is refused.
 pub const MAX_STEPS: u64 = 100_000_000;
@@ -44,8 +44,6 @@ enum Frame<'p> {
 pub struct Unroll<'p> {
     frames: Vec<Frame<'p>>,
     variables: Vec<i64>,
-    /// Variables that a loop or binding has set.
-    set: Vec<bool>,
 }
 
 impl<'p> Unroll<'p> {
@@ -56,8 +54,7 @@ impl<'p> Unroll<'p> {
             Core::Vector => &program.vector,
         };
         let variables = program.start(i64::from(core.group), i64::from(core.sub), blocks);
-        let set = vec![false; variables.len()];
-        Unroll { frames: vec![Frame::Block { rest: body }], variables, set }
+        Unroll { frames: vec![Frame::Block { rest: body }], variables }
     }
 
     /// The next instruction; none at the end. Takes the statements it passes off `budget`.
@@ -76,7 +73,6 @@ impl<'p> Unroll<'p> {
                         continue;
                     }
                     self.variables[*slot] = *next;
-                    self.set[*slot] = true;
                     // A loop that ends at the last number there is ends there.
                     *next = next.checked_add(*step).unwrap_or(*to);
                     let rest = *body;
@@ -99,10 +95,7 @@ impl<'p> Unroll<'p> {
                     let issue = self.issue(instruction)?;
                     return Ok(Some(Step { instruction, issue, statements: before - *budget }));
                 }
-                Statement::Let(slot, value) => {
-                    self.variables[usize::from(*slot)] = self.value(value, None)?;
-                    self.set[usize::from(*slot)] = true;
-                }
+                Statement::Let(slot, value) => self.variables[usize::from(*slot)] = self.value(value, None)?,
                 Statement::For { slot, from, to, step, body } => {
                     let (next, to, step) = (self.value(from, None)?, self.value(to, None)?, self.value(step, None)?);
                     if step < 1 {
@@ -121,8 +114,9 @@ impl<'p> Unroll<'p> {
 
     /// Values of loop variables and bindings, as text for a message.
     pub fn place(&self, program: &Program) -> String {
-        let named = program.variables.iter().zip(&self.variables).zip(&self.set);
-        let shown = named.filter(|(_, set)| **set).map(|((name, value), _)| format!("{name}={value}"));
+        let named = program.variables.iter().zip(&self.variables).skip(BUILT_IN_VARIABLES.len());
+        let is_own = |name: &str, value: i64| value != UNSET && program.param_names().all(|param| param != name);
+        let shown = named.filter(|(name, value)| is_own(name, **value)).map(|(name, value)| format!("{name}={value}"));
         shown.collect::<Vec<_>>().join(" ")
     }
 
@@ -185,7 +179,8 @@ impl<'p> Unroll<'p> {
 }
 
 fn no_value(why: NoValue, span: Option<Span>) -> Diagnostic {
-    let diagnostic = Diagnostic::new(Code::NoValue, why.to_string()).help("look at its divisors and products");
+    let diagnostic = Diagnostic::new(Code::NoValue, why.to_string())
+        .help("look at its divisors, its products, and at what sets its variables");
     diagnostic.at_known(span)
 }
 

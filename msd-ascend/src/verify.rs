@@ -15,8 +15,8 @@ use crate::order::Clocks;
 use crate::program::{Instruction, Program};
 use crate::unroll::{CoreId, MAX_STEPS, Unroll};
 
-/// Most findings of a run.
-const MAX_FINDINGS: usize = 20;
+/// Most findings of a run, here and of races.
+pub(crate) const MAX_FINDINGS: usize = 20;
 
 struct Ordered(Clocks);
 

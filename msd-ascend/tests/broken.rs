@@ -1,13 +1,16 @@
 //! Streams broken by hand, each in one place: a flag that is missing, buffers that overlap, a loop too far. Each
 //! must be refused for the right reason; the snapshot holds what is said.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use msd_ascend::chip::Chip;
 use msd_ascend::expr::Expr;
 use msd_ascend::program::{Instruction, Program, Statement};
-use msd_ascend::{race, text, verify};
+use msd_ascend::{race, text, values, verify};
 use msd_ir::diag::{Code, Diagnostic};
+use msd_ir::dtype::DType;
+use msd_ir::tensor::Tensor;
 
 const F16: &str = include_str!("../../kernels/npu/gemm_f16.npu");
 const I4: &str = include_str!("../../kernels/npu/gemm_i4.npu");
@@ -191,6 +194,15 @@ const CASES: &[Case] = &[
         )],
         Uninitialized,
     ),
+    f16("an output that a core leaves out", &[("for t in core..", "for t in core * 2..")], Uninitialized),
+    dequant(
+        "a counter that nobody waits for",
+        &[(
+            "let slab = 0\n    for n0 in core * 64..N",
+            "for i in 0..1100 {\n cross_set MTE2, 9\n }\n let slab = 0\n    for n0 in core * 64..N",
+        )],
+        FlagSetTwice,
+    ),
     // Capacity.
     f16("beyond L1", &[("L1[131072 + p * 131072", "L1[131072 + p * 393216")], OutOfMemory),
     f16("beyond L0A", &[("L0A[q * 32768]", "L0A[q * 65536]")], OutOfMemory),
@@ -223,6 +235,22 @@ const CASES: &[Case] = &[
     f16("divided by zero", &[("/ tiles_m * 256", "/ (tiles_m - tiles_m) * 256")], NoValue),
     f16("beyond 64 bits", &[("let q = 0", "let q = 0 * (M * 4611686018427387904)")], NoValue),
     f16("more than the cube takes", &[("m=m, k=k, n=n, init", "m=m, k=k + 4096, n=n, init")], BadOperand),
+    f16("a variable that nothing set", &[("let q = 0\n", "for z in 0..0 {\n let q = 0\n }\n")], NoValue),
+    f16(
+        "rows of another width than the tensor's",
+        &[("nd2nz.f16 L1[p * 65536], A", "nd2nz.i8 L1[p * 65536], A")],
+        BadOperand,
+    ),
+    f16(
+        "added to on chip",
+        &[("fix.f32.f32 C[m0 * N + n0], L0C[0], m=m, n=n, ld=N", "fix.f32.f16 L1[0], L0C[0], m=m, n=n, atomic=add")],
+        NotOnChip,
+    ),
+    f16(
+        "distances where there are no rows",
+        &[("load_a.f16 L0A[q * 32768]", "load_a.f16 L0A[q * 32768 row 64]")],
+        BadOperand,
+    ),
     // What a chip lacks.
     f16("a type that the cube lacks", &[("mmad.f16", "mmad.e4m3")], NotOnChip),
     Case { name: "INT4 on a chip without", base: I4, chip: "ascend-950", edits: &[], code: NotOnChip },
@@ -355,6 +383,42 @@ fn operands_that_make_no_sense_are_refused() {
         let found = text::parse(&source).and_then(|program| verify::verify(&program, &chip));
         assert!(found.is_err(), "{body}");
     }
+}
+
+#[test]
+fn sums_that_leave_their_type_are_said_at_their_place() {
+    let source = "tensor T: i32[256] weight\ntensor O: i32[256] output\nvector {\nif core + sub == 0 {\n\
+                  load.i32 UB[0], T[0], rows=1, cols=256\nset_flag MTE2, MTE3, 0\nwait_flag MTE2, MTE3, 0\n\
+                  store.i32 O[0], UB[0], rows=1, cols=256\nstore.i32 O[0], UB[0], rows=1, cols=256, atomic=add\n}\n}";
+    let program = text::parse(source).expect("a stream");
+    let chip = Chip::named("ascend-910b").expect("it comes along");
+    let of = |value| Tensor::from_codes(DType::I32, vec![256], (0..256).map(|_| value)).expect("codes");
+    let run = |value| values::run(&program, &chip, &[Some(Cow::Owned(of(value))), None]);
+    assert_eq!(run(1 << 29).expect("it fits")[1].value(255), f64::from(1 << 30));
+    let fault = run(1 << 30).expect_err("2^31 does not fit");
+    assert_eq!((fault.code, fault.span.expect("a place").line_column(source).0), (Code::AccumulatorRange, 9));
+}
+
+#[test]
+fn a_chip_without_vector_cores_runs_no_vector_program() {
+    let source =
+        "extends = \"ascend-910b\"\nname = \"cubes\"\n[cores]\nvectors_per_cube = { value = 0, source = \"a test\" }";
+    let chip = Chip::parse(source).expect("a chip");
+    let program = text::parse("vector {\nvdup.f32 UB[0], rows=1, cols=8\n}").expect("a stream");
+    let found = verify::verify(&program, &chip).expect_err("nobody runs it");
+    assert_eq!(found[0].code, Code::NotOnChip);
+}
+
+/// More accesses to keep than the detector does: said, and not taken for a race.
+#[test]
+fn races_are_not_looked_for_without_bound() {
+    let source = "tensor T: f32[16777216] workspace\nvector {\nif core + sub == 0 {\nvdup.f32 UB[0], rows=1, cols=8\n\
+                  set_flag V, MTE3, 0\nwait_flag V, MTE3, 0\nfor i in 0..1048580 {\n\
+                  store.f32 T[i * 8], UB[0], rows=1, cols=1\n}\n}\n}";
+    let program = text::parse(source).expect("a stream");
+    let chip = Chip::named("ascend-910b").expect("it comes along");
+    let found = race::find(&program, &chip).expect_err("it gives up");
+    assert_eq!(found.iter().map(|d| d.code).collect::<Vec<_>>(), [Code::TooLarge]);
 }
 
 /// Programs that a text could not say.

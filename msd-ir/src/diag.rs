@@ -111,7 +111,7 @@ codes! {
     FlagLeft           "E1110" "flag never waited for";
     Deadlock           "E1111" "cores wait for ever";
     Race               "E1112" "access not ordered after another";
-    Uninitialized      "E1113" "read of bytes that nothing wrote";
+    Uninitialized      "E1113" "bytes that nothing wrote";
     AccumulatorRange   "E1114" "accumulator leaves its type";
     CounterShared      "E1115" "counter with two users";
     // Ours.

@@ -187,12 +187,7 @@ impl Gm {
     /// Lines of a region, each once for each row that has a part of it, with the bytes of that part.
     fn lines(&self, region: &Region) -> impl Iterator<Item = (usize, u64)> + use<> {
         let (line, first) = (self.line, self.tensors[usize::from(region.tensor)].first);
-        // Rows that follow each other are one row.
-        let (rows, bytes) = match region.stride == region.bytes {
-            true => (1, region.len()),
-            false => (region.rows, region.bytes),
-        };
-        let (start, stride) = (region.start, region.stride);
+        let Region { rows, bytes, start, stride, .. } = region.joined();
         (0..rows).flat_map(move |row| {
             let (start, end) = (start + row * stride, start + row * stride + bytes);
             (start / line..(end + line - 1) / line).map(move |l| {

@@ -19,7 +19,7 @@ use msd_ir::diag::{Code, Diagnostic};
 use crate::check::{self, Machine};
 use crate::chip::Chip;
 use crate::isa::cost::Cost;
-use crate::isa::memory::{Core, Pipe, Region};
+use crate::isa::memory::{Core, Pipe, Region, Space};
 use crate::isa::{Issue, Op};
 use crate::program::{Instruction, Program, Purpose};
 use crate::unroll::{CoreId, MAX_STEPS, Unroll};
@@ -39,8 +39,6 @@ pub struct Start<'a, 'p> {
     pub issue: &'a Issue,
     /// Bytes it touches.
     pub regions: &'a [Region],
-    /// Where it stands among the executions of the core, from 0.
-    pub index: u64,
 }
 
 /// Who looks on. Instructions start in an order that flags, counters and queues allow.
@@ -66,7 +64,7 @@ impl Observer<'_> for () {}
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Cycles from the launch until the last instruction was through.
+    /// Cycles on the device until the last instruction was through, its start included.
     pub cycles: u64,
     /// The cores that ran.
     pub cores: Vec<CoreId>,
@@ -193,7 +191,6 @@ impl<'a, 'p> Engine<'a, 'p> {
         let state = &mut self.cores[core].pipes[pipe.index()];
         let from = state.idle_since;
         state.usage.busy += now - from;
-        state.usage.instructions += 1;
         state.idles(now, &blocked);
         state.free_at = now;
         state.done_at = state.done_at.max(done);
@@ -289,8 +286,8 @@ impl<'a, 'p> Engine<'a, 'p> {
                 continue;
             }
             let Some(head) = slot.queue.front() else { return Ok(()) };
-            if head.ready > now {
-                let ready = head.ready;
+            let (ready, is_sync) = (head.ready, matches!(head.cost, Cost::Sync));
+            if ready > now {
                 self.at(ready, Event::Pipe(core, pipe));
                 return Ok(());
             }
@@ -299,7 +296,6 @@ impl<'a, 'p> Engine<'a, 'p> {
                 self.at(done, Event::Pipe(core, pipe));
                 return Ok(());
             }
-            let is_sync = slot.queue.front().is_some_and(|head| matches!(head.cost, Cost::Sync));
             if is_sync && !self.synchronize(now, core, pipe)? {
                 return Ok(());
             }
@@ -320,8 +316,6 @@ impl<'a, 'p> Engine<'a, 'p> {
     /// Takes the head off a queue and starts it.
     fn start(&mut self, now: u64, core: usize, pipe: Pipe) -> Result<(), Diagnostic> {
         let state = &mut self.cores[core];
-        let index = state.executed;
-        state.executed += 1;
         let slot = &mut state.pipes[pipe.index()];
         let Some(head) = slot.queue.pop_front() else { return Ok(()) };
         if pipe != Pipe::S {
@@ -330,7 +324,7 @@ impl<'a, 'p> Engine<'a, 'p> {
         }
         self.end = self.end.max(now);
         let (issue, regions) = (&head.issue, &head.regions[..]);
-        self.observer.start(&Start { core, pipe, instruction: head.instruction, issue, regions, index })?;
+        self.observer.start(&Start { core, pipe, instruction: head.instruction, issue, regions })?;
         match head.cost {
             Cost::Sync => self.recheck_barrier(now, core),
             Cost::Busy { cycles, tail } => {
@@ -344,7 +338,7 @@ impl<'a, 'p> Engine<'a, 'p> {
                 self.at(now + cycles, Event::Pipe(core, pipe));
             }
             Cost::Transfer { port, start, tail } => {
-                let global = head.regions.iter().find(|r| r.space == crate::isa::memory::Space::Gm);
+                let global = head.regions.iter().find(|r| r.space == Space::Gm);
                 slot.running = Some(head.instruction);
                 slot.tail = tail;
                 slot.transfer = global.map(|region| (*region, port));

@@ -133,8 +133,6 @@ pub(super) struct CoreState<'p> {
     /// What it could not hand over yet.
     pub(super) pending: Option<Queued<'p>>,
     pub(super) pipes: [PipeState<'p>; Pipe::COUNT],
-    /// How many instructions have started.
-    pub(super) executed: u64,
     flags: Vec<u32>,
     flags_per_pair: usize,
     pub(super) counters: Vec<u64>,
@@ -156,7 +154,6 @@ impl<'p> CoreState<'p> {
             blocked: [0; Pipe::COUNT],
             pending: None,
             pipes: Pipe::ALL.map(|_| PipeState::new(start)),
-            executed: 0,
             flags: vec![0; Pipe::COUNT * Pipe::COUNT * flags_per_pair],
             flags_per_pair,
             counters: vec![0; counters],
@@ -208,9 +205,7 @@ impl<'p> CoreState<'p> {
     /// The scalar unit works so long.
     pub(super) fn works(&mut self, cycles: u64) {
         self.scalar_time += cycles;
-        let usage = &mut self.pipes[Pipe::S.index()].usage;
-        usage.busy += cycles;
-        usage.instructions += 1;
+        self.pipes[Pipe::S.index()].usage.busy += cycles;
     }
 
     /// The scalar unit need not wait any more.

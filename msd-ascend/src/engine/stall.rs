@@ -46,8 +46,6 @@ impl fmt::Display for Reason {
 pub struct Usage {
     /// Cycles with an instruction.
     pub busy: u64,
-    /// Instructions, those that order pipes not counted.
-    pub instructions: u64,
     /// Cycles without, by reason.
     pub stalls: BTreeMap<Reason, u64>,
 }
@@ -63,7 +61,6 @@ impl Usage {
     /// Both together.
     pub fn add(&mut self, other: &Usage) {
         self.busy += other.busy;
-        self.instructions += other.instructions;
         for (reason, cycles) in &other.stalls {
             *self.stalls.entry(*reason).or_default() += cycles;
         }

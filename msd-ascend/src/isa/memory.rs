@@ -176,9 +176,17 @@ pub struct Region {
 }
 
 impl Region {
-    /// No byte of a tensor yet.
-    pub(crate) fn of_tensor(tensor: u16) -> Region {
-        Region { space: Space::Gm, tensor, writes: false, start: 0, rows: 1, bytes: 0, stride: 0 }
+    /// Rows that follow each other as one.
+    pub(crate) fn joined(self) -> Region {
+        match self.stride == self.bytes {
+            true => Region { rows: 1, bytes: self.len(), stride: 0, ..self },
+            false => self,
+        }
+    }
+
+    /// Whether both are the same rows of a memory.
+    pub(crate) fn is_alike(&self, other: &Region) -> bool {
+        (self.start, self.rows, self.bytes, self.stride) == (other.start, other.rows, other.bytes, other.stride)
     }
 
     /// One past the last byte.

@@ -45,6 +45,12 @@ impl Issue {
         self.types[1].unwrap_or_else(|| self.dtype())
     }
 
+    /// Whether its result is added to what is there.
+    pub fn adds(&self) -> bool {
+        let others = self.op.spec().operands.iter().filter(|o| !o.is_place());
+        others.zip(self.ints).any(|(operand, value)| *operand == ATOMIC && value != 0)
+    }
+
     /// The pipe that executes it.
     pub fn pipe(&self) -> Pipe {
         match self.op.spec().unit {
@@ -174,8 +180,7 @@ const NUMBERS: &[DType] = &[F32, F16, I32, I16];
 const FLOATS: &[DType] = &[F32, F16];
 const BITS: &[DType] = &[I32, I16];
 
-/// Whether a result is added to what is there.
-pub const ATOMIC: Operand = word("atomic", &["none", "add"]);
+const ATOMIC: Operand = word("atomic", &["none", "add"]);
 const CONDITIONS: &[&str] = &["lt", "le", "eq", "ne", "ge", "gt"];
 /// How many rows an instruction takes; one `repeat` of the hardware each.
 const ROWS: Operand = int("rows", 1, 65535);
@@ -492,6 +497,52 @@ mod tests {
             assert!(!spec.meaning.trim().is_empty());
             let after = spec.operands.iter().skip_while(|o| o.is_place() || matches!(o.kind, Kind::Pipe));
             assert!(after.clone().all(|o| !o.is_place()), "{}: operands in memory come first", spec.mnemonic);
+        }
+    }
+
+    /// Operands in memory at places of their own, everything else as small as it may be.
+    fn smallest(op: Op) -> Issue {
+        let spec = op.spec();
+        let types = match spec.types {
+            Types::None => [None, None],
+            Types::One(list) => [Some(list[0]), None],
+            Types::Pair(list) => [Some(list[0].0), Some(list[0].1)],
+            Types::Scaled => [Some(E4M3), Some(E4M3)],
+            Types::Cast => [Some(F32), Some(F16)],
+        };
+        let nowhere = Place { space: Gm, tensor: 0, offset: 0, row: None, block: 32 };
+        let mut issue = Issue { op, types, places: [nowhere; MAX_PLACES], ints: [0; MAX_INTS] };
+        for (index, operand) in spec.operands.iter().filter(|o| o.is_place()).enumerate() {
+            let Kind::Place { spaces, .. } = operand.kind else { continue };
+            issue.places[index] = Place { space: spaces[0], offset: (index as i64 + 1) << 16, ..nowhere };
+        }
+        for (int, operand) in issue.ints.iter_mut().zip(spec.operands.iter().filter(|o| !o.is_place())) {
+            *int = match operand.kind {
+                Kind::Int(low, _, said) => said.unwrap_or(low),
+                _ => 0,
+            };
+        }
+        issue
+    }
+
+    #[test]
+    fn regions_are_what_the_row_says_of_its_operands() {
+        let chip = Chip::named("ascend-950").expect("it comes along");
+        for op in Op::ALL {
+            let (issue, spec) = (smallest(*op), op.spec());
+            let regions = (spec.regions)(&issue, &chip);
+            let mut told = 0;
+            for (operand, place) in spec.operands.iter().filter(|o| o.is_place()).zip(&issue.places) {
+                let Kind::Place { reads, writes, .. } = operand.kind else { continue };
+                let bits = if *op == Op::Fix || *op == Op::FixColumns { issue.to() } else { issue.dtype() }.bits();
+                let start = if place.space == Gm { place.offset * i64::from(bits) / 8 } else { place.offset };
+                let is_here = |r: &&Region| r.space == place.space && r.start == start;
+                let of = |writes: bool| regions.iter().filter(is_here).filter(|r| r.writes == writes).count();
+                let name = format!("{}: {}", spec.mnemonic, operand.name);
+                assert_eq!((of(false) > 0, of(true) > 0), (reads, writes), "{name}");
+                told += of(false) + of(true);
+            }
+            assert_eq!(told, regions.len(), "{}: a region of no operand", spec.mnemonic);
         }
     }
 }

@@ -8,8 +8,8 @@ use msd_ir::dtype::DType;
 use msd_ir::span::Span;
 
 use super::lexer::{Token, tokens};
-use crate::check::is_reserved;
 use crate::expr::{Expr, NoValue, Slot};
+use crate::isa::memory::Space;
 use crate::program::{
     BUILT_IN_VARIABLES, MAX_NESTING, MAX_RANK, MAX_STATEMENTS, MAX_TENSORS, MAX_VARIABLES, Param, Program, Purpose,
     Statement, Tensor,
@@ -372,6 +372,11 @@ impl<'a> Parser<'a> {
         };
         Ok(Statement::If { value, then, other })
     }
+}
+
+/// Names that no variable and no tensor may have.
+fn is_reserved(name: &str) -> bool {
+    BUILT_IN_VARIABLES.contains(&name) || Space::ALL.iter().any(|s| s.name() == name)
 }
 
 fn taken(name: &str, what: &str) -> Diagnostic {

@@ -101,6 +101,7 @@ fn declarations_have_faults_too() {
     assert_eq!(code("param M = 1\nparam M = 2"), Code::DuplicateName);
     assert_eq!(code("param core = 1 / 0"), Code::DuplicateName);
     assert_eq!(code("param M = 1 / 0"), Code::NoValue);
+    assert_eq!(code("param m = 1"), Code::UnexpectedToken);
     assert_eq!(code("tensor A: f16[8] toys"), Code::UnknownName);
     assert_eq!(code("tensor A: f16[8] weight\ntensor A: f16[8] weight"), Code::DuplicateName);
     assert_eq!(code("tensor UB: f16[8] weight"), Code::DuplicateName);

@@ -9,6 +9,7 @@ use msd::ascend::check::Machine;
 use msd::ascend::chip::Chip;
 use msd::ascend::program::{Program, Purpose};
 use msd::ascend::{race, text, timing, trace, values, verify};
+use msd::grammar::utf8;
 use msd::io::npy::{self, Halves};
 use msd::io::{self, Staged};
 use msd::ir::builder::Builder;
@@ -25,7 +26,7 @@ use crate::kernel_args::NpuArgs;
 use crate::names;
 use crate::origin::Fault;
 use crate::report::page::stage;
-use crate::report::{Body, Outcome, npu};
+use crate::report::{Body, Outcome, Output, npu};
 use crate::request;
 use crate::source::{SourceFile, display};
 
@@ -37,8 +38,8 @@ pub(crate) fn run(args: &NpuArgs) -> Outcome {
 fn execute(args: &NpuArgs) -> Result<Outcome, Vec<Fault>> {
     let chip = chip(&args.chip)?;
     let source = read(&args.file)?;
-    let text = source.utf8().ok_or_else(|| not_utf8(&source))?;
     let in_source = |diagnostics: Vec<Diagnostic>| Fault::in_source(diagnostics, &source);
+    let text = utf8(&source.bytes).map_err(|d| in_source(vec![d]))?;
     let program = text::parse(text).map_err(in_source)?;
     let points = dims::sweep(&args.dims).map_err(|d| vec![d.into()])?;
     if points.len() > 1 && (args.trace.is_some() || args.csv.is_some() || !args.outputs.is_empty()) {
@@ -74,11 +75,11 @@ fn execute(args: &NpuArgs) -> Result<Outcome, Vec<Fault>> {
         let outputs = if args.functional { outputs(args, &program, &chip, &source)? } else { Vec::new() };
         files.extend(staged(args, &outputs)?);
         let dims = program.param_values().into_iter().collect();
-        runs.push(npu::Run { dims, report, races, outputs });
+        runs.push(npu::Run { dims, report, races, outputs: summaries(args, &outputs) });
     }
     io::commit(files).map_err(|d| vec![d.into()])?;
     let text = npu::text(&program.name, &chip.name, &runs);
-    let body = Body::Npu { program: program.name, chip: chip.name, runs: runs.iter().map(npu::json).collect() };
+    let body = Body::Npu { program: program.name, chip: chip.name, runs: runs.into_iter().map(npu::json).collect() };
     Ok(Outcome::done(text, body))
 }
 
@@ -88,8 +89,7 @@ fn chip(name: &str) -> Result<Chip, Vec<Fault>> {
         return Chip::named(name).map_err(|d| vec![d.into()]);
     }
     let source = read(Path::new(name))?;
-    let text = source.utf8().ok_or_else(|| not_utf8(&source))?;
-    Chip::parse(text).map_err(|d| Fault::in_source(vec![d], &source))
+    utf8(&source.bytes).and_then(Chip::parse).map_err(|d| Fault::in_source(vec![d], &source))
 }
 
 fn read(path: &Path) -> Result<Rc<SourceFile>, Vec<Fault>> {
@@ -99,12 +99,6 @@ fn read(path: &Path) -> Result<Rc<SourceFile>, Vec<Fault>> {
         return Err(vec![fault.help("streams end in `.npu`; kernels run on the CPU with `msd run`").into()]);
     }
     SourceFile::read(path).map(Rc::new).map_err(|d| vec![Fault::in_file(d, &display(path))])
-}
-
-fn not_utf8(source: &Rc<SourceFile>) -> Vec<Fault> {
-    let at = std::str::from_utf8(&source.bytes).err().map_or(0, |e| e.valid_up_to());
-    let fault = Diagnostic::new(Code::InvalidUtf8, "the file is not UTF-8").at(Span::new(at, at));
-    Fault::in_source(vec![fault.help("save it as UTF-8")], source)
 }
 
 /// The program with parameters as `-D` says.
@@ -171,6 +165,13 @@ fn signature(program: &Program, machine: &Machine, given: &[usize]) -> Result<Ke
         results.push(builder.param(&tensor.name, ty, tensor.span.unwrap_or_default()));
     }
     Ok(builder.finish(&program.name, results, Attributes::default(), Span::default()))
+}
+
+fn summaries(args: &NpuArgs, outputs: &[(String, Tensor)]) -> Vec<(String, Output)> {
+    let of = |(index, (name, tensor)): (usize, &(String, Tensor))| {
+        (name.clone(), Output::new(index, tensor, args.outputs.get(index)))
+    };
+    outputs.iter().enumerate().map(of).collect()
 }
 
 fn staged(args: &NpuArgs, outputs: &[(String, Tensor)]) -> Result<Vec<Staged>, Vec<Fault>> {

@@ -1,7 +1,6 @@
 //! `msd run`: one execution of a kernel, compiled or in the reference evaluator. Outputs appear
 //! all together, and only if everything went well.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use msd::io::npy::Halves;
@@ -17,7 +16,7 @@ use crate::kernel_args::{OutputType, RunArgs, Target};
 use crate::origin::Fault;
 use crate::report::{Body, Outcome, Output, site};
 use crate::request::{self, Subject};
-use crate::source::{SourceFile, display};
+use crate::source::SourceFile;
 
 /// Executes the kernel.
 pub(crate) fn run(args: &RunArgs) -> Outcome {
@@ -32,7 +31,7 @@ fn execute(args: &RunArgs) -> Result<Outcome, Vec<Fault>> {
     write(args, &done.results).map_err(|d| subject.faults(vec![d]))?;
 
     let outputs: Vec<Output> =
-        done.results.iter().enumerate().map(|(i, t)| output(i, t, args.outputs.get(i))).collect();
+        done.results.iter().enumerate().map(|(i, t)| Output::new(i, t, args.outputs.get(i))).collect();
     let sites = done.rewritten.sites();
     let text = text(&subject.source, &done, &sites, &outputs);
     let body = Body::Run {
@@ -110,20 +109,6 @@ fn write(args: &RunArgs, results: &[Tensor]) -> Result<(), Diagnostic> {
     };
     let staged = args.outputs.iter().zip(results).map(|(path, tensor)| npy::stage(path, tensor, halves));
     io::commit(staged.collect::<Result<_, _>>()?)
-}
-
-fn output(index: usize, tensor: &Tensor, file: Option<&PathBuf>) -> Output {
-    let numbers = || (0..tensor.len()).map(|i| tensor.value(i)).filter(|v| !v.is_nan());
-    let count = numbers().count();
-    Output {
-        index,
-        dtype: tensor.dtype().name(),
-        shape: tensor.shape().to_vec(),
-        file: file.map(|path| display(path)),
-        min: numbers().reduce(f64::min),
-        max: numbers().reduce(f64::max),
-        mean: (count > 0).then(|| numbers().sum::<f64>() / count as f64),
-    }
 }
 
 /// Elements of each result that people are shown.

@@ -1,14 +1,16 @@
 //! The objects of `--json`: every field that programs may rely on is declared here.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use msd::ir::tensor::Tensor;
 use serde::Serialize;
 
 use super::npu::JsonRun;
 use super::paper::JsonTable;
 use super::site::{JsonResult, JsonSite};
 use super::{Fault, Origin};
+use crate::source::display;
 
 /// What all objects share, around what the command answers.
 #[derive(Serialize)]
@@ -248,6 +250,26 @@ pub(crate) struct Output {
     pub(crate) max: Option<f64>,
     /// Mean of those that are numbers.
     pub(crate) mean: Option<f64>,
+}
+
+impl Output {
+    /// A result, with the file it goes to.
+    pub(crate) fn new(index: usize, tensor: &Tensor, file: Option<&PathBuf>) -> Output {
+        let numbers = (0..tensor.len()).map(|i| tensor.value(i)).filter(|v| !v.is_nan());
+        let none = (0u64, f64::INFINITY, f64::NEG_INFINITY, 0.0);
+        let (count, least, most, sum) =
+            numbers.fold(none, |(n, least, most, sum), v| (n + 1, v.min(least), v.max(most), sum + v));
+        let of_numbers = |value: f64| (count > 0).then_some(value);
+        Output {
+            index,
+            dtype: tensor.dtype().name(),
+            shape: tensor.shape().to_vec(),
+            file: file.map(|path| display(path)),
+            min: of_numbers(least),
+            max: of_numbers(most),
+            mean: of_numbers(sum / count as f64),
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use msd::ascend::engine::gm::Traffic;
 use msd::ascend::isa::memory::{Core, Pipe};
 use msd::ascend::timing::Report;
-use msd::ir::tensor::Tensor;
 use serde::Serialize;
 
+use super::Output;
 use super::table::{Column, table};
 
 /// Whether races were looked for.
@@ -28,7 +28,7 @@ pub(crate) struct Run {
     /// Races.
     pub(crate) races: Races,
     /// Output tensors, of a functional run.
-    pub(crate) outputs: Vec<(String, Tensor)>,
+    pub(crate) outputs: Vec<(String, Output)>,
 }
 
 /// A run as programs read it.
@@ -37,7 +37,7 @@ pub(crate) struct JsonRun {
     /// `stream`: nothing was lowered.
     lowering: &'static str,
     dims: BTreeMap<String, i64>,
-    /// Modelled, from the launch until the last instruction was through.
+    /// Modelled, on the device until the last instruction was through, its start included.
     cycles: u64,
     /// Cycles over the clock.
     microseconds: f64,
@@ -88,11 +88,8 @@ struct JsonTraffic {
 #[derive(Debug, Serialize)]
 struct JsonOutput {
     name: String,
-    dtype: &'static str,
-    shape: Vec<usize>,
-    min: Option<f64>,
-    max: Option<f64>,
-    mean: Option<f64>,
+    #[serde(flatten)]
+    output: Output,
 }
 
 /// Stalls below this part of the time are nobody's concern.
@@ -112,13 +109,13 @@ fn bytes(traffic: Traffic) -> JsonBytes {
 }
 
 /// For programs.
-pub(crate) fn json(run: &Run) -> JsonRun {
-    let report = &run.report;
+pub(crate) fn json(run: Run) -> JsonRun {
+    let Run { dims, report, races, outputs } = run;
     let kinds = || report.cores.iter().map(|(kind, count, _)| (*kind, *count));
     let mut lanes: BTreeMap<&'static str, f64> = BTreeMap::new();
     let mut stalls = Vec::new();
     for (kind, _) in kinds() {
-        for (lane, part) in busy(report, kind) {
+        for (lane, part) in busy(&report, kind) {
             let entry = lanes.entry(lane).or_default();
             *entry = entry.max(part);
         }
@@ -135,32 +132,19 @@ pub(crate) fn json(run: &Run) -> JsonRun {
     stalls.sort_by(|a, b| b.fraction.total_cmp(&a.fraction));
     JsonRun {
         lowering: "stream",
-        dims: run.dims.clone(),
+        dims,
         cycles: report.cycles,
         microseconds: report.microseconds,
         busy: lanes,
-        cores: kinds().map(|(kind, count)| JsonCore { kind: kind.name(), count, busy: busy(report, kind) }).collect(),
+        cores: kinds().map(|(kind, count)| JsonCore { kind: kind.name(), count, busy: busy(&report, kind) }).collect(),
         stalls,
         traffic: JsonTraffic {
             total: bytes(report.total()),
             by_purpose: report.traffic.iter().map(|(purpose, traffic)| (purpose.name(), bytes(*traffic))).collect(),
         },
-        races_checked: run.races == Races::None,
-        outputs: run.outputs.iter().map(output).collect(),
+        races_checked: races == Races::None,
+        outputs: outputs.into_iter().map(|(name, output)| JsonOutput { name, output }).collect(),
     }
-}
-
-fn output((name, tensor): &(String, Tensor)) -> JsonOutput {
-    let (min, max, mean) = range(tensor);
-    JsonOutput { name: name.clone(), dtype: tensor.dtype().name(), shape: tensor.shape().to_vec(), min, max, mean }
-}
-
-fn range(tensor: &Tensor) -> (Option<f64>, Option<f64>, Option<f64>) {
-    let numbers = (0..tensor.len()).map(|i| tensor.value(i)).filter(|v| !v.is_nan());
-    let start = (0u64, f64::INFINITY, f64::NEG_INFINITY, 0.0);
-    let (count, least, most, sum) =
-        numbers.fold(start, |(n, least, most, sum), v| (n + 1, v.min(least), v.max(most), sum + v));
-    if count == 0 { (None, None, None) } else { (Some(least), Some(most), Some(sum / count as f64)) }
 }
 
 /// For people.
@@ -178,9 +162,9 @@ pub(crate) fn text(program: &str, chip: &str, runs: &[Run]) -> String {
         text += &pipe_table(report);
         text.push('\n');
         text += &traffic_table(report);
-        for (name, tensor) in &run.outputs {
-            text += &format!("\n{name}: {}{:?}", tensor.dtype().name(), tensor.shape());
-            if let (Some(min), Some(max), Some(mean)) = range(tensor) {
+        for (name, output) in &run.outputs {
+            text += &format!("\n{name}: {}{:?}", output.dtype, output.shape);
+            if let (Some(min), Some(max), Some(mean)) = (output.min, output.max, output.mean) {
                 text += &format!(", min {min:.6}, max {max:.6}, mean {mean:.6}");
             }
             text.push('\n');
