@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use msd_ascend::chip::Chip;
 use msd_ir::certificate::compose::Composed;
 use msd_ir::class::fixed_sizes;
 use msd_ir::diag::{Code, Diagnostic};
@@ -22,6 +23,7 @@ use msd_jit::argument::Argument;
 
 use crate::cache::{Cache, Call, Class, ClassKey};
 use crate::explain::Explanation;
+use crate::npu::{DequantVariant, Npu};
 use crate::options::Options;
 use crate::session::{Rewritten, Source};
 use crate::{Error, Result};
@@ -125,6 +127,27 @@ impl Kernel {
     /// The options it was made with.
     pub fn options(&self) -> &Options {
         &self.inner.options
+    }
+
+    /// The kernel as an instruction stream for a modelled NPU, with these sizes. Weights that are dequantized are so in
+    /// the paper's way; for others see [`Npu::new`].
+    ///
+    /// # Errors
+    /// If a size is missing or out of range, no lowering meets the tolerance, or the chip cannot compute an op of the
+    /// kernel.
+    ///
+    /// ```
+    /// use msd::ascend::chip::Chip;
+    /// use msd::{Kernel, Options};
+    ///
+    /// let text = "kernel linear(w: i8[N, K] scale f32[N], x: bf16[M, K]) -> f32[M, N] { x @ dequant(w).T }";
+    /// let sizes = [("M", 1), ("N", 512), ("K", 1024)].map(|(name, size)| (name.into(), size)).into();
+    /// let npu = Kernel::new(text, &Options::new())?.npu(&Chip::named("ascend-910b")?, &sizes)?;
+    /// println!("{} cycles", npu.cycles()?.cycles);
+    /// # Ok::<(), msd::Error>(())
+    /// ```
+    pub fn npu(&self, chip: &Chip, sizes: &Sizes) -> Result<Npu> {
+        Ok(Npu::new(&self.inner.graph, sizes, chip, &self.inner.options, DequantVariant::default())?)
     }
 
     /// Calls the kernel with one argument per parameter, in order, and allocates its results.

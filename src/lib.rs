@@ -194,6 +194,7 @@ mod explain;
 mod kernel;
 #[cfg(feature = "ndarray")]
 mod ndarray;
+mod npu;
 mod options;
 mod quant_argument;
 mod session;
@@ -204,6 +205,7 @@ pub use element::Element;
 pub use error::Error;
 pub use explain::{Explanation, SiteReport, StoppedRule};
 pub use kernel::{ClassReport, Kernel};
+pub use npu::{DequantVariant, Npu};
 pub use options::Options;
 pub use quant_argument::QuantArgument;
 pub use session::{Checked, Compiled, PassEvent, Rewritten, Source};

@@ -2,6 +2,8 @@
 //! describes the directives; `MSD_BLESS=1` rewrites the expectations.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
+#[path = "npu/on_chip.rs"]
+mod on_chip;
 mod oracle;
 
 use std::collections::BTreeSet;
@@ -268,12 +270,15 @@ fn trace_line(event: &Event) -> String {
     }
 }
 
+/// The modelled chips.
+const CHIPS: [&str; 2] = ["ascend-910b", "ascend-950"];
+
 /// `run`: evaluator and JIT give the same bits, for the source graph and the rewritten one, with
-/// every size compiled in and with some left open.
+/// every size compiled in and with some left open; an NPU comes near.
 fn run(checked: &Checked, directives: &Directives) -> Result<(), String> {
     let oracle = Oracle::new(&[1, 2]);
     for kernel in checked.kernels() {
-        for sizes in &directives.sizes {
+        for (index, sizes) in directives.sizes.iter().enumerate() {
             let mut draw = Draw::new(directives.seed);
             let inputs: Vec<_> =
                 [Values::Ordinary, Values::Special].map(|values| draw.inputs(kernel, sizes, values)).into();
@@ -282,6 +287,14 @@ fn run(checked: &Checked, directives: &Directives) -> Result<(), String> {
             let variants = if known == *sizes { vec![sizes] } else { vec![sizes, &known] };
             for known in variants {
                 let rewritten = rewritten(kernel, known, directives)?;
+                if known == sizes {
+                    // Each graph on one of the chips; both see all of them in the end.
+                    let chips = if index % 2 == 0 { CHIPS } else { [CHIPS[1], CHIPS[0]] };
+                    for (graph, chip) in [kernel, &rewritten.kernel].into_iter().zip(chips) {
+                        let result = on_chip::check(graph, sizes, &inputs[0], chip);
+                        result.map_err(|e| format!("{sizes:?}: {e}\n{}", text::print(graph)))?;
+                    }
+                }
                 for (name, graph) in [("source", kernel), ("rewritten", &rewritten.kernel)] {
                     // Rules bring tokens to the rows, whose count may stay open; columns may not.
                     if name == "source" && !oracle.compiles_open(graph, known) {

@@ -245,7 +245,7 @@ const MAX_DEPTH: usize = 8;
 
 impl Chip {
     /// Names of the chips that come along.
-    pub fn names() -> impl Iterator<Item = &'static str> {
+    pub fn names() -> impl Iterator<Item = &'static str> + Clone {
         BUILT_IN.iter().map(|(name, _)| *name)
     }
 

@@ -2,6 +2,7 @@
 //! stream. Owns their arithmetic, which is checked; names are the program's.
 
 use std::fmt;
+use std::ops::{Add, Div, Mul, Rem, Sub};
 
 /// Steps of an expression; more is refused, so that evaluating one is bounded.
 pub const MAX_STEPS: usize = 256;
@@ -117,7 +118,58 @@ impl From<i64> for Expr {
     }
 }
 
+/// Operators, for whoever writes programs in Rust. What changes nothing leaves no step behind.
+macro_rules! operators {
+    ($($trait:ident $method:ident $operation:ident $unit:expr;)*) => {$(
+        impl<T: Into<Expr>> $trait<T> for Expr {
+            type Output = Expr;
+
+            fn $method(self, other: T) -> Expr {
+                let other = other.into();
+                let unit: Option<i64> = $unit;
+                match (other.number(), unit) {
+                    (Some(number), Some(unit)) if number == unit => self,
+                    _ => Expr::binary(Binary::$operation, self, other),
+                }
+            }
+        }
+    )*};
+}
+
+operators! {
+    Add add Add Some(0);
+    Sub sub Sub Some(0);
+    Mul mul Mul Some(1);
+    Div div Div Some(1);
+    Rem rem Rem None;
+}
+
 impl Expr {
+    /// The least of two.
+    pub fn min(self, other: impl Into<Expr>) -> Expr {
+        Expr::binary(Binary::Min, self, other.into())
+    }
+
+    /// The greatest of two.
+    pub fn max(self, other: impl Into<Expr>) -> Expr {
+        Expr::binary(Binary::Max, self, other.into())
+    }
+
+    /// 1 where it is less than `other`, else 0.
+    pub fn lt(self, other: impl Into<Expr>) -> Expr {
+        Expr::binary(Binary::Lt, self, other.into())
+    }
+
+    /// 1 where both are the same, else 0.
+    pub fn equals(self, other: impl Into<Expr>) -> Expr {
+        Expr::binary(Binary::Eq, self, other.into())
+    }
+
+    /// The smallest multiple of a number that is not less.
+    pub fn round_up(self, multiple: i64) -> Expr {
+        (self + (multiple - 1)) / multiple * multiple
+    }
+
     /// The value of a variable.
     pub fn variable(slot: Slot) -> Expr {
         Expr { steps: vec![Step::Variable(slot)] }
@@ -129,6 +181,12 @@ impl Expr {
             && let Some(value) = operation.apply(x, y)
         {
             return Expr::from(value);
+        }
+        match (operation, a.number(), b.number()) {
+            (Binary::Add, Some(0), _) | (Binary::Mul, Some(1), _) => return b,
+            (Binary::Mul, Some(0), _) | (Binary::Mul, _, Some(0)) => return Expr::from(0),
+            (Binary::Rem, _, Some(1)) => return Expr::from(0),
+            _ => {}
         }
         let mut steps = a.steps;
         steps.extend(b.steps);

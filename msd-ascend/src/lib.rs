@@ -10,6 +10,7 @@ pub mod engine;
 pub mod expr;
 mod form;
 pub mod isa;
+pub mod lower;
 mod order;
 pub mod program;
 pub mod race;

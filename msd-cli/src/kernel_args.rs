@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use msd::ascend::chip::Chip;
 use msd::ir::graph::Lowering;
 use msd::ir::quant::scheme::Scheme;
 use msd::jit::isa::Level;
 
 use crate::inputs::syntax::{DimFlag, InputFlag};
+use crate::names;
 
 /// The forms of `-i` for `--help`; [`crate::inputs::syntax`] parses them.
 const INPUT_HELP: &str = "What feeds a parameter: NAME=@FILE.npy, NAME=@FILE.safetensors#TENSOR, \
@@ -38,7 +40,7 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "LOWERING", value_parser = lowering_parser())]
     pub(crate) lowering: Option<Lowering>,
     /// What executes the plan
-    #[arg(long, value_enum, default_value_t = Target::Cpu)]
+    #[arg(long, value_name = "cpu|reference|CHIP", default_value = "cpu", value_parser = Target::parse)]
     pub(crate) target: Target,
     /// The instruction set to compile for
     #[arg(long, value_enum, default_value_t = Isa::Native)]
@@ -126,19 +128,41 @@ pub(crate) struct BenchArgs {
 /// `msd npu`
 #[derive(Debug, Args)]
 pub(crate) struct NpuArgs {
-    /// The stream, a file that ends in `.npu`
+    /// The kernel, or a stream: a file that ends in `.npu`
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+    /// The kernel, where the file holds several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kernel: Option<String>,
     /// The chip: ascend-910b, ascend-950, or a file of your own that ends in `.toml`
     #[arg(long, value_name = "CHIP", default_value = "ascend-910b")]
     pub(crate) chip: String,
-    /// Parameters of the stream, such as M=16,N=4096; a list such as M=1,16,64 in its own flag sweeps
+    /// Sizes of dimensions, or parameters of a stream, such as M=16,N=4096; a list such as M=1,16,64 in its own flag
+    /// sweeps
     #[arg(short = 'D', long = "dim", value_name = "NAME=SIZE")]
     pub(crate) dims: Vec<DimFlag>,
+    /// How a kernel is lowered [default: both, where something is quantized]
+    #[arg(long, value_enum, value_name = "LOWERING")]
+    pub(crate) lowering: Option<NpuLowering>,
+    /// How weights are dequantized, where that is not the paper's way: BF16, scaled, all of it through memory
+    #[arg(long, value_enum, value_name = "VARIANT,…", value_delimiter = ',')]
+    pub(crate) dequant_variant: Vec<Variant>,
+    /// How activations are split into digits [default: by their element type]
+    #[arg(long, value_name = "SCHEME", value_parser = scheme_parser())]
+    pub(crate) scheme: Option<Scheme>,
+    /// Elements of the contraction that share a scale of the activations, where they fit [default: a whole row]
+    #[arg(long, value_name = "SIZE", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) block: Option<u64>,
+    /// Look for faults and races in a kernel's stream as well; in streams that are given they always are
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Draw cycles over the size that varies
+    #[arg(long, value_name = "OUT.svg")]
+    pub(crate) sweep: Option<PathBuf>,
     /// Compute values as well
     #[arg(long)]
     pub(crate) functional: bool,
-    /// With --functional: what feeds a tensor of weights or activations, as in run; what is not given is random
+    /// With --functional: what feeds a parameter, or a tensor of a stream, as in run; what is not given is random
     #[arg(short = 'i', long = "input", value_name = "NAME=SOURCE", requires = "functional")]
     pub(crate) inputs: Vec<InputFlag>,
     /// With --functional, and no sweep: where the output tensors go, in their order
@@ -152,21 +176,62 @@ pub(crate) struct NpuArgs {
     pub(crate) csv: Option<PathBuf>,
 }
 
-/// `--target`
+/// `--lowering` of `msd npu`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NpuLowering {
+    /// Weights multiplied as stored
+    Msd,
+    /// Weights dequantized first
+    Dequant,
+    /// Either, and their ratio
+    Both,
+    /// Whatever the cost model finds cheaper
+    Auto,
+}
+
+/// `--dequant-variant`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Variant {
+    /// Scales applied behind the product
+    Hoisted,
+    /// F16 in place of BF16
+    F16,
+    /// Through a few buffers that stay in L2
+    L2,
+}
+
+/// `--target`
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// Compiled code on this machine
+    /// Compiled code on this machine.
     Cpu,
-    /// The reference evaluator on the rewritten graph of the same plan
+    /// The reference evaluator on the rewritten graph of the same plan.
     Reference,
+    /// The interpreter of a chip, by its name or its file.
+    Chip(String),
 }
 
 impl Target {
     /// The name on the command line.
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Target::Cpu => "cpu",
             Target::Reference => "reference",
+            Target::Chip(name) => name,
+        }
+    }
+
+    fn parse(name: &str) -> Result<Target, String> {
+        match name {
+            "cpu" => Ok(Target::Cpu),
+            "reference" => Ok(Target::Reference),
+            chip if chip.ends_with(".toml") || Chip::names().any(|known| known == chip) => {
+                Ok(Target::Chip(chip.to_owned()))
+            }
+            _ => {
+                let help = names::help(name, ["cpu", "reference"].into_iter().chain(Chip::names()));
+                Err(format!("no such target: {help}, or a file of a chip that ends in `.toml`"))
+            }
         }
     }
 }
@@ -217,6 +282,8 @@ pub(crate) enum Emit {
     Clif,
     /// Machine code
     Asm,
+    /// Instructions of the NPU that `--target` names, ascend-910b unless it names one
+    Npu,
 }
 
 impl Emit {
@@ -227,6 +294,7 @@ impl Emit {
             Emit::Plan => "plan",
             Emit::Clif => "clif",
             Emit::Asm => "asm",
+            Emit::Npu => "npu",
         }
     }
 }
@@ -358,7 +426,8 @@ mod tests {
         };
         near("msd run k.msd --scheme int8x2-pow", "int8x2-pow2");
         near("msd run k.msd --lowering dequnt", "dequant");
-        near("msd run k.msd --target referense", "reference");
+        let target = parse("msd run k.msd --target referense").unwrap_err();
+        assert!(target.contains("did you mean `reference`?"), "{target}");
         near("msd run k.msd --isa avx512vni", "avx512vnni");
         near("msd run k.msd --machine measure", "measured");
         near("msd opt k.msd --emit pln", "plan");

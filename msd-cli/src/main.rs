@@ -8,6 +8,7 @@ mod crash;
 mod inputs;
 mod kernel_args;
 mod names;
+mod npu;
 mod origin;
 mod paper;
 mod progress;

@@ -31,7 +31,8 @@ impl Subject {
         Subject::of(&args.file, args.kernel.as_deref())
     }
 
-    fn of(file: &Path, name: Option<&str>) -> Result<Subject, Vec<Fault>> {
+    /// The same by the file and the kernel's name.
+    pub(crate) fn of(file: &Path, name: Option<&str>) -> Result<Subject, Vec<Fault>> {
         let source = Rc::new(SourceFile::read(file).map_err(|d| vec![Fault::in_file(d, &display(file))])?);
         let checked = Source::from_bytes(&source.name, source.bytes.clone()).and_then(Source::check);
         let checked = checked.map_err(|d| Fault::in_source(d, &source))?;

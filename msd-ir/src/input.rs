@@ -289,7 +289,10 @@ fn bind_names(pieces: &[Piece<'_>], given: &Sizes) -> Result<Sizes, Diagnostic> 
 }
 
 /// Sizes of a type under `sizes`.
-pub(crate) fn shape_under(shape: &[Dim], sizes: &Sizes) -> Result<Vec<usize>, Diagnostic> {
+///
+/// # Errors
+/// If a dimension has no size, or one out of range.
+pub fn shape_under(shape: &[Dim], sizes: &Sizes) -> Result<Vec<usize>, Diagnostic> {
     let sizes = shape.iter().map(|d| {
         let size = d.eval(sizes).map_err(size_fault)?;
         usize::try_from(size).map_err(|_| size_fault(DimError::OutOfRange(d.clone())))

@@ -15,6 +15,7 @@ pub mod graph;
 pub mod input;
 pub mod machine;
 pub mod math;
+pub mod melt;
 pub mod ops;
 pub mod pass;
 pub mod plan;

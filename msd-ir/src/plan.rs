@@ -27,6 +27,18 @@ use crate::types::Part;
 use choose::{Facts, choose};
 use signs::never_negative;
 
+/// What the machine that executes a plan can do, as far as plans depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// Whether it multiplies digits that are never negative.
+    pub unsigned_digits: bool,
+    /// Whether scales are applied behind a product with a dequantized weight, where that is possible. They are part of
+    /// the dequantization otherwise.
+    pub hoists_scales: bool,
+    /// Whether it multiplies small floats with a power of two for each 32 of them as they are, on both sides.
+    pub block_products: bool,
+}
+
 /// What the caller asks for; attributes of the kernel stand where this is silent.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -40,11 +52,15 @@ pub struct Request {
     pub block: Option<u64>,
     /// `--machine`
     pub machine: Machine,
+    /// What whoever executes the plan can do.
+    pub abilities: Abilities,
 }
 
 impl Default for Request {
     fn default() -> Self {
-        Request { lowering: None, scheme: None, tolerance: None, block: None, machine: Machine::default_profile() }
+        let abilities = Abilities { unsigned_digits: true, hoists_scales: true, block_products: false };
+        let machine = Machine::default_profile();
+        Request { lowering: None, scheme: None, tolerance: None, block: None, machine, abilities }
     }
 }
 
@@ -83,6 +99,8 @@ pub struct Choice {
     /// Whether two digits of 8 bits are to be multiplied as one of 16. It changes the graph, and no
     /// bit of a result, so that the plan leaves it to whoever knows the target.
     pub recombine: bool,
+    /// Whether scales leave a weight that is dequantized.
+    pub hoists_scales: bool,
     /// Why.
     pub because: String,
 }
@@ -201,6 +219,7 @@ pub fn plan(kernel: &Kernel, sizes: &Sizes, request: &Request) -> Result<Plan, D
             k: kernel.tensor_ty(x).shape.last().and_then(|d| d.eval(sizes).ok()),
             form: form.ok(),
             asked: request.scheme.or(kernel.attributes.scheme),
+            abilities: request.abilities,
         };
         let product = product(&weight, n.types[0].shape(), kernel.tensor_ty(x).dtype, facts.k, sizes);
         let alternatives = alternatives(&product, &facts, request);
@@ -208,10 +227,14 @@ pub fn plan(kernel: &Kernel, sizes: &Sizes, request: &Request) -> Result<Plan, D
             Op::Param { index } => kernel.params[index].name.to_string(),
             _ => String::new(),
         };
-        let choice = choose(kernel, request, &alternatives, &facts).map_err(|d| {
+        let mut choice = choose(kernel, request, &alternatives, &facts).map_err(|d| {
             let message = format!("product with `{weight}`: {}", d.message);
             Diagnostic { message, ..d }.at(n.span)
         })?;
+        if request.abilities.block_products && is_block_scaled(kernel, n.operands[1]) && is_block_scaled(kernel, x) {
+            let because = "both operands are multiplied as stored, with their block scales".to_string();
+            choice = Choice { lowering: Lowering::Dequant, hoists_scales: false, because, ..choice };
+        }
         // Where no rule multiplies the weight as stored it is dequantized, whatever was asked for.
         let done = alternatives
             .iter()
@@ -221,6 +244,22 @@ pub fn plan(kernel: &Kernel, sizes: &Sizes, request: &Request) -> Result<Plan, D
         sites.push(Site { node, span: n.span, weight, choice, certificate, alternatives });
     }
     Ok(Plan { sites })
+}
+
+/// Whether an operand is a dequantized parameter of small floats with a power of two for each 32 along its contraction,
+/// as stored or transposed.
+fn is_block_scaled(kernel: &Kernel, operand: Value) -> bool {
+    let Some(weight) = Weight::find(kernel, operand).filter(|w| w.factors.is_empty() && w.windows.is_empty()) else {
+        return false;
+    };
+    let last = weight.ty.codes.rank() - 1;
+    let along = weight.ty.scale.along.iter().enumerate();
+    let mut fits =
+        along.map(|(axis, along)| along.as_ref().is_some_and(|a| a.group == if axis == last { 32 } else { 1 }));
+    weight.ty.codes.dtype.minifloat().is_some()
+        && weight.ty.scale.ty.dtype == DType::E8M0
+        && weight.ty.zero.is_none()
+        && fits.all(|fits| fits)
 }
 
 /// The element type that the activations were declared with, before they were moved, or took over

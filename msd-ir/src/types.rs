@@ -212,6 +212,23 @@ impl Part {
     }
 }
 
+/// For each axis of the codes: block sizes, largest first and ending with 1, such that every
+/// part's groups are whole blocks; nothing if groups overlap.
+pub fn block_sizes(rank: usize, parts: &[&Part]) -> Option<Vec<Vec<u64>>> {
+    let mut units = vec![vec![1]; rank];
+    for part in parts {
+        for (axis, along) in part.along.iter().enumerate() {
+            if let Some(along) = along.as_ref().filter(|a| !units[axis].contains(&a.group)) {
+                units[axis].push(along.group);
+            }
+        }
+    }
+    for sizes in &mut units {
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+    }
+    units.iter().all(|sizes| sizes.windows(2).all(|pair| pair[0] % pair[1] == 0)).then_some(units)
+}
+
 /// The shape two operands share by NumPy's rule, or the two dimensions that disagree.
 pub fn broadcast(a: &[Dim], b: &[Dim]) -> Result<Shape, (Dim, Dim)> {
     let rank = a.len().max(b.len());

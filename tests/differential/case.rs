@@ -319,6 +319,14 @@ impl Case {
         Case { result: "f32", ..self.clone() }
     }
 
+    /// The same product of magnitudes: the sum of those of the terms. For a case that is bare.
+    pub(crate) fn magnitude(&self) -> String {
+        let text = self.source();
+        let (head, body) = text.split_once('{').unwrap_or((&text, ""));
+        let body = body.replace("dequant(W)", "abs(dequant(W))").replace('X', "abs(X)");
+        format!("{head}{{{body}")
+    }
+
     /// The product with the weight by itself, to F32: what its certificate is about.
     pub(crate) fn bare(&self) -> Case {
         let epilogue = if self.epilogue.halves() { self.epilogue } else { E::None };

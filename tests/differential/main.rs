@@ -7,6 +7,7 @@ mod conversions;
 mod graphs;
 mod linear;
 mod measure;
+mod npu;
 #[path = "../oracle/mod.rs"]
 mod oracle;
 mod samples;

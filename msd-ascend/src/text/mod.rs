@@ -24,7 +24,7 @@ mod printer;
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests;
 
-pub(crate) use operands::form;
+pub(crate) use operands::{form, unsaid};
 pub use parser::parse;
 pub(crate) use printer::instruction_text;
 pub use printer::print;

@@ -272,7 +272,7 @@ fn positional(operand: &Operand) -> bool {
 }
 
 /// What an operand is if it is not said.
-pub(super) fn unsaid(operand: &Operand) -> Option<Arg> {
+pub(crate) fn unsaid(operand: &Operand) -> Option<Arg> {
     match operand.kind {
         Kind::Int(_, _, value) => value.map(|v| Arg::Int(Expr::from(v))),
         Kind::Float(value) => Some(Arg::Float(value)),

@@ -5,7 +5,8 @@
 use msd::{Explanation, Rewritten};
 
 use crate::inputs::{dims, sizes};
-use crate::kernel_args::ExplainArgs;
+use crate::kernel_args::{ExplainArgs, Target};
+use crate::npu;
 use crate::origin::Fault;
 use crate::report::{Body, Outcome, site};
 use crate::request::{self, Subject};
@@ -22,9 +23,14 @@ fn explain(args: &ExplainArgs) -> Result<Outcome, Vec<Fault>> {
     let options = request::options(&args.plan, args.threads.threads);
     let rewritten = Rewritten::new(&subject.kernel, &dims, &options).map_err(|d| subject.faults(vec![d]))?;
     let explanation = rewritten.explain(&options);
-    let text = explanation.with_places(|span| subject.source.locate(span)).to_string();
+    let mut text = explanation.with_places(|span| subject.source.locate(span)).to_string();
+    let npu = match &args.plan.target {
+        Target::Chip(name) => Some(npu::predict::predict(&subject, &dims, &npu::chip(name)?, &options)?),
+        Target::Cpu | Target::Reference => None,
+    };
+    text.extend(npu.iter().map(|prediction| prediction.text()));
     let Explanation { kernel, lowering, scheme, profile, sites, results, .. } = explanation;
     let sites = site::json(sites, &subject.source);
     let results = results.into_iter().map(site::result).collect();
-    Ok(Outcome::done(text, Body::Explain { kernel, lowering, scheme, profile, sites, results }))
+    Ok(Outcome::done(text, Body::Explain { kernel, lowering, scheme, profile, sites, results, npu }))
 }

@@ -4,11 +4,12 @@
 use msd::ir::diag::{Code, Diagnostic};
 use msd::ir::dim::Sizes;
 use msd::ir::text;
-use msd::{Options, PassEvent, Rewritten};
+use msd::{DequantVariant, Npu, Options, PassEvent, Rewritten};
 
 use crate::inputs::{dims, sizes};
-use crate::kernel_args::{Emit, OptArgs};
+use crate::kernel_args::{Emit, OptArgs, Target};
 use crate::names;
+use crate::npu;
 use crate::origin::Fault;
 use crate::report::{Body, Function, Outcome, Pass, site};
 use crate::request::{self, Subject};
@@ -40,10 +41,26 @@ fn opt(args: &OptArgs) -> Result<Outcome, Vec<Fault>> {
             text.extend(listed.iter().map(|f| format!("; {}\n{}\n", f.name, f.text.trim_end())));
             functions = Some(listed);
         }
+        Emit::Npu => {
+            let listed = stream(&args.plan.target, &subject, &dims, &options)?;
+            text += &listed.text;
+            functions = Some(vec![listed]);
+        }
     }
     let kernel = subject.kernel.name.to_string();
     let body = Body::Opt { kernel, emit: args.emit.name(), passes, ir, sites: plan, functions };
     Ok(Outcome::done(text, body))
+}
+
+/// The instruction stream for the chip that is the target.
+fn stream(target: &Target, subject: &Subject, dims: &Sizes, options: &Options) -> Result<Function, Vec<Fault>> {
+    let chip = match target {
+        Target::Chip(name) => npu::chip(name)?,
+        Target::Cpu | Target::Reference => npu::chip("ascend-910b")?,
+    };
+    let npu = Npu::new(&subject.kernel, dims, &chip, options, DequantVariant::default());
+    let npu = npu.map_err(|d| subject.faults(vec![d]))?;
+    Ok(Function { name: chip.name, text: npu.stream() })
 }
 
 /// The passes, with the kernel after those that `wanted` names.

@@ -3,16 +3,19 @@
 
 use std::time::Instant;
 
+use msd::ascend::chip::Chip;
 use msd::io::npy::Halves;
 use msd::io::{self, npy};
 use msd::ir::diag::{Code, Diagnostic};
+use msd::ir::dim::Sizes;
 use msd::ir::graph::Kernel;
 use msd::ir::input::Input;
 use msd::ir::tensor::Tensor;
-use msd::{Argument, Rewritten, SiteReport, Weight};
+use msd::{Argument, DequantVariant, Npu, Options, Rewritten, SiteReport, Weight};
 
 use crate::inputs::{self, Missing, Resolved, dims};
 use crate::kernel_args::{OutputType, RunArgs, Target};
+use crate::npu;
 use crate::origin::Fault;
 use crate::report::{Body, Outcome, Output, site};
 use crate::request::{self, Subject};
@@ -27,7 +30,11 @@ fn execute(args: &RunArgs) -> Result<Outcome, Vec<Fault>> {
     let subject = Subject::read(&args.plan)?;
     request::check_not_source(&args.plan.file, args.outputs.iter()).map_err(|d| subject.faults(vec![d]))?;
     check_outputs(&subject.kernel, args).map_err(|d| subject.faults(vec![d]))?;
-    let done = compute(args, &subject.kernel).map_err(|d| subject.faults(d))?;
+    let chip = match &args.plan.target {
+        Target::Chip(name) => Some(npu::chip(name)?),
+        Target::Cpu | Target::Reference => None,
+    };
+    let done = compute(args, &subject.kernel, chip.as_ref()).map_err(|d| subject.faults(d))?;
     write(args, &done.results).map_err(|d| subject.faults(vec![d]))?;
 
     let outputs: Vec<Output> =
@@ -39,7 +46,7 @@ fn execute(args: &RunArgs) -> Result<Outcome, Vec<Fault>> {
         outputs,
         scheme: done.rewritten.scheme(),
         lowering: done.rewritten.lowering(),
-        target: args.plan.target.name(),
+        target: args.plan.target.name().to_owned(),
         isa: (args.plan.target == Target::Cpu).then(|| args.plan.isa.level().name()),
         threads: usize::from(args.threads.threads),
         compile_ms: done.compile_ms,
@@ -70,13 +77,16 @@ struct Done {
     seconds: f64,
 }
 
-fn compute(args: &RunArgs, kernel: &Kernel) -> Result<Done, Vec<Diagnostic>> {
+fn compute(args: &RunArgs, kernel: &Kernel, chip: Option<&Chip>) -> Result<Done, Vec<Diagnostic>> {
     let dims = dims::single(&args.plan.dims).map_err(|d| vec![d])?;
     let Resolved { inputs, sizes } = inputs::resolve(kernel, &args.inputs, &dims, Missing::Refuse)?;
     let options = request::options(&args.plan, args.threads.threads);
+    if let Some(chip) = chip {
+        return on_chip(kernel, chip, &inputs, &sizes, &options);
+    }
     let rewritten = Rewritten::new(kernel, &sizes, &options).map_err(|d| vec![d])?;
     let (results, compile_ms, seconds) = match args.plan.target {
-        Target::Reference => {
+        Target::Reference | Target::Chip(_) => {
             let start = Instant::now();
             (rewritten.evaluate(&inputs)?, None, start.elapsed().as_secs_f64())
         }
@@ -87,6 +97,23 @@ fn compute(args: &RunArgs, kernel: &Kernel) -> Result<Done, Vec<Diagnostic>> {
         }
     };
     Ok(Done { rewritten, results, compile_ms, seconds })
+}
+
+/// The same by the interpreter of a chip.
+fn on_chip(
+    kernel: &Kernel,
+    chip: &Chip,
+    inputs: &[Input],
+    sizes: &Sizes,
+    options: &Options,
+) -> Result<Done, Vec<Diagnostic>> {
+    let start = Instant::now();
+    let npu = Npu::new(kernel, sizes, chip, options, DequantVariant::default()).map_err(|d| vec![d])?;
+    let compile_ms = Some(start.elapsed().as_secs_f64() * 1e3);
+    let start = Instant::now();
+    let results = npu.call(inputs).map_err(|d| vec![d])?;
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(Done { rewritten: npu.rewritten().clone(), results, compile_ms, seconds })
 }
 
 /// Results and the time they took, everything packed before.

@@ -10,6 +10,7 @@ use super::npu::JsonRun;
 use super::paper::JsonTable;
 use super::site::{JsonResult, JsonSite};
 use super::{Fault, Origin};
+use crate::npu::predict::Prediction;
 use crate::source::display;
 
 /// What all objects share, around what the command answers.
@@ -52,7 +53,7 @@ pub(crate) enum Body {
         /// `msd`, `dequant`, `mixed`, or `plain` where nothing is dequantized.
         lowering: &'static str,
         /// `cpu` or `reference`.
-        target: &'static str,
+        target: String,
         /// Instruction set level; null on the reference evaluator.
         isa: Option<&'static str>,
         /// Threads of the execution.
@@ -78,6 +79,9 @@ pub(crate) enum Body {
         sites: Vec<JsonSite>,
         /// What is certified of each result.
         results: Vec<JsonResult>,
+        /// What is predicted for the chip that is the target.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        npu: Option<Prediction>,
     },
     /// `msd opt`
     Opt {

@@ -1,10 +1,13 @@
 //! Runs of an NPU's stream, for people and programs: cycles, what each pipe did and why it waited, bytes by purpose.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use msd::ascend::engine::gm::Traffic;
 use msd::ascend::isa::memory::{Core, Pipe};
+use msd::ascend::lower::Model;
 use msd::ascend::timing::Report;
+use msd::ir::tensor::Tensor;
 use serde::Serialize;
 
 use super::Output;
@@ -17,25 +20,34 @@ pub(crate) enum Races {
     None,
     /// The stream writes more than the detector keeps track of.
     NotLookedFor,
+    /// Nobody asked.
+    NotAsked,
 }
 
 /// One run.
 pub(crate) struct Run {
-    /// Parameters of the stream.
+    /// `stream` if nothing was lowered, else `msd`, `dequant`, `mixed` or `plain`.
+    pub(crate) lowering: &'static str,
+    /// How activations were split, if they were.
+    pub(crate) scheme: Option<&'static str>,
+    /// Parameters of the stream, or dimensions of the kernel.
     pub(crate) dims: BTreeMap<String, i64>,
     /// Cycles.
     pub(crate) report: Report,
     /// Races.
     pub(crate) races: Races,
+    /// What formulas say of a kernel.
+    pub(crate) model: Option<Model>,
     /// Output tensors, of a functional run.
-    pub(crate) outputs: Vec<(String, Output)>,
+    pub(crate) outputs: Vec<(String, Tensor)>,
 }
 
 /// A run as programs read it.
 #[derive(Debug, Serialize)]
 pub(crate) struct JsonRun {
-    /// `stream`: nothing was lowered.
     lowering: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheme: Option<&'static str>,
     dims: BTreeMap<String, i64>,
     /// Modelled, on the device until the last instruction was through, its start included.
     cycles: u64,
@@ -48,11 +60,20 @@ pub(crate) struct JsonRun {
     /// Parts of the time in which pipes did nothing, largest first.
     stalls: Vec<JsonStall>,
     traffic: JsonTraffic,
+    /// What the closed form says, of a kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<JsonModel>,
     /// Whether races were looked for; a stream with one does not run.
     races_checked: bool,
     /// Of a functional run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     outputs: Vec<JsonOutput>,
+}
+
+#[derive(Debug, Serialize)]
+struct JsonModel {
+    cycles: f64,
+    traffic: JsonBytes,
 }
 
 #[derive(Debug, Serialize)]
@@ -92,6 +113,14 @@ struct JsonOutput {
     output: Output,
 }
 
+/// Summaries of the results of a run, and the files they went to.
+fn summaries(outputs: &[(String, Tensor)], files: &[PathBuf]) -> Vec<(String, Output)> {
+    let of = |(index, (name, tensor)): (usize, &(String, Tensor))| {
+        (name.clone(), Output::new(index, tensor, files.get(index)))
+    };
+    outputs.iter().enumerate().map(of).collect()
+}
+
 /// Stalls below this part of the time are nobody's concern.
 const SHOWN: f64 = 0.005;
 
@@ -109,8 +138,9 @@ fn bytes(traffic: Traffic) -> JsonBytes {
 }
 
 /// For programs.
-pub(crate) fn json(run: Run) -> JsonRun {
-    let Run { dims, report, races, outputs } = run;
+pub(crate) fn json(run: Run, files: &[PathBuf]) -> JsonRun {
+    let Run { lowering, scheme, dims, report, races, model, outputs } = run;
+    let outputs = summaries(&outputs, files);
     let kinds = || report.cores.iter().map(|(kind, count, _)| (*kind, *count));
     let mut lanes: BTreeMap<&'static str, f64> = BTreeMap::new();
     let mut stalls = Vec::new();
@@ -131,7 +161,8 @@ pub(crate) fn json(run: Run) -> JsonRun {
     }
     stalls.sort_by(|a, b| b.fraction.total_cmp(&a.fraction));
     JsonRun {
-        lowering: "stream",
+        lowering,
+        scheme,
         dims,
         cycles: report.cycles,
         microseconds: report.microseconds,
@@ -142,6 +173,7 @@ pub(crate) fn json(run: Run) -> JsonRun {
             total: bytes(report.total()),
             by_purpose: report.traffic.iter().map(|(purpose, traffic)| (purpose.name(), bytes(*traffic))).collect(),
         },
+        model: model.map(|m| JsonModel { cycles: m.cycles.round(), traffic: bytes(m.traffic) }),
         races_checked: races == Races::None,
         outputs: outputs.into_iter().map(|(name, output)| JsonOutput { name, output }).collect(),
     }
@@ -153,16 +185,23 @@ pub(crate) fn text(program: &str, chip: &str, runs: &[Run]) -> String {
     for run in runs {
         let dims: Vec<String> = run.dims.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let report = &run.report;
-        text += &format!("{program} on {chip}, {}\n", dims.join(" "));
+        let title = [program, "on", chip].join(" ");
+        let lowering = if run.lowering == "stream" { String::new() } else { format!(", {}", run.lowering) };
+        let scheme = run.scheme.map(|scheme| format!(" ({scheme})")).unwrap_or_default();
+        text += format!("{title}{lowering}{scheme}, {}", dims.join(" ")).trim_end_matches(", ");
+        text.push('\n');
         text += &format!("{} cycles, {:.2} us (modelled, launch excluded)", report.cycles, report.microseconds);
+        if let Some(model) = &run.model {
+            text += &format!("; closed form {:.0}", model.cycles);
+        }
         if run.races == Races::NotLookedFor {
             text += "; too large to look for races";
         }
         text += "\n\n";
         text += &pipe_table(report);
         text.push('\n');
-        text += &traffic_table(report);
-        for (name, output) in &run.outputs {
+        text += &traffic_table(report, run.model.as_ref());
+        for (name, output) in &summaries(&run.outputs, &[]) {
             text += &format!("\n{name}: {}{:?}", output.dtype, output.shape);
             if let (Some(min), Some(max), Some(mean)) = (output.min, output.max, output.mean) {
                 text += &format!(", min {min:.6}, max {max:.6}, mean {mean:.6}");
@@ -173,7 +212,26 @@ pub(crate) fn text(program: &str, chip: &str, runs: &[Run]) -> String {
             text.push('\n');
         }
     }
-    text
+    text + &ratios(runs)
+}
+
+/// How many times as long the other lowering takes, for each combination of sizes that has both.
+fn ratios(runs: &[Run]) -> String {
+    let mut rows = Vec::new();
+    for msd in runs.iter().filter(|run| run.lowering == "msd") {
+        let Some(other) = runs.iter().find(|run| run.lowering == "dequant" && run.dims == msd.dims) else { continue };
+        let dims: Vec<String> = msd.dims.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let ratio = other.report.cycles as f64 / msd.report.cycles as f64;
+        let cycles = [msd, other].map(|run| run.report.cycles.to_string());
+        rows.push([vec![dims.join(" ")], cycles.to_vec(), vec![format!("{ratio:.2}")]].concat());
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let column = |head, numeric| Column { head, numeric };
+    let columns =
+        [column("cycles", false), column("msd", true), column("dequant", true), column("dequant / msd", true)];
+    table(&columns, rows)
 }
 
 fn pipe_table(report: &Report) -> String {
@@ -196,7 +254,7 @@ fn pipe_table(report: &Report) -> String {
     table(&columns, rows)
 }
 
-fn traffic_table(report: &Report) -> String {
+fn traffic_table(report: &Report, model: Option<&Model>) -> String {
     let columns = [
         Column { head: "bytes", numeric: false },
         Column { head: "HBM read", numeric: true },
@@ -210,5 +268,6 @@ fn traffic_table(report: &Report) -> String {
     };
     let used = report.traffic.iter().filter(|(_, traffic)| traffic.total() > 0);
     let rows: Vec<Vec<String>> = used.map(|(purpose, traffic)| row(purpose.name(), *traffic)).collect();
-    table(&columns, rows.into_iter().chain([row("all", report.total())]))
+    let formula = model.map(|model| row("closed form", model.traffic));
+    table(&columns, rows.into_iter().chain([row("all", report.total())]).chain(formula))
 }

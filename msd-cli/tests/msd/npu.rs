@@ -1,4 +1,4 @@
-//! `msd npu` on streams: its object and its files, and what it refuses.
+//! `msd npu` on streams and on kernels: its object and its files, and what it refuses.
 
 use std::fs;
 
@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::{dir, json, msd};
 
 const GEMM: &[u8] = include_bytes!("../../../kernels/npu/gemm_i8.npu");
+const LINEAR: &[u8] = include_bytes!("../../../kernels/linear.msd");
 const MXFP8: &[u8] = include_bytes!("../../../kernels/npu/gemm_mxfp8.npu");
 
 fn is_part(value: &Value) -> bool {
@@ -104,8 +105,13 @@ fn a_chip_of_ones_own() {
 fn what_is_wrong_is_said_at_its_place() {
     let broken = String::from_utf8(GEMM.to_vec()).unwrap().replace("set_flag M, FIX, 0", "");
     let slip = String::from_utf8(GEMM.to_vec()).unwrap().replace("mmad.i8", "mmda.i8");
-    let dir =
-        dir(&[("gemm.npu", GEMM), ("broken.npu", broken.as_bytes()), ("slip.npu", slip.as_bytes()), ("k.msd", b"")]);
+    let dir = dir(&[
+        ("gemm.npu", GEMM),
+        ("broken.npu", broken.as_bytes()),
+        ("slip.npu", slip.as_bytes()),
+        ("k.msd", b""),
+        ("linear.msd", LINEAR),
+    ]);
     let fault = |args: &[&str]| {
         let (status, object) = json(&dir, args, "msd.npu/1");
         (status, object["diagnostics"][0].clone())
@@ -121,7 +127,12 @@ fn what_is_wrong_is_said_at_its_place() {
         (&["npu", "gemm.npu", "-i", "A=const:1"], 2, "E0801"),
         (&["npu", "gemm.npu", "-D", "M=1,2", "--trace", "t.json"], 2, "E0801"),
         (&["npu", "gemm.npu", "-D", "M=1000000000,N=1000000000"], 1, "E1105"),
-        (&["npu", "k.msd"], 2, "E0801"),
+        (&["npu", "k.msd"], 1, "E0107"),
+        (&["npu", "gemm.npu", "--lowering", "msd"], 2, "E0801"),
+        (&["npu", "gemm.npu", "--sweep", "s.svg"], 2, "E0801"),
+        (&["npu", "linear.msd", "-D", "N=4,K=4"], 1, "E0606"),
+        (&["npu", "linear.msd", "-D", "L=4"], 2, "E0801"),
+        (&["npu", "linear.msd", "-D", "N=4,K=4", "-D", "M=1,2", "--csv", "t.csv"], 2, "E0801"),
         (&["npu", "gemm.npu", "--csv", "gemm.npu"], 2, "E0801"),
         (&["npu", "gemm.npu", "--functional", "-o", "./gemm.npu"], 2, "E0801"),
         (&["npu", "nowhere.npu"], 1, "E0701"),
@@ -131,4 +142,79 @@ fn what_is_wrong_is_said_at_its_place() {
     }
     assert!(!dir.path().join("t.json").exists());
     assert_eq!(fs::read(dir.path().join("gemm.npu")).unwrap(), GEMM, "what is read is never written over");
+}
+
+#[test]
+fn a_kernel_in_both_lowerings() {
+    let dir = dir(&[("linear.msd", LINEAR)]);
+    let sizes = ["-D", "N=512,K=1024", "-D", "M=1,64"];
+    let args = [&["npu", "linear.msd", "--check", "--functional", "--sweep", "s.svg"][..], &sizes].concat();
+    let (status, object) = json(&dir, &args, "msd.npu/1");
+    let runs = object["runs"].as_array().unwrap();
+    let lowerings: Vec<&str> = runs.iter().filter_map(|run| run["lowering"].as_str()).collect();
+    assert_eq!((status, lowerings.as_slice()), (0, &["msd", "dequant", "msd", "dequant"][..]), "{object}");
+    for run in runs {
+        let (cycles, model) = (run["cycles"].as_f64().unwrap(), run["model"]["cycles"].as_f64().unwrap());
+        assert!((0.5..2.0).contains(&(model / cycles)), "closed form {model}, interpreter {cycles}");
+        let weight = run["traffic"]["by_purpose"]["weight"]["hbm_read"].as_u64().unwrap();
+        assert!((512 * 1024..512 * 1024 + 8192).contains(&weight), "{weight}");
+        let workspace = &run["traffic"]["by_purpose"]["workspace"];
+        let moved = workspace["l2_write"].as_u64().unwrap();
+        assert_eq!(moved, if run["lowering"] == "msd" { 0 } else { 2 * 512 * 1024 });
+        assert_eq!((&run["races_checked"], &run["outputs"][0]["dtype"]), (&true.into(), &"bf16".into()), "{run}");
+    }
+    let chart = fs::read_to_string(dir.path().join("s.svg")).unwrap();
+    assert!(chart.starts_with("<svg") && chart.contains("dequant, closed form"), "{chart}");
+    let text = msd(&dir, &["npu", "linear.msd", "-D", "N=512,K=1024,M=4"]).stdout;
+    assert!(text.contains("dequant / msd") && text.contains("closed form"), "{text}");
+    // Nothing to rewrite: one run.
+    fs::write(dir.path().join("gemm.msd"), "kernel g(A: f16[M, K], B: f16[N, K]) -> f32[M, N] { A @ B.T }").unwrap();
+    let (_, object) = json(&dir, &["npu", "gemm.msd", "-D", "M=64,N=64,K=64"], "msd.npu/1");
+    let runs = object["runs"].as_array().unwrap();
+    assert_eq!((runs.len(), &runs[0]["lowering"]), (1, &"plain".into()));
+}
+
+#[test]
+fn variants_of_dequantization() {
+    let dir = dir(&[("linear.msd", LINEAR)]);
+    let cycles = |variant: &[&str]| {
+        let args = ["npu", "linear.msd", "-D", "N=2048,K=4096,M=1", "--lowering", "dequant"];
+        json(&dir, &[&args[..], variant].concat(), "msd.npu/1").1["runs"][0]["cycles"].as_u64().unwrap()
+    };
+    let paper = cycles(&[]);
+    assert!(cycles(&["--dequant-variant", "hoisted,f16"]) < paper);
+    assert!(cycles(&["--dequant-variant", "l2"]) < paper * 3 / 2);
+}
+
+#[test]
+fn a_printed_stream_is_the_one_that_runs() {
+    let dir = dir(&[("linear.msd", LINEAR)]);
+    let sizes = ["-D", "N=300,K=500,M=5", "--lowering", "msd"];
+    let printed = msd(&dir, &[&["opt", "linear.msd", "--emit", "npu", "--target", "ascend-950"][..], &sizes].concat());
+    assert!(printed.status == 0 && printed.stdout.contains("// msd.decompose"), "{}", printed.stderr);
+    fs::write(dir.path().join("linear.npu"), &printed.stdout).unwrap();
+    let chip = ["--chip", "ascend-950"];
+    let cycles = |args: &[&str]| {
+        let (status, object) = json(&dir, &[&["npu"][..], args, &chip].concat(), "msd.npu/1");
+        assert_eq!(status, 0, "{object}");
+        object["runs"][0]["cycles"].as_u64().unwrap()
+    };
+    assert_eq!(cycles(&["linear.npu"]), cycles(&[&["linear.msd"][..], &sizes].concat()));
+}
+
+#[test]
+fn a_chip_is_a_target() {
+    let dir = dir(&[("linear.msd", LINEAR)]);
+    let args = ["run", "linear.msd", "-D", "N=40,K=90,M=3", "-i", "W=randn:1", "-i", "X=randn:2", "-i", "bias=randn:3"];
+    let ran = |target: &str| {
+        let (status, object) = json(&dir, &[&args[..], &["--target", target]].concat(), "msd.run/1");
+        assert_eq!(status, 0, "{object}");
+        object["outputs"][0]["mean"].as_f64().unwrap()
+    };
+    assert!((ran("ascend-910b") - ran("reference")).abs() < 1e-2);
+    let explained = ["explain", "linear.msd", "-D", "N=4096,K=4096,M=16", "--target", "ascend-910b"];
+    let (_, object) = json(&dir, &explained, "msd.explain/1");
+    let npu = &object["npu"];
+    assert_eq!((&npu["lowering"], &npu["tokens"]), (&"msd".into(), &"M".into()), "{npu}");
+    assert!(npu["crossover"].as_u64().is_some_and(|m| m > 256), "{npu}");
 }

@@ -249,7 +249,7 @@ fn a_file_that_cannot_be_written_keeps_the_others_from_appearing() {
 fn what_the_command_line_gets_wrong() {
     let dir = dir(&[("l.msd", LINEAR.as_bytes())]);
     let cases: [(&[&str], i32, &str); 7] = [
-        (&["--target", "ascend-910b"], 2, "reference"),
+        (&["--target", "ascend-910c"], 2, "ascend-910b"),
         (&["--isa", "avx3"], 2, "avx2"),
         (&["--kernel", "liner"], 2, "`linear`"),
         (&["-i", "Y=randn:1"], 2, "`Y`"),

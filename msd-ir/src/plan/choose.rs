@@ -1,6 +1,6 @@
 //! Choosing among the alternatives of a site: attributes, requests, tolerance, then cost.
 
-use super::{Alternative, Choice, Request};
+use super::{Abilities, Alternative, Choice, Request};
 use crate::certificate::Measure;
 use crate::diag::{Code, Diagnostic};
 use crate::dtype::DType;
@@ -24,6 +24,8 @@ pub(super) struct Facts {
     pub(super) form: Option<Form>,
     /// The scheme that is asked for.
     pub(super) asked: Option<Scheme>,
+    /// What the machine can do.
+    pub(super) abilities: Abilities,
 }
 
 impl Facts {
@@ -32,7 +34,7 @@ impl Facts {
     fn default_scheme(&self) -> Scheme {
         match self.declared {
             DType::BF16 => Scheme::Int8x2Pow2,
-            _ if self.is_positive => Scheme::Uint8x2,
+            _ if self.is_positive && self.abilities.unsigned_digits => Scheme::Uint8x2,
             _ => Scheme::Int8x2Radix,
         }
     }
@@ -49,6 +51,9 @@ impl Facts {
     fn refusal(&self, scheme: Scheme) -> Option<String> {
         if scheme.is_unsigned() && !self.is_positive {
             return Some("needs activations that are never negative".to_string());
+        }
+        if scheme.is_unsigned() && !self.abilities.unsigned_digits {
+            return Some("needs a machine that multiplies digits without a sign".to_string());
         }
         let form = self.form?;
         if let Some(block) = scheme.block().filter(|block| !self.fits(*block, &form)) {
@@ -115,7 +120,10 @@ pub(super) fn choose(
         Lowering::Dequant => (Lowering::Dequant, format!("`dequant` {}", from(request.lowering.is_some()))),
         Lowering::Auto => site.cheaper(scheme, block, &scheme_reason),
     };
-    let choice = |lowering, because| Choice { lowering, scheme, block, form: facts.form, recombine: false, because };
+    let choice = |lowering, because| {
+        let hoists_scales = request.abilities.hoists_scales;
+        Choice { lowering, scheme, block, form: facts.form, recombine: false, hoists_scales, because }
+    };
     // A rule that its guard stops leaves the dequantization to answer for the tolerance.
     let done = site.find(lowering, scheme).or_else(|| site.find(Lowering::Dequant, scheme));
     let (Some(t), Some(done)) = (tolerance, done) else { return Ok(choice(lowering, because)) };

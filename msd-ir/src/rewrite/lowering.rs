@@ -274,6 +274,10 @@ impl Split {
 
 fn post_scale(r: &mut Rewriter<'_>, op: &Op, operands: &[Value]) -> Applied {
     let Some(weight) = weight_product(r, op, operands) else { return Ok(Outcome::NoMatch) };
+    if r.choice().is_some_and(|c| !c.hoists_scales) {
+        let reason = "the target dequantizes weights with their scales".to_string();
+        return Ok(Outcome::Stopped { guard: "target", reason });
+    }
     let form = match r.choice().and_then(|c| c.form) {
         Some(form) => Ok(form),
         None => activations(&*r.graph(), operands[0]).and_then(|()| Form::of(&weight)),

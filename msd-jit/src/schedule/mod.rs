@@ -6,6 +6,7 @@ use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::dim::{Dim, Sizes};
 use msd_ir::dtype::DType;
 use msd_ir::graph::{Kernel, Value};
+use msd_ir::melt;
 use msd_ir::ops::{Class, Op};
 use msd_ir::types::{Shape, Type};
 
@@ -17,7 +18,6 @@ mod finish;
 mod groups;
 mod join;
 mod layout;
-mod melt;
 mod products;
 mod program;
 

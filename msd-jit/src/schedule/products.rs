@@ -6,7 +6,7 @@ use msd_ir::dim::Dim;
 use msd_ir::dtype::DType;
 use msd_ir::graph::Value;
 use msd_ir::ops::Op;
-use msd_ir::types::{Part, Shape, Type};
+use msd_ir::types::{Part, Shape, Type, block_sizes};
 
 use super::{
     Layout, Memory, MemoryKind, Packing, PartName, Pending, Product, Region, RowLayout, Scheduler, Source, Step, Term,
@@ -203,23 +203,6 @@ impl Scheduler<'_> {
 fn wide(steps: &mut Vec<Step>, leaf: usize, dtype: DType) -> Source {
     steps.push(Step { op: Op::Cast { dtype }, operands: vec![Source::Leaf(leaf)], dtype });
     Source::Step(steps.len() - 1)
-}
-
-/// For each axis of the codes: block sizes, largest first and ending with 1, such that every
-/// part's groups are whole blocks; nothing if groups overlap.
-fn block_sizes(rank: usize, parts: &[&Part]) -> Option<Vec<Vec<u64>>> {
-    let mut units = vec![vec![1]; rank];
-    for part in parts {
-        for (axis, along) in part.along.iter().enumerate() {
-            if let Some(along) = along.as_ref().filter(|a| !units[axis].contains(&a.group)) {
-                units[axis].push(along.group);
-            }
-        }
-    }
-    for sizes in &mut units {
-        sizes.sort_unstable_by(|a, b| b.cmp(a));
-    }
-    units.iter().all(|sizes| sizes.windows(2).all(|pair| pair[0] % pair[1] == 0)).then_some(units)
 }
 
 /// Splits every axis into its blocks: `n/u0, u0/u1, ..., u_last` with `u_last` = 1.

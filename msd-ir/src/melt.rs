@@ -1,9 +1,10 @@
 //! Which nodes need no memory of their own: elementwise ones, and products, that are computed inside the
-//! loop of whatever uses them. Owns that choice, made from the graph alone before anything is placed.
+//! loop of whatever uses them. Owns that choice, made from the graph alone before anything is placed; back ends
+//! that compile loops share it.
 
-use msd_ir::graph::{Kernel, Value};
-use msd_ir::ops::{Class, Op};
-use msd_ir::types::Shape;
+use crate::graph::{Kernel, Value};
+use crate::ops::{Class, Op};
+use crate::types::Shape;
 
 /// Nodes one loop may hold; bounds code size and compile time.
 const MAX_REGION: usize = 48;
@@ -12,7 +13,7 @@ const MAX_REGION: usize = 48;
 const MAX_TERMS: usize = 4;
 
 /// For each node whether it melts into a loop.
-pub(super) fn melting(kernel: &Kernel, shapes: &[Vec<Shape>]) -> Vec<bool> {
+pub fn melting(kernel: &Kernel, shapes: &[Vec<Shape>]) -> Vec<bool> {
     let mut users: Vec<Vec<usize>> = vec![Vec::new(); kernel.nodes.len()];
     for (user, node) in kernel.nodes.iter().enumerate() {
         for v in &node.operands {
@@ -92,7 +93,7 @@ fn host(kernel: &Kernel, loops: &[Option<usize>], value: Value, user: usize) -> 
 }
 
 /// Whether the op ends a product of rows and panels.
-fn is_product(op: &Op) -> bool {
+pub fn is_product(op: &Op) -> bool {
     matches!(
         op,
         Op::MatMul | Op::Dot | Op::Combine { .. } | Op::CombineZero { .. } | Op::Accumulate | Op::AccumulateWide { .. }

@@ -1,0 +1,381 @@
+//! How a product is cut for a chip's cube cores: tiles, chunks of K, buffers, and who does what. Owns the choice, made
+//! by the cycles that each pipe would need.
+
+use super::cube::is_by_columns;
+use super::product::ProductStage;
+use crate::chip::Chip;
+use crate::isa::region::{BLOCK, FRACTAL, round_up};
+
+/// How a product is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Blocking {
+    /// Tokens of a tile.
+    pub(crate) tokens: i64,
+    /// Columns of a tile.
+    pub(crate) cols: i64,
+    /// Elements of K that come to L1 at a time.
+    pub(crate) k_l1: i64,
+    /// Elements of K that come to L0 at a time.
+    pub(crate) k_l0: i64,
+    /// Buffers in L1 for what is streamed.
+    pub(crate) ring: i64,
+    /// Whether the left operand stays in L1.
+    pub(crate) is_resident: bool,
+    /// Parts of K that cores share between them.
+    pub(crate) splits: i64,
+    /// Tiles of sums in L0C.
+    pub(crate) accumulators: i64,
+}
+
+/// What is known of a product.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Sizes {
+    pub(crate) batch: i64,
+    pub(crate) tokens: i64,
+    pub(crate) digits: i64,
+    pub(crate) cols: i64,
+    pub(crate) k: i64,
+    pub(crate) terms: i64,
+    pub(crate) bits: i64,
+    /// Whether every tile of a batch has the same left operand.
+    pub(crate) shares_left: bool,
+    pub(crate) is_scaled: bool,
+    /// What columns of a right operand in L1 come in whole multiples of.
+    pub(crate) columns: i64,
+    /// Whether sums are integers.
+    pub(crate) is_int: bool,
+    /// Cube cores.
+    pub(crate) cores: i64,
+    /// Steps of the cube's own shape.
+    pub(crate) cube: [i64; 3],
+    /// Cycles in which a vector core makes an element of a right operand; 0 if it lies in GM.
+    pub(crate) convert: f64,
+    /// Cycles in which it makes a result of its sums; 0 if those are the result.
+    pub(crate) merge: f64,
+    /// Cycles until vector cores have made the left operand.
+    pub(crate) ahead: f64,
+    /// Whether the right operand is in L2, where cores put it.
+    pub(crate) is_near: bool,
+}
+
+/// Cycles of a blocking's pipes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Estimate {
+    pub(crate) hbm: f64,
+    pub(crate) mte2: f64,
+    pub(crate) mte1: f64,
+    pub(crate) cube: f64,
+    pub(crate) fix: f64,
+    /// What a ring of buffers lets through.
+    pub(crate) stream: f64,
+    /// What accumulators let through.
+    pub(crate) drain: f64,
+    /// Of the vector cores, on what enters L1 and what leaves L0C.
+    pub(crate) vector: f64,
+    /// For which nothing is loaded, as the left operand is not made yet.
+    pub(crate) stall: f64,
+    /// Until the first chunk is there.
+    pub(crate) enter: f64,
+    /// From a chunk's last byte to the end of its products.
+    pub(crate) chunk: f64,
+    /// From the last product to the last result.
+    pub(crate) leave: f64,
+}
+
+impl Estimate {
+    pub(crate) fn cycles(&self) -> f64 {
+        // What loads begins at once; what multiplies waits for the first chunk, but not for the last.
+        let loads = self.hbm.max(self.mte2).max(self.stream) + self.chunk;
+        let others = [self.mte1, self.cube, self.fix, self.drain, self.vector].into_iter().fold(0.0, f64::max);
+        loads.max(others + self.enter) + self.stall + self.leave
+    }
+}
+
+impl Sizes {
+    pub(crate) fn of(stage: &ProductStage, work: [f64; 3], is_near: bool, chip: &Chip) -> Option<Sizes> {
+        let rank = stage.shape.len();
+        let term = stage.terms.first()?;
+        let shape = chip.multiplies(term.a.dtype)?;
+        Some(Sizes {
+            batch: stage.shape[..rank - 2].iter().product(),
+            tokens: stage.shape[rank - 2],
+            digits: term.digits,
+            cols: stage.shape[rank - 1],
+            k: term.k(),
+            terms: stage.terms.len() as i64,
+            bits: i64::from(term.a.dtype.bits()),
+            shares_left: term.a.strides[..rank - 2].iter().zip(&stage.shape).all(|(s, n)| *s == 0 || *n == 1),
+            is_scaled: term.scales.is_some(),
+            // One whose rows lie one element after the other has fractals of 32 bytes of them.
+            columns: match stage.terms.iter().all(|term| is_by_columns(&term.b)) {
+                true => FRACTAL,
+                false => BLOCK * 8 / i64::from(term.a.dtype.bits()),
+            },
+            is_int: term.a.dtype.is_int(),
+            cores: *chip.cores.cube as i64,
+            cube: shape.map(|n| n as i64),
+            convert: work[0],
+            merge: work[1],
+            ahead: work[2],
+            is_near,
+        })
+    }
+
+    fn bytes(&self, elements: i64) -> i64 {
+        elements * self.bits / 8
+    }
+}
+
+/// Columns of a tile worth a thought: round ones, and those that leave each core a few tiles of the same size.
+fn columns(sizes: &Sizes, chip: &Chip) -> Vec<i64> {
+    let each = ceil(sizes.cols, *chip.cores.cube as i64);
+    let mut all: Vec<i64> = (1..=4).map(|tiles| round_up(ceil(each, tiles), FRACTAL)).collect();
+    all.extend([16, 32, 64, 96, 128, 192, 256, 384, 512]);
+    all.sort_unstable();
+    all.dedup();
+    all.retain(|cols| *cols <= 1024);
+    all
+}
+
+/// Bytes of a transfer to L1: long ones cost less, short ones fill more buffers.
+const CHUNKS: [i64; 5] = [32 << 10, 48 << 10, 64 << 10, 96 << 10, 128 << 10];
+
+/// What is chosen from.
+struct Shape {
+    tokens: i64,
+    cols: i64,
+    splits: i64,
+    is_resident: bool,
+    chunk: i64,
+}
+
+impl Blocking {
+    /// Tiles along the tokens and along the columns.
+    pub(crate) fn tiles(&self, sizes: &Sizes) -> (i64, i64) {
+        (ceil(sizes.tokens, self.tokens), ceil(sizes.cols, self.cols))
+    }
+
+    /// Cores that have a tile at all.
+    pub(crate) fn busy_cores(&self, sizes: &Sizes) -> i64 {
+        let (m, n) = self.tiles(sizes);
+        (sizes.batch * m * n * self.splits).min(sizes.cores)
+    }
+
+    /// Rows that a tile of the left operand has at most, in whole fractals.
+    pub(crate) fn rows(&self, sizes: &Sizes) -> i64 {
+        match self.tokens >= sizes.tokens {
+            true => round_up(sizes.digits * sizes.tokens, FRACTAL),
+            false => sizes.digits * round_up(self.tokens, FRACTAL),
+        }
+    }
+
+    /// Elements of K of a part.
+    pub(crate) fn part(&self, sizes: &Sizes) -> i64 {
+        // Whole lines of L2.
+        let line = 512 * 8 / sizes.bits;
+        round_up(ceil(sizes.k, self.splits), if self.splits == 1 { 1 } else { line })
+    }
+
+    /// The cheapest. Where vector cores make the right operand meanwhile, cores share no contraction.
+    pub(crate) fn choose(sizes: &Sizes, chip: &Chip) -> Option<Blocking> {
+        let mut best: Option<(f64, Blocking)> = None;
+        let whole = round_up(sizes.digits * sizes.tokens, FRACTAL);
+        let mut tokens: Vec<i64> = [32, 64, 128, 256].into_iter().map(|rows| rows / sizes.digits / 16 * 16).collect();
+        tokens.retain(|t| *t > 0 && *t < sizes.tokens);
+        if whole <= 512 {
+            tokens.push(sizes.tokens);
+        }
+        if tokens.is_empty() {
+            tokens.push(16);
+        }
+        for tokens in tokens {
+            for cols in columns(sizes, chip) {
+                for splits in [1, 2, 3, 4, 6, 8, 12, 16, 24, 32] {
+                    for (is_resident, chunk) in [true, false].into_iter().flat_map(|r| CHUNKS.map(|c| (r, c))) {
+                        if sizes.convert > 0.0 && splits > 1 {
+                            continue;
+                        }
+                        let shape = Shape { tokens, cols, splits, is_resident, chunk };
+                        let Some(blocking) = Blocking::of(shape, sizes, chip) else { continue };
+                        let cycles = blocking.estimate(sizes, chip).cycles();
+                        if best.is_none_or(|(least, _)| cycles < least) {
+                            best = Some((cycles, blocking));
+                        }
+                    }
+                }
+            }
+        }
+        best.map(|(_, blocking)| blocking)
+    }
+
+    /// The blocking with these tiles, if its buffers fit.
+    fn of(shape: Shape, sizes: &Sizes, chip: &Chip) -> Option<Blocking> {
+        let Shape { tokens, cols, splits, is_resident, chunk } = shape;
+        let blocks = *chip.cores.cube as i64;
+        let per_block = BLOCK * 8 / sizes.bits;
+        if blocks % splits != 0 || (cols > round_up(sizes.cols, FRACTAL) && cols > 16) {
+            return None;
+        }
+        let start = Blocking { tokens, cols, k_l1: 0, k_l0: 0, ring: 2, is_resident, splits, accumulators: 2 };
+        let is_one_tile = tokens >= sizes.tokens;
+        if (splits > 1 || is_resident) && !(is_one_tile && (sizes.shares_left || sizes.batch == 1)) {
+            return None;
+        }
+        let rows = start.rows(sizes);
+        let sums = rows * cols * 4;
+        let l0c = *chip.memory.l0c as i64;
+        let accumulators = if 2 * sums <= l0c { 2 } else { 1 };
+        if sums > l0c {
+            return None;
+        }
+        let part = start.part(sizes);
+        // Blocks of scales are never cut.
+        let unit = if sizes.is_scaled { 64.max(per_block) } else { per_block };
+        let l0 = (*chip.memory.l0a as i64).min(*chip.memory.l0b as i64) / 2;
+        let most = l0 * 8 / sizes.bits / rows.max(cols) / unit * unit;
+        let scales_limit = if sizes.is_scaled {
+            *chip.memory.l0_scales as i64 / 2 / rows.max(cols) * BLOCK / unit * unit
+        } else {
+            4064
+        };
+        let most = most.min(scales_limit).min(4064 / unit * unit);
+        if most <= 0 {
+            return None;
+        }
+        let l1 = *chip.memory.l1 as i64;
+        let resident = if is_resident { sizes.bytes(rows * round_up(part, per_block)) } else { 0 };
+        let scale_row = |k: i64| if sizes.is_scaled { round_up(k / 32, BLOCK) } else { 0 };
+        let slot = |k: i64| {
+            let left = if is_resident { 0 } else { sizes.bytes(rows * k) + rows * scale_row(k) };
+            left + sizes.bytes(round_up(cols, sizes.columns) * k) + cols * scale_row(k)
+        };
+        if is_resident && sizes.is_scaled {
+            return None;
+        }
+        let free = l1 - resident;
+        // Whole lines of L2, unless all of K is shorter.
+        let line = round_up(*chip.memory.l2_line as i64 * 8 / sizes.bits, unit).min(round_up(part, unit));
+        let k_l1 = (1..=ceil(part, line)).map(|lines| lines * line).rev().find(|k| slot(*k) <= chunk).unwrap_or(line);
+        let k_l0 = round_up(ceil(k_l1, ceil(k_l1, most)), unit);
+        let ring = (free / slot(k_l1)).min(6);
+        if ring < 2 {
+            return None;
+        }
+        // Each part of K has as many chunks.
+        let last = sizes.k - (splits - 1) * part;
+        if last <= 0 || ceil(last, k_l1) != ceil(part, k_l1) {
+            return None;
+        }
+        Some(Blocking { k_l1, k_l0, ring, accumulators, ..start })
+    }
+
+    /// What its pipes would need.
+    pub(crate) fn estimate(&self, sizes: &Sizes, chip: &Chip) -> Estimate {
+        let blocks = *chip.cores.cube as f64;
+        let groups = (*chip.cores.cube as i64 / self.splits).max(1);
+        let (tiles_m, tiles_n) = self.tiles(sizes);
+        let tiles = sizes.batch * tiles_m * tiles_n;
+        let items = ceil(tiles, groups) as f64 * sizes.terms as f64;
+        let (rows, part) = (self.rows(sizes), self.part(sizes));
+        let chunks = ceil(part, self.k_l1) as f64;
+        let latency = &chip.latency;
+        let all = sizes.bytes(sizes.batch * sizes.terms * sizes.cols * sizes.k) as f64;
+        // What is made tile by tile comes from HBM as it is made.
+        let is_near = sizes.is_near && (sizes.convert == 0.0 || tiles_m > 1);
+        let weight = if is_near { 0.0 } else { all };
+        let left = sizes.bytes(sizes.batch * sizes.digits * sizes.tokens * sizes.k) as f64;
+        let results = (sizes.batch * sizes.tokens * sizes.cols * 4) as f64;
+        let hbm = (weight + left + results) / (*chip.rates.hbm_per_core as f64 * blocks);
+        let of_left = sizes.bytes(rows * part) as f64;
+        let loads = if self.is_resident { 1.0 } else { 2.0 };
+        let read = *chip.rates.l2_read_per_core as f64;
+        // All cores read their weights at the same time, and all of them what is in L2 then.
+        let of_left_again = if self.is_resident { 0.0 } else { of_left / read };
+        let transfers = loads * chunks * *latency.dma_issue as f64;
+        // Another tile of tokens finds the weight in L2.
+        let first = items.min(ceil(sizes.batch * tiles_n, groups) as f64 * sizes.terms as f64);
+        let again = (items - first) * sizes.bytes(self.cols * part) as f64 / read;
+        // With buffers enough, cores read the left operand one after the other.
+        let shared = if self.ring > 4 { 0.2 } else { 1.0 };
+        // Cores with less to do leave their part of HBM to the others.
+        let even = weight / (*chip.rates.hbm_per_core as f64 * blocks);
+        let own = first * sizes.bytes(self.cols * part) as f64 / read;
+        let mte2 = even.max(own)
+            + again
+            + items * (of_left_again + transfers)
+            + if self.is_resident { of_left / read * shared } else { 0.0 };
+        let steps = ceil(part, self.k_l0) as f64;
+        let mte1 = items
+            * (of_left / *chip.rates.l1_to_l0a as f64
+                + sizes.bytes(self.cols * part) as f64 / *chip.rates.l1_to_l0b as f64
+                + 2.0 * steps * *latency.mte1 as f64);
+        let [m0, k0, n0] = sizes.cube;
+        let products = (ceil(rows, m0) * ceil(self.cols, n0) * ceil(part, k0)) as f64;
+        let cube = items * (products + steps * *latency.mmad as f64);
+        let drained = (rows * self.cols * 4) as f64;
+        let fix = items
+            * (*latency.l0c_out as f64 + drained / (*chip.rates.l0c_out).min(*chip.rates.l2_write_per_core) as f64);
+        // Buffers are free again once what they held is through: a few of them hide that much of the latency.
+        let gm = *latency.gm as f64;
+        let chunk = sizes.bytes(self.cols * self.k_l1) as f64
+            + if self.is_resident { 0.0 } else { sizes.bytes(rows * self.k_l1) as f64 };
+        let of_chunk = (mte1 + cube) / (items * chunks).max(1.0);
+        // A buffer in L1 is free once its last piece is in L0, while the cube still works on it and the one before.
+        let pieces = ceil(self.k_l1, self.k_l0) as f64;
+        let in_l1 = mte1.max(cube * (1.0 - 1.0 / pieces)) / (items * chunks).max(1.0);
+        let stream = items * chunks * (gm + chunk / read + in_l1 + 2.0 * *latency.flag as f64) / self.ring as f64;
+        let of_tile = (cube + fix) / items.max(1.0) + gm + 3.0 * *latency.flag as f64;
+        let drain = items * of_tile / self.accumulators as f64;
+        // Of a vector core, on its part of a tile.
+        let per_cube = *chip.cores.vectors_per_cube as f64;
+        let moved = *chip.rates.gm_to_ub as f64;
+        let tokens = self.tokens.min(sizes.tokens) as f64;
+        let of_sum = sizes.merge.max((sizes.digits * sizes.terms * 4) as f64 / moved);
+        let merge = match self.splits {
+            1 => items / sizes.terms as f64 * tokens * self.cols as f64 / per_cube * of_sum,
+            // Behind everything else, and every part is read: the more of them, the shorter each transfer.
+            splits => {
+                // Integers are added up on their way out of L0C.
+                let splits = if sizes.is_int { 1 } else { splits };
+                let all = (sizes.batch * sizes.tokens * sizes.cols) as f64 / blocks / per_cube;
+                let loads = (splits * sizes.digits * sizes.terms) as f64;
+                let in_tile = *chip.memory.ub as f64 * 0.8 / (loads * 8.0);
+                let each = 4.0 / moved.min(read / per_cube) + (*latency.dma_issue as f64) / in_tile;
+                all * (loads * each).max(sizes.merge + loads * 4.0 / 64.0)
+            }
+        };
+        let convert = items * (self.cols * part) as f64 / per_cube * sizes.convert;
+        let first = sizes.bytes(self.cols * self.k_l1) as f64 / *chip.rates.hbm_per_core as f64;
+        let (merge, parts) = if self.splits > 1 { (0.0, merge + 3.0 * gm) } else { (merge, 0.0) };
+        let merging = sizes.merge > 0.0 || self.splits > 1;
+        // What leaves L0C is merged a load and a store later.
+        let leave = fix / items.max(1.0)
+            + gm
+            + if merging { *latency.cross_core as f64 + 2.0 * gm + merge / items.max(1.0) } else { 0.0 }
+            + parts
+            // A tile is multiplied once all of it is made.
+            + if sizes.convert > 0.0 { sizes.bytes(self.cols * part) as f64 / read } else { 0.0 };
+        let made = convert / items.max(1.0);
+        // Chunks that are there before the left operand is.
+        let early = (self.ring - i64::from(self.is_resident)) as f64 * first;
+        let stall = (sizes.ahead - early).max(0.0);
+        Estimate {
+            stall,
+            hbm,
+            mte2,
+            mte1,
+            cube,
+            fix,
+            stream,
+            drain,
+            vector: merge + convert,
+            enter: first + gm + made,
+            chunk: gm + of_chunk,
+            leave,
+        }
+    }
+}
+
+pub(crate) fn ceil(n: i64, by: i64) -> i64 {
+    n.div_euclid(by) + i64::from(n.rem_euclid(by) != 0)
+}

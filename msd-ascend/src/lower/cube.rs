@@ -1,0 +1,565 @@
+//! Products on the cube cores. Owns the instructions and the flags; how a product is cut is `blocking.rs`'s, what
+//! vector cores do meanwhile `beside.rs`'s.
+//!
+//! A core works on its tiles one after the other. Chunks of K come to a ring of buffers in L1 as far ahead as it
+//! holds; a left operand that is the same for all tiles of a core comes once. Sums leave L0C for the result, or for a
+//! tile in GM that the vector cores beside merge.
+
+use super::blocking::{Blocking, Sizes, ceil};
+use super::builder::{Builder, Local, global, int};
+use super::phases::{Counter, Phases};
+use super::product::{ProductStage, Term};
+use super::tiles::Body;
+use super::vector::outer_place;
+use super::view::View;
+use crate::chip::Chip;
+use crate::expr::{Expr, Slot};
+use crate::isa::Op;
+use crate::isa::memory::{Core, Pipe, Space};
+use crate::isa::region::{BLOCK, FRACTAL, round_up};
+use crate::program::Arg;
+
+/// Where the sums of a product go.
+pub(crate) enum Target {
+    /// Straight to a window of the result.
+    Result(View),
+    /// To tiles that the vector cores beside merge: `[core, 2, term, rows, cols]`.
+    Tiles(u16),
+    /// To GM, `[part, term, .., D*M, N]`: by parts of K, or added up where there is one for all.
+    Parts(View),
+}
+
+/// A product about to be written as instructions.
+pub(crate) struct Emission<'a> {
+    pub(crate) stage: &'a ProductStage,
+    pub(crate) sizes: Sizes,
+    pub(crate) blocking: Blocking,
+    pub(crate) chip: &'a Chip,
+    pub(crate) target: Target,
+    /// Whether vector cores make right operands, tile by tile.
+    pub(crate) makes: bool,
+    /// Whether what they make lies in two places for each core, which take turns.
+    pub(crate) reuses: bool,
+    /// About how many cycles vector cores take to make the left operand.
+    pub(crate) ahead: f64,
+}
+
+/// What makes right operands: rows of a region for each column of a tile.
+pub(crate) struct Conversion {
+    pub(crate) body: Body,
+    pub(crate) shape: Vec<i64>,
+    pub(crate) note: String,
+}
+
+/// What vector cores do beside a product.
+#[derive(Default)]
+pub(crate) struct VectorWork {
+    pub(crate) conversions: Vec<Conversion>,
+    pub(crate) merge: Option<Body>,
+}
+
+/// A tile: its number and where it starts.
+pub(super) struct Tile {
+    pub(super) outer: Vec<Expr>,
+    pub(super) token: Expr,
+    pub(super) tokens: Expr,
+    pub(super) col: Expr,
+    pub(super) cols: Expr,
+}
+
+impl Emission<'_> {
+    pub(super) fn groups(&self) -> i64 {
+        *self.chip.cores.cube as i64 / self.blocking.splits
+    }
+
+    fn tile_count(&self) -> i64 {
+        let (m, n) = self.blocking.tiles(&self.sizes);
+        self.sizes.batch * m * n
+    }
+
+    /// Chunks of K of a part.
+    fn chunks(&self) -> i64 {
+        ceil(self.blocking.part(&self.sizes), self.blocking.k_l1)
+    }
+
+    /// Cores that share a part of K, this one's place among them, and its part.
+    pub(super) fn place(&self, b: &mut Builder) -> (Expr, Expr) {
+        match self.blocking.splits {
+            1 => (Builder::core(), Expr::from(0)),
+            splits => (b.bind("group", Builder::core() / splits), b.bind("part", Builder::core() % splits)),
+        }
+    }
+
+    /// Tiles of this core.
+    pub(super) fn own_tiles(&self, b: &mut Builder, group: &Expr) -> Expr {
+        let groups = self.groups();
+        let count = self.tile_count();
+        if count % groups == 0 {
+            return Expr::from(count / groups);
+        }
+        b.bind("tiles", (Expr::from(count + groups - 1) - group.clone()) / groups)
+    }
+
+    /// Where a tile starts and how much of it there is.
+    pub(super) fn tile(&self, b: &mut Builder, index: Expr) -> Tile {
+        let Blocking { tokens, cols, .. } = self.blocking;
+        let Sizes { tokens: all_tokens, cols: all_cols, .. } = self.sizes;
+        let (tiles_m, tiles_n) = self.blocking.tiles(&self.sizes);
+        let rank = self.stage.shape.len();
+        let bind = |b: &mut Builder, name: &str, value: Expr| b.bind(name, value);
+        let token = if tiles_m == 1 { Expr::from(0) } else { bind(b, "m0", index.clone() % tiles_m * tokens) };
+        let in_row = index.clone() / tiles_m;
+        let wrapped = if self.sizes.batch == 1 { in_row } else { in_row % tiles_n };
+        let col = if tiles_n == 1 { Expr::from(0) } else { bind(b, "n0", wrapped * cols) };
+        let rest = |b: &mut Builder, name: &str, at: &Expr, most: i64, all: i64| match all % most {
+            0 => Expr::from(most),
+            _ if all < most => Expr::from(all),
+            _ => b.bind(name, (Expr::from(all) - at.clone()).min(most)),
+        };
+        let m = rest(b, "m", &token, tokens, all_tokens);
+        let n = rest(b, "n", &col, cols, all_cols);
+        let outer = outer_place(b, index / (tiles_m * tiles_n), &self.stage.shape[..rank - 2]);
+        Tile { outer, token, tokens: m, col, cols: n }
+    }
+
+    /// Rows of a tile from digit to digit, and all of them.
+    pub(super) fn rows(&self, tile: &Tile) -> (Expr, Expr) {
+        let digits = self.sizes.digits;
+        if self.blocking.tokens >= self.sizes.tokens {
+            return (Expr::from(self.sizes.tokens), Expr::from(digits * self.sizes.tokens));
+        }
+        let apart = tile.tokens.clone().round_up(FRACTAL);
+        (apart.clone(), apart * (digits - 1) + tile.tokens.clone())
+    }
+
+    /// Rows of the left operand in L1, in whole fractals.
+    fn height(&self, tile: &Tile) -> Expr {
+        self.rows(tile).1.round_up(FRACTAL)
+    }
+
+    fn bytes(&self, elements: Expr) -> Expr {
+        match self.sizes.bits {
+            4 => elements / 2,
+            bits => elements * (bits / 8),
+        }
+    }
+
+    fn byte_count(&self, elements: i64) -> i64 {
+        elements * self.sizes.bits / 8
+    }
+
+    /// Bytes of L1: the left operand or nothing, then buffers of the right, of the left, and of their scales.
+    fn l1(&self) -> L1 {
+        let Blocking { cols, k_l1, ring, is_resident, .. } = self.blocking;
+        let rows = self.blocking.rows(&self.sizes);
+        let per_block = BLOCK * 8 / self.sizes.bits;
+        let part = round_up(self.blocking.part(&self.sizes), per_block);
+        let resident = if is_resident { self.byte_count(rows * part) } else { 0 };
+        let right = self.byte_count(round_up(cols, self.sizes.columns) * k_l1);
+        let left = if is_resident { 0 } else { self.byte_count(rows * k_l1) };
+        let scale_row = if self.sizes.is_scaled { round_up(k_l1 / 32, BLOCK) } else { 0 };
+        let lefts = resident + ring * right;
+        let right_scales = lefts + ring * left;
+        let left_scales = right_scales + ring * cols * scale_row;
+        L1 { rights: resident, right, lefts, left, right_scales, left_scales, scale_row }
+    }
+
+    /// The cube cores' part.
+    pub(crate) fn cube(&self, b: &mut Builder, phases: &mut Phases) {
+        let Blocking { ring, splits, accumulators, is_resident, .. } = self.blocking;
+        let terms = self.stage.terms.len() as i64;
+        b.on(Core::Cube);
+        let (group, part) = self.place(b);
+        let tiles = self.own_tiles(b, &group);
+        let chunks = b.bind("chunks", tiles.clone() * (terms * self.chunks()));
+        let begin = b.bind("k_begin", part.clone() * self.blocking.part(&self.sizes));
+        let length = match self.sizes.k % self.blocking.part(&self.sizes) {
+            0 => Expr::from(self.blocking.part(&self.sizes)),
+            _ if splits == 1 => Expr::from(self.sizes.k),
+            _ => b.bind("k_length", (Expr::from(self.sizes.k) - begin.clone()).min(self.blocking.part(&self.sizes))),
+        };
+        let core = CoreState { group, part, begin, length, q: b.cell("q", 0) };
+        (0..ring).for_each(|slot| b.set_flag(Pipe::Mte1, Pipe::Mte2, slot));
+        (0..2).for_each(|half| b.set_flag(Pipe::M, Pipe::Mte1, half));
+        (0..accumulators).for_each(|slot| b.set_flag(Pipe::Fix, Pipe::M, slot));
+        if !self.makes {
+            phases.before_cube(b, self.stage.terms.iter().map(|term| &term.b));
+        }
+        b.note(format!("{}: chunks of the right operand, ahead", self.stage.note));
+        // What stays in L1 is made meanwhile, and needed as soon as it is there.
+        // As many as come before the left operand is made; not the same number on all cores, so that HBM is busy
+        // while some read what L2 holds.
+        let chunk = self.l1().right as f64 / *self.chip.rates.hbm_per_core as f64;
+        let least = ((self.ahead / chunk).ceil() as i64).clamp(1, (ring - 1).max(1));
+        let early = match (is_resident, (ring - least).min(3)) {
+            (true, more) if more > 1 => b.bind("early", Builder::core() % more + least),
+            (true, _) => Expr::from(least),
+            (false, _) => Expr::from(ring),
+        };
+        // Sums that are added to have to be 0 by then.
+        let sums = match &self.target {
+            Target::Parts(parts) => Some(parts),
+            _ => None,
+        };
+        let lefts = || self.stage.terms.iter().map(|term| &term.a).chain(sums);
+        // Chunks of a left operand that is not there yet come behind as many of the right one as there is room for.
+        let is_late = !is_resident && self.ahead > 0.0;
+        if !is_resident && !is_late {
+            phases.before_cube(b, lefts());
+        }
+        let first = if is_late { Load::Right } else { Load::Both };
+        b.repeat("c", (Expr::from(0), chunks.clone().min(early.clone()), 1), |b, c| self.load(b, &core, c, first));
+        if is_late {
+            phases.before_cube(b, lefts());
+            let all = chunks.clone().min(ring);
+            b.repeat("c", (Expr::from(0), all, 1), |b, c| self.load(b, &core, c, Load::Left));
+        }
+        if is_resident {
+            phases.before_cube(b, lefts());
+            b.when(Expr::from(0).lt(chunks.clone()), |b| self.load_left(b, &core));
+            b.repeat("c", (early, chunks.clone().min(ring), 1), |b, c| self.load(b, &core, c, Load::Both));
+        }
+        b.repeat("c", (Expr::from(0), chunks.clone(), 1), |b, c| {
+            self.multiply(b, &core, &c);
+            b.when((c.clone() + ring).lt(chunks.clone()), |b| self.load(b, &core, c + ring, Load::Both));
+        });
+        (0..ring).for_each(|slot| b.wait_flag(Pipe::Mte1, Pipe::Mte2, slot));
+        (0..2).for_each(|half| b.wait_flag(Pipe::M, Pipe::Mte1, half));
+        (0..accumulators).for_each(|slot| b.wait_flag(Pipe::Fix, Pipe::M, slot));
+        if matches!(self.target, Target::Tiles(_)) {
+            b.repeat("t", (Expr::from(0), tiles.min(2), 1), |b, _| b.cross_wait(Pipe::Fix, Counter::Taken.id()));
+        }
+        b.barrier_all();
+    }
+
+    /// Chunk `c`: its tile's number, term and place along K.
+    fn chunk(&self, b: &mut Builder, core: &CoreState, c: &Expr) -> (Tile, Expr, Expr, Expr) {
+        let terms = self.stage.terms.len() as i64;
+        let chunks = self.chunks();
+        let index = core.group.clone() + c.clone() / (terms * chunks) * self.groups();
+        let tile = self.tile(b, index);
+        let term = if terms == 1 { Expr::from(0) } else { b.bind("term", c.clone() / chunks % terms) };
+        let k1 = if chunks == 1 { Expr::from(0) } else { b.bind("k1", c.clone() % chunks * self.blocking.k_l1) };
+        let k = match (core.length.number(), self.blocking.k_l1) {
+            (Some(length), most) if length % most == 0 => Expr::from(most),
+            (Some(length), most) if length < most => Expr::from(length),
+            (_, most) => b.bind("k", (core.length.clone() - k1.clone()).min(most)),
+        };
+        (tile, term, k1, k)
+    }
+
+    /// What depends on the term, for each of them.
+    fn of_term(&self, b: &mut Builder, term: &Expr, what: impl Fn(&mut Builder, &Term)) {
+        let terms = &self.stage.terms;
+        match terms.as_slice() {
+            [only] => what(b, only),
+            [first, second] => {
+                b.either(term.clone().equals(0), |b| what(b, first), |b| what(b, second));
+            }
+            many => {
+                for (index, each) in many.iter().enumerate() {
+                    b.when(term.clone().equals(index as i64), |b| what(b, each));
+                }
+            }
+        }
+    }
+
+    fn load(&self, b: &mut Builder, core: &CoreState, c: Expr, what: Load) {
+        let (tile, term, k1, k) = self.chunk(b, core, &c);
+        let slot = b.bind("slot", c.clone() % self.blocking.ring);
+        let ordinal = c.clone() / (self.chunks() * self.stage.terms.len() as i64);
+        let made = (Builder::core() * 2 + ordinal % 2) * self.blocking.cols;
+        let k = (core.begin.clone() + k1.clone(), k);
+        let at = ChunkAt { slot: slot.clone(), tile: &tile, term: &term, made, k };
+        if what != Load::Left {
+            b.wait_flag(Pipe::Mte1, Pipe::Mte2, slot.clone());
+            if self.makes {
+                let in_tile = self.chunks() * self.stage.terms.len() as i64;
+                let is_first = if in_tile == 1 { Expr::from(1) } else { (c.clone() % in_tile).equals(0) };
+                b.when(is_first, |b| b.cross_wait(Pipe::Mte2, Counter::Made.id()));
+            }
+        }
+        match (what, self.blocking.is_resident) {
+            (Load::Right, _) => return self.load_right(b, &at),
+            (Load::Left, _) => self.load_left_chunk(b, &at),
+            (Load::Both, true) => self.load_right(b, &at),
+            // Half of the cores the other way round, so that HBM is busy while some read what L2 holds.
+            (Load::Both, false) => b.either(
+                (Builder::core() % 2).equals(0),
+                |b| {
+                    self.load_right(b, &at);
+                    self.load_left_chunk(b, &at);
+                },
+                |b| {
+                    self.load_left_chunk(b, &at);
+                    self.load_right(b, &at);
+                },
+            ),
+        }
+        b.set_flag(Pipe::Mte2, Pipe::Mte1, slot);
+        if self.reuses {
+            let in_tile = self.chunks() * self.stage.terms.len() as i64;
+            let is_last = if in_tile == 1 { Expr::from(1) } else { (c % in_tile).equals(in_tile - 1) };
+            b.when(is_last, |b| b.cross_set(Pipe::Mte2, Counter::Reused.id()));
+        }
+    }
+
+    fn load_right(&self, b: &mut Builder, at: &ChunkAt<'_>) {
+        let (l1, ChunkAt { slot, tile, term, made: col, k: (at_k, k) }) = (self.l1(), at);
+        self.of_term(b, term, |b, term| {
+            let dtype = term.b.dtype;
+            let col = if self.reuses { col.clone() } else { tile.col.clone() };
+            let place: Vec<Expr> = tile.outer.iter().cloned().chain([at_k.clone(), col]).collect();
+            let (rows, cols, ld) = match is_by_columns(&term.b) {
+                true => (tile.cols.clone(), k.clone(), term.b.apart(1)),
+                false => (k.clone(), tile.cols.clone(), term.b.apart(2)),
+            };
+            let dst = Local::new(Space::L1, slot.clone() * l1.right + l1.rights);
+            let source = global(term.b.tensor, term.b.at_expr(&place));
+            let cols = if dtype.bits() == 4 { cols.round_up(2) } else { cols };
+            let others = vec![int("rows", rows), int("cols", cols), int("ld", ld)];
+            b.emit(Op::Nd2nz, &[dtype], vec![dst.into(), source], others);
+            if let Some((_, scales)) = &term.scales {
+                let place: Vec<Expr> =
+                    tile.outer.iter().cloned().chain([tile.col.clone(), at_k.clone() / 32]).collect();
+                let dst = slot.clone() * (self.blocking.cols * l1.scale_row) + l1.right_scales;
+                self.load_scales(b, scales, &place, (tile.cols.clone(), k.clone()), Local::new(Space::L1, dst));
+            }
+        });
+    }
+
+    fn load_left_chunk(&self, b: &mut Builder, at: &ChunkAt<'_>) {
+        let (l1, ChunkAt { slot, tile, k: (at_k, k), .. }) = (self.l1(), at);
+        let term = &self.stage.terms[0];
+        let dst = slot.clone() * l1.left + l1.lefts;
+        self.load_rows(b, term, tile, (at_k, k), dst);
+        if let Some((scales, _)) = &term.scales {
+            let place: Vec<Expr> = tile.outer.iter().cloned().chain([tile.token.clone(), at_k.clone() / 32]).collect();
+            let rows = self.blocking.rows(&self.sizes);
+            let dst = slot.clone() * (rows * l1.scale_row) + l1.left_scales;
+            self.load_scales(b, scales, &place, (tile.tokens.clone(), k.clone()), Local::new(Space::L1, dst));
+        }
+    }
+
+    fn load_scales(&self, b: &mut Builder, scales: &View, place: &[Expr], (rows, k): (Expr, Expr), dst: Local) {
+        let source = global(scales.tensor, scales.at_expr(place));
+        let others = vec![int("rows", rows), int("cols", (k + 31) / 32), int("ld", scales.apart(2))];
+        b.emit(Op::Load, &[scales.dtype], vec![dst.into(), source], others);
+    }
+
+    /// Rows of the left operand: digits of the tile's tokens below each other.
+    fn load_rows(&self, b: &mut Builder, term: &Term, tile: &Tile, (at_k, k): (&Expr, &Expr), dst: Expr) {
+        let (apart, rows) = self.rows(tile);
+        let height = rows.clone().round_up(FRACTAL);
+        let dtype = term.a.dtype;
+        let cols = if dtype.bits() == 4 { k.clone().round_up(2) } else { k.clone() };
+        let ld = term.a.apart(2);
+        let loads: Vec<(Expr, Expr, Expr)> = match self.blocking.tokens >= self.sizes.tokens {
+            true => vec![(Expr::from(0), rows, Expr::from(0))],
+            false => (0..self.sizes.digits)
+                .map(|d| {
+                    let row = tile.token.clone() + d * self.sizes.tokens;
+                    (row, tile.tokens.clone(), apart.clone() * (d * BLOCK))
+                })
+                .collect(),
+        };
+        for (row, count, below) in loads {
+            let place: Vec<Expr> = tile.outer.iter().cloned().chain([row, at_k.clone()]).collect();
+            let source = global(term.a.tensor, term.a.at_expr(&place));
+            let dst = Local::new(Space::L1, dst.clone() + below);
+            let others =
+                vec![int("rows", count), int("cols", cols.clone()), int("ld", ld), int("height", height.clone())];
+            b.emit(Op::Nd2nz, &[dtype], vec![dst.into(), source], others);
+        }
+    }
+
+    /// The left operand of all tiles of a core.
+    fn load_left(&self, b: &mut Builder, core: &CoreState) {
+        let tile = self.tile(b, core.group.clone());
+        self.load_rows(b, &self.stage.terms[0], &tile, (&core.begin, &core.length), Expr::from(0));
+        b.flag(Pipe::Mte2, Pipe::Mte1, self.blocking.ring);
+    }
+
+    fn multiply(&self, b: &mut Builder, core: &CoreState, c: &Expr) {
+        let Blocking { ring, accumulators, k_l0, .. } = self.blocking;
+        let (l1, chunks) = (self.l1(), self.chunks());
+        let (tile, term, k1, k) = self.chunk(b, core, c);
+        let (_, rows) = self.rows(&tile);
+        let height = self.height(&tile);
+        let slot = b.bind("slot", c.clone() % ring);
+        let accumulator = b.bind("acc", c.clone() / chunks % accumulators);
+        let sums = self.blocking.rows(&self.sizes) * self.blocking.cols * 4;
+        let acc = Local::new(Space::L0c, accumulator.clone() * round_up(sums, 1024));
+        b.wait_flag(Pipe::Mte2, Pipe::Mte1, slot.clone());
+        b.repeat("k0", (Expr::from(0), k.clone(), k_l0), |b, k0| {
+            let kk = match k.number() {
+                Some(k) if k % k_l0 == 0 => Expr::from(k_l0),
+                Some(k) if k < k_l0 => Expr::from(k),
+                _ => b.bind("kk", (k.clone() - k0.clone()).min(k_l0)),
+            };
+            let q = Expr::variable(core.q);
+            b.wait_flag(Pipe::M, Pipe::Mte1, q.clone());
+            let half = |space| crate::check::capacity(space, self.chip) as i64 / 2;
+            let in_l0 = |space| Local::new(space, q.clone() * half(space));
+            let left = match self.blocking.is_resident {
+                true => self.bytes((k1.clone() + k0.clone()) * height.clone()),
+                false => slot.clone() * l1.left + l1.lefts + self.bytes(k0.clone() * height.clone()),
+            };
+            let dtype = self.stage.terms[0].a.dtype;
+            let others = vec![int("m", rows.clone()), int("k", kk.clone())];
+            b.emit(Op::LoadA, &[dtype], vec![in_l0(Space::L0a).into(), Local::new(Space::L1, left).into()], others);
+            let right = slot.clone() * l1.right + l1.rights;
+            // All terms lie alike in L1 if they lie alike in GM.
+            self.of_term(b, &term, |b, term| {
+                let extents = vec![int("k", kk.clone()), int("n", tile.cols.clone())];
+                let dst = in_l0(Space::L0b).into();
+                match is_by_columns(&term.b) {
+                    true => {
+                        let wide = tile.cols.clone().round_up(FRACTAL);
+                        let src = Local::new(Space::L1, right.clone() + self.bytes(k0.clone() * wide));
+                        b.emit(Op::LoadB, &[term.b.dtype], vec![dst, src.into()], extents);
+                    }
+                    false => {
+                        let src = Local::new(Space::L1, right.clone() + k0.clone() * BLOCK);
+                        let height = int("height", k.clone().round_up(FRACTAL));
+                        let others = [extents, vec![height]].concat();
+                        b.emit(Op::LoadBt, &[term.b.dtype], vec![dst, src.into()], others);
+                    }
+                }
+            });
+            if self.sizes.is_scaled {
+                let blocks = || int("blocks", (kk.clone() + 31) / 32);
+                let at = |base: i64, rows: i64| {
+                    Local::new(Space::L1, slot.clone() * (rows * l1.scale_row) + base + k0.clone() / 32)
+                        .rows(l1.scale_row)
+                };
+                let left = at(l1.left_scales, self.blocking.rows(&self.sizes));
+                let right = at(l1.right_scales, self.blocking.cols);
+                let e8m0 = [msd_ir::dtype::DType::E8M0];
+                b.emit(
+                    Op::LoadScales,
+                    &e8m0,
+                    vec![in_l0(Space::L0as).into(), left.into()],
+                    vec![int("rows", rows.clone()), blocks()],
+                );
+                b.emit(
+                    Op::LoadScales,
+                    &e8m0,
+                    vec![in_l0(Space::L0bs).into(), right.into()],
+                    vec![int("rows", tile.cols.clone()), blocks()],
+                );
+            }
+            b.flag(Pipe::Mte1, Pipe::M, q.clone());
+            let is_first = (k1.clone() + k0.clone()).equals(0);
+            b.when(is_first.clone(), |b| b.wait_flag(Pipe::Fix, Pipe::M, accumulator.clone()));
+            let mut places: Vec<Arg> = vec![acc.clone().into(), in_l0(Space::L0a).into(), in_l0(Space::L0b).into()];
+            let others = vec![int("m", rows.clone()), int("k", kk), int("n", tile.cols.clone()), int("init", is_first)];
+            if self.sizes.is_scaled {
+                places.extend([Arg::from(in_l0(Space::L0as)), in_l0(Space::L0bs).into()]);
+                let right = self.stage.terms[0].b.dtype;
+                b.emit(Op::MmadMx, &[dtype, right], places, others);
+            } else {
+                b.emit(Op::Mmad, &[dtype], places, others);
+            }
+            b.set_flag(Pipe::M, Pipe::Mte1, q.clone());
+            b.set(core.q, Expr::from(1) - q);
+        });
+        b.set_flag(Pipe::Mte1, Pipe::Mte2, slot);
+        let is_last = match chunks {
+            1 => Expr::from(1),
+            _ => (c.clone() % chunks).equals(chunks - 1),
+        };
+        b.when(is_last, |b| {
+            b.flag(Pipe::M, Pipe::Fix, accumulator.clone());
+            self.drain(b, core, (c, &term), &tile, acc);
+            b.set_flag(Pipe::Fix, Pipe::M, accumulator);
+        });
+    }
+
+    /// Sums of a tile out of L0C.
+    fn drain(&self, b: &mut Builder, core: &CoreState, (c, term): (&Expr, &Expr), tile: &Tile, acc: Local) {
+        let terms = self.stage.terms.len() as i64;
+        let (_, rows) = self.rows(tile);
+        let sums = self.stage.terms[0].sums();
+        let ordinal = c.clone() / (terms * self.chunks());
+        let (dst, ld, to) = match &self.target {
+            Target::Result(out) => {
+                let place: Vec<Expr> =
+                    tile.outer.iter().cloned().chain([tile.token.clone(), tile.col.clone()]).collect();
+                (global(out.tensor, out.at_expr(&place)), out.apart(2), out.dtype)
+            }
+            Target::Tiles(tensor) => {
+                let free = || Expr::from(1).lt(ordinal.clone());
+                let is_first = if terms == 1 { free() } else { term.clone().equals(0) * free() };
+                b.when(is_first, |b| b.cross_wait(Pipe::Fix, Counter::Taken.id()));
+                let tile_of = (Builder::core() * 2 + ordinal.clone() % 2) * terms + term.clone();
+                let size = self.blocking.rows(&self.sizes) * self.blocking.cols;
+                (global(*tensor, tile_of * size), self.blocking.cols, sums)
+            }
+            Target::Parts(parts) => {
+                let part = if parts.shape[0] == 1 { Expr::from(0) } else { core.part.clone() };
+                let place = [part, term.clone()];
+                let place: Vec<Expr> = place
+                    .into_iter()
+                    .chain(tile.outer.iter().cloned())
+                    .chain([tile.token.clone(), tile.col.clone()])
+                    .collect();
+                (global(parts.tensor, parts.at_expr(&place)), parts.apart(2), sums)
+            }
+        };
+        let mut others = vec![int("m", rows), int("n", tile.cols.clone()), int("ld", ld)];
+        if matches!(&self.target, Target::Parts(parts) if parts.shape[0] == 1) {
+            others.push(("atomic", Arg::Word(1)));
+        }
+        b.emit(Op::Fix, &[sums, to], vec![dst, acc.into()], others);
+        if matches!(self.target, Target::Tiles(_)) {
+            let is_last = if terms == 1 { Expr::from(1) } else { term.clone().equals(terms - 1) };
+            b.when(is_last, |b| b.cross_set(Pipe::Fix, Counter::Sums.id()));
+        }
+    }
+}
+
+/// Which operands' chunk is loaded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Load {
+    Right,
+    Left,
+    Both,
+}
+
+/// A chunk of K on its way to L1.
+struct ChunkAt<'t> {
+    slot: Expr,
+    tile: &'t Tile,
+    term: &'t Expr,
+    /// The first column of the tile where vector cores made it, if they use places again.
+    made: Expr,
+    /// From where, and how much.
+    k: (Expr, Expr),
+}
+
+/// What a cube core keeps while it multiplies.
+struct CoreState {
+    group: Expr,
+    part: Expr,
+    begin: Expr,
+    length: Expr,
+    /// Which half of L0.
+    q: Slot,
+}
+
+/// Places in L1.
+struct L1 {
+    rights: i64,
+    right: i64,
+    lefts: i64,
+    left: i64,
+    right_scales: i64,
+    left_scales: i64,
+    scale_row: i64,
+}
+
+/// Whether columns of a right operand lie one element after the other: a weight as stored.
+pub(crate) fn is_by_columns(view: &View) -> bool {
+    view.apart(2) == 1 || view.apart(1) != 1
+}

@@ -1,0 +1,305 @@
+//! Matrix products of the graph as stages: what is multiplied by what in which type, and what becomes of the sums.
+//! Owns the preparation of operands; tiles are `blocking.rs`'s, instructions `cube.rs`'s.
+
+use msd_ir::diag::Diagnostic;
+use msd_ir::dtype::DType;
+use msd_ir::graph::{Kernel, Value};
+use msd_ir::ops::{Class, Op};
+
+use super::code::Code;
+use super::region::{Merging, Region};
+use super::schedule::{Scheduler, Stage};
+use super::vector::{Pass, VectorStage};
+use super::view::View;
+use crate::chip::Chip;
+use crate::program::Purpose;
+
+use DType::{BF16, F16, F32, I32};
+
+/// A product of rows and columns.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Term {
+    /// `[.., D*M, K]`
+    pub(crate) a: View,
+    /// `[.., K, N]`
+    pub(crate) b: View,
+    /// Scales of blocks of 32, `[.., D*M, K/32]` and `[.., N, K/32]`.
+    pub(crate) scales: Option<(View, View)>,
+    /// Rows of `a` for each token.
+    pub(crate) digits: i64,
+}
+
+/// Products, and what becomes of their sums.
+#[derive(Clone, Debug)]
+pub(crate) struct ProductStage {
+    /// `[.., M, N]`
+    pub(crate) shape: Vec<i64>,
+    /// They share `a`.
+    pub(crate) terms: Vec<Term>,
+    pub(crate) region: Region,
+    pub(crate) out: View,
+    /// What makes right operands, tile by tile.
+    pub(crate) conversions: Vec<VectorStage>,
+    pub(crate) note: String,
+}
+
+impl Term {
+    /// Type of the sums.
+    pub(crate) fn sums(&self) -> DType {
+        if self.a.dtype.is_int() { I32 } else { F32 }
+    }
+
+    pub(crate) fn k(&self) -> i64 {
+        self.a.shape.last().copied().unwrap_or(0)
+    }
+}
+
+/// Longest contraction whose sums of 8-bit products fit 32 bits.
+pub(crate) const MAX_INT_K: i64 = (1 << 31) / (128 * 128);
+
+impl Scheduler<'_> {
+    /// Whether a value is merged out of sums of a product: it is the product, or adds up digits of one.
+    pub(crate) fn is_merged(&self, value: Value) -> bool {
+        let is_merge = match self.kernel.node(value).op {
+            Op::Dot | Op::MatMul => !self.is_int_product(value),
+            Op::Combine { .. } | Op::CombineZero { .. } => true,
+            _ => false,
+        };
+        is_merge && value.result == 0 && !self.is_placed(value)
+    }
+
+    /// Whether a product is one of integers that the cube does not multiply.
+    pub(crate) fn is_int_product(&self, value: Value) -> bool {
+        let node = self.kernel.node(value);
+        if !matches!(node.op, Op::Dot | Op::MatMul) || !self.kernel.tensor_ty(value).dtype.is_int() {
+            return false;
+        }
+        let types = [0, 1].map(|i| self.kernel.tensor_ty(node.operands[i]).dtype);
+        let is_wide = |dtype: DType| dtype.bits() > 16 || dtype == DType::Bool;
+        types.into_iter().any(is_wide) || types[1].bits() > 8 || types == [DType::I16, DType::U8]
+    }
+
+    /// Whether a product is merged by its only user.
+    pub(crate) fn is_part_of_another(&self, value: Value) -> bool {
+        !self.is_int_product(value)
+            && self.uses[value.node] == 1
+            && self.kernel.nodes.iter().any(|n| {
+                matches!(n.op, Op::Combine { .. } | Op::CombineZero { .. }) && n.operands.first() == Some(&value)
+            })
+    }
+
+    /// Whether products melt into the loop of a value.
+    pub(crate) fn has_products(&self, value: Value) -> bool {
+        if self.kernel.node(value).op.class() != Class::Elementwise || self.is_placed(value) {
+            return false;
+        }
+        let mut inside = vec![false; self.kernel.nodes.len()];
+        inside[value.node] = true;
+        for index in (0..=value.node).rev().filter(|i| *i <= value.node) {
+            if !inside[index] {
+                continue;
+            }
+            if self.is_merged(Value { node: index, result: 0 }) {
+                return true;
+            }
+            for v in &self.kernel.nodes[index].operands {
+                inside[v.node] |= self.melts[v.node];
+            }
+        }
+        false
+    }
+
+    /// How sums become the number `value`, and the product that gives them, unless they lie in GM.
+    pub(crate) fn merging(&mut self, value: Value, term: usize) -> Result<(Merging, Option<Term>), Diagnostic> {
+        let node = self.kernel.node(value);
+        let mut weights: Vec<i64> = match node.op {
+            Op::Combine { scheme } | Op::CombineZero { scheme } => scheme.weights().to_vec(),
+            _ => vec![1],
+        };
+        let digits = weights.len() as i64;
+        let shape = self.shape(value).to_vec();
+        let mut zero = match node.op {
+            Op::CombineZero { .. } => {
+                let (sums, zero) = (self.view(node.operands[1])?, self.view_or_number(node.operands[2])?);
+                let tokens = shape[shape.len() - 2];
+                let rows = sums.rank() - 2;
+                let of = |digit: i64| sums.sliced(rows, digit * tokens, (digit + 1) * tokens).stretched(&shape);
+                Some(((0..digits).map(|digit| Some(of(digit))).collect::<Vec<_>>(), zero.stretched(&shape)))
+            }
+            _ => None,
+        };
+        let is_whole = matches!(node.op, Op::Dot | Op::MatMul);
+        let product = if is_whole { value } else { node.operands[0] };
+        let is_here = is_whole || self.is_merged(product) && self.is_part_of_another(product);
+        if !is_here {
+            let sums = self.view(product)?;
+            let (tokens, rows) = (shape[shape.len() - 2], sums.rank() - 2);
+            let of = |digit: i64| vec![sums.sliced(rows, digit * tokens, (digit + 1) * tokens).stretched(&shape)];
+            let parts = Some((0..digits).map(of).collect());
+            let merging = Merging { term, weights, sums: sums.dtype, parts, zero, is_whole, is_empty: false };
+            return Ok((merging, None));
+        }
+        let mut made = self.term(product, digits)?;
+        let is_empty = made.k() == 0;
+        if !is_empty && self.kernel.tensor_ty(self.kernel.node(product).operands[0]).dtype == DType::I16 {
+            // Rows of high halves first. Zero points are taken off once.
+            made.digits *= 2;
+            weights = weights.iter().map(|w| w * 256).chain(weights.iter().copied()).collect();
+            if let Some((rows, _)) = &mut zero {
+                rows.splice(0..0, vec![None; digits as usize]);
+            }
+        }
+        let sums = made.sums();
+        Ok((Merging { term, weights, sums, parts: None, zero, is_whole, is_empty }, Some(made)))
+    }
+
+    /// The view of a value, literals included.
+    pub(crate) fn view_or_number(&mut self, value: Value) -> Result<View, Diagnostic> {
+        if !matches!(self.kernel.node(value).op, Op::Const { .. } | Op::Size { .. }) {
+            return self.view(value);
+        }
+        let out = self.home(value, Purpose::Activation);
+        self.map_into(value, out.clone())?;
+        self.set(value, out.clone());
+        Ok(out)
+    }
+
+    /// The operands of a product as cube cores take them.
+    fn term(&mut self, product: Value, digits: i64) -> Result<Term, Diagnostic> {
+        let operands = &self.kernel.node(product).operands;
+        let (a, b) = (operands[0], operands[1]);
+        let batch = self.shape(product)[..self.shape(product).len() - 2].to_vec();
+        if self.shape(a).last() == Some(&0) {
+            let nothing = View::dense(0, F32, self.shape(a).to_vec());
+            let b = View::dense(0, F32, self.shape(b).to_vec());
+            return Ok(Term { a: nothing, b, scales: None, digits });
+        }
+        let scaled = self.scaled_term(a, b)?;
+        let (a, b, scales) = match scaled {
+            Some((a, b, scales)) => (a, b, Some(scales)),
+            None => {
+                let (a, b) = self.factors(product, a, b)?;
+                (a, b, None)
+            }
+        };
+        let whole = |view: &View| {
+            let own: Vec<i64> = batch.iter().chain(&view.shape[view.rank() - 2..]).copied().collect();
+            view.stretched(&own)
+        };
+        let term = Term { a: whole(&a), b: whole(&b), scales: scales.map(|(a, b)| (whole(&a), whole(&b))), digits };
+        Ok(term)
+    }
+
+    /// A product whose sums would leave 32 bits: parts of the contraction as digits of their own.
+    pub(crate) fn merged_in_parts(
+        &mut self,
+        value: Value,
+        merging: Merging,
+        term: &Term,
+    ) -> Result<Merging, Diagnostic> {
+        let (digits, rank) = (merging.weights.len(), term.b.rank());
+        // Together they may be too large for an integer.
+        let mut whole = Merging { weights: Vec::new(), parts: Some(Vec::new()), is_whole: false, ..merging.clone() };
+        let length = MAX_INT_K / 2;
+        let mut start = 0;
+        while start < term.k() {
+            let stop = (start + length).min(term.k());
+            let (a, b) = (term.a.sliced(rank - 1, start, stop), term.b.sliced(rank - 2, start, stop));
+            let part = Term { a, b, ..term.clone() };
+            let alone = self.merged_alone(value, merging.clone(), part)?;
+            whole.weights.extend(&alone.weights);
+            whole.parts.get_or_insert_default().extend(alone.parts.unwrap_or_default());
+            start = stop;
+        }
+        if let Some((rows, _)) = &mut whole.zero {
+            // Taken off the first part.
+            rows.resize(whole.weights.len().max(digits), None);
+        }
+        Ok(whole)
+    }
+
+    /// The sums of a product in GM: how they are merged from there.
+    pub(crate) fn merged_alone(&mut self, value: Value, merging: Merging, term: Term) -> Result<Merging, Diagnostic> {
+        let shape = self.shape(value).to_vec();
+        let rank = shape.len();
+        let mut rows = shape.clone();
+        rows[rank - 2] *= term.digits;
+        let sums = self.tensor("sums", term.sums(), &rows, Purpose::Accumulator);
+        let tokens = shape[rank - 2];
+        let of = |digit: i64| vec![sums.sliced(rank - 2, digit * tokens, (digit + 1) * tokens)];
+        let parts = (0..term.digits).map(of).collect();
+        let root = Value { node: usize::MAX, result: 0 };
+        let alone = Term { digits: 1, ..term };
+        let own = Merging {
+            term: 0,
+            weights: vec![1],
+            sums: alone.sums(),
+            parts: None,
+            zero: None,
+            is_whole: true,
+            is_empty: false,
+        };
+        let region = Region { merges: vec![(usize::MAX, own)], ..Region::new(rows.clone(), root) };
+        let note = format!("{} sums alone", self.note(value));
+        let stage = ProductStage { shape: rows, terms: vec![alone], region, out: sums, conversions: Vec::new(), note };
+        self.schedule.stages.push(Stage::Product(Box::new(stage)));
+        Ok(Merging { parts: Some(parts), ..merging })
+    }
+
+    /// A loop around products.
+    pub(crate) fn push_product(&mut self, value: Value, out: View) -> Result<(), Diagnostic> {
+        let note = self.note(value);
+        let mut region = self.region(value)?;
+        if region.shape.contains(&0) {
+            return Ok(());
+        }
+        if region.merges.iter().all(|(_, merging)| merging.is_empty || merging.parts.is_some()) {
+            let dtype = self.kernel.tensor_ty(value).dtype;
+            region.terms.clear();
+            return self.push_map(region, dtype, out, note);
+        }
+        self.settle(&mut region)?;
+        let (shape, terms) = (region.shape.clone(), std::mem::take(&mut region.terms));
+        let stage = ProductStage { shape, terms, region, out, conversions: Vec::new(), note };
+        self.schedule.stages.push(Stage::Product(Box::new(stage)));
+        Ok(())
+    }
+}
+
+impl ProductStage {
+    /// Whether the sums are the result as they leave L0C.
+    pub(crate) fn is_bare(&self, kernel: &Kernel) -> bool {
+        let [(of, merging)] = self.region.merges.as_slice() else { return false };
+        // A cast to the type of the result is what FIX does anyway.
+        let is_cast = |index: &usize| {
+            let is_last = Value { node: *index, result: 0 } == self.region.root;
+            index == of || is_last && matches!(kernel.nodes[*index].op, Op::Cast { .. })
+        };
+        let is_root = self.region.nodes.iter().all(is_cast) && self.terms.len() == 1;
+        let is_whole = merging.weights == [1] && merging.zero.is_none() && merging.parts.is_none();
+        let drained = matches!((merging.sums, self.out.dtype), (F32, F32 | F16 | BF16) | (I32, I32));
+        is_root && is_whole && drained && self.out.strides[self.out.rank() - 1] == 1
+    }
+
+    /// What vector cores make of the sums.
+    pub(crate) fn pass(&self, kernel: &Kernel, chip: &Chip) -> Result<Pass, Diagnostic> {
+        let mut code = Code::default();
+        let number = self.region.compute(&mut code, kernel, chip)?;
+        let reg = code.output(number, self.out.dtype, chip);
+        Ok(Pass { code, outputs: vec![(reg, self.out.clone())], ..Pass::default() }.clean())
+    }
+
+    /// Takes sums from parts of K in GM, `[part, term, .., D*M, N]`.
+    pub(crate) fn take_from(&mut self, parts: &View, splits: i64) {
+        let rank = self.shape.len();
+        let tokens = self.shape[rank - 2];
+        for (_, merging) in self.region.merges.iter_mut().filter(|(_, merging)| merging.parts.is_none()) {
+            let of = |digit: i64, part: i64| {
+                let whole = parts.at(0, part).at(0, merging.term as i64);
+                whole.sliced(rank - 2, digit * tokens, (digit + 1) * tokens)
+            };
+            let digits = merging.weights.len() as i64;
+            merging.parts = Some((0..digits).map(|d| (0..splits).map(|part| of(d, part)).collect()).collect());
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! One tile on a vector core: loads, what is computed, stores. Owns the instructions of a [`Code`] and the flags that
+//! order them; which tiles there are is the business of whoever loops over them.
+
+use msd_ir::dtype::DType;
+
+use super::builder::{Builder, Local, global, int};
+use super::code::{Code, Extent, Reg, Value, What};
+use super::slots::{Slots, TileSize};
+use super::vector::Pass;
+use super::view::View;
+use crate::expr::{Expr, Slot as Variable};
+use crate::isa::memory::{Pipe, Space};
+use crate::isa::{Kind, Op};
+use crate::program::Arg;
+
+/// What becomes of a column of one pass in the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fold {
+    Max,
+    Add,
+}
+
+impl Fold {
+    pub(crate) fn op(self) -> Op {
+        match self {
+            Fold::Max => Op::Vmax,
+            Fold::Add => Op::Vadd,
+        }
+    }
+
+    /// What there is before the first.
+    pub(crate) fn start(self) -> f32 {
+        match self {
+            Fold::Max => f32::NEG_INFINITY,
+            Fold::Add => 0.0,
+        }
+    }
+}
+
+/// Where a tile stands in its region.
+pub(crate) struct At<'a> {
+    /// Its first element: along the outer axes, rows and columns.
+    pub(crate) place: Vec<Expr>,
+    pub(crate) rows: Expr,
+    pub(crate) cols: Expr,
+    /// Where what is stored goes, if that is another place.
+    pub(crate) to: Option<Vec<Expr>>,
+    /// Where sums of a product's digit are: element of GM, and elements from row to row.
+    pub(crate) sums: Option<&'a dyn Fn(usize, usize) -> (Arg, i64)>,
+}
+
+/// What is done with a tile.
+#[derive(Clone, Debug)]
+pub(crate) struct Body {
+    pub(crate) code: Code,
+    pub(crate) outputs: Vec<(Reg, View)>,
+    /// Columns that are kept, where, and how.
+    pub(crate) folds: Vec<(Reg, Fold, i64)>,
+    pub(crate) tile: TileSize,
+    slots: Slots,
+    /// First of its flags between each pair of pipes.
+    flags: i64,
+    /// Tiles that are loaded ahead, with a flag each.
+    depth: i64,
+    /// Whether the chip starts an instruction before the one that makes its operand is through.
+    has_barriers: bool,
+}
+
+impl Body {
+    /// Values lie from `base` on, `depth` tiles of them that are loaded.
+    pub(crate) fn new(pass: Pass, kept: &[i64], tile: TileSize, base: i64, (flags, depth): (i64, i64)) -> Body {
+        let slots = pass.slots(kept, tile, (base, depth));
+        let Pass { code, outputs, .. } = pass;
+        Body { code, outputs, folds: Vec::new(), tile, slots, flags, depth, has_barriers: true }
+    }
+
+    /// One past the last byte of UB.
+    pub(crate) fn end(&self) -> i64 {
+        self.slots.end
+    }
+
+    fn has_loads(&self) -> bool {
+        self.code.values.iter().any(|v| matches!(v.what, What::Load(_) | What::Sums { .. }))
+    }
+
+    /// Before the first tile: constants, and that all places are free.
+    pub(crate) fn open(&self, b: &mut Builder) {
+        let constants: Vec<usize> = (0..self.code.values.len()).filter(|i| self.code.is_constant(Reg(*i))).collect();
+        let at = At { place: Vec::new(), rows: Expr::from(1), cols: Expr::from(1), to: None, sums: None };
+        self.compute(b, &at, &Expr::from(0), &constants);
+        // A cast to 4 bits reads pairs: what lies behind a last one alone is something.
+        for value in &self.code.values {
+            if let What::Op { op: Op::Vcast, args, .. } = &value.what
+                && value.dtype.bits() == 4
+            {
+                let from = self.code.value(args[0]);
+                let halves = from.bytes(self.tile) / 2;
+                let place = Local::new(Space::Ub, self.slots.places[args[0].0].offset);
+                b.emit(Op::Vdup, &[DType::I16], vec![place.into()], vec![int("rows", 1), int("cols", halves)]);
+            }
+        }
+        if !constants.is_empty() {
+            b.barrier(Pipe::V);
+        }
+        for which in 0..self.depth {
+            if self.has_loads() {
+                b.set_flag(Pipe::V, Pipe::Mte2, self.flags + which);
+            }
+            if !self.outputs.is_empty() && which < 2 {
+                b.set_flag(Pipe::Mte3, Pipe::V, self.flags + which);
+            }
+        }
+    }
+
+    /// Behind the last tile.
+    pub(crate) fn close(&self, b: &mut Builder) {
+        for which in 0..self.depth {
+            if self.has_loads() {
+                b.wait_flag(Pipe::V, Pipe::Mte2, self.flags + which);
+            }
+            if !self.outputs.is_empty() && which < 2 {
+                b.wait_flag(Pipe::Mte3, Pipe::V, self.flags + which);
+            }
+        }
+    }
+
+    /// One tile; `parity` says which of two places is its, and is changed for the next.
+    pub(crate) fn emit(&self, b: &mut Builder, at: &At<'_>, parity: Variable) {
+        let which = Expr::variable(parity);
+        let flag = || Expr::variable(parity) + self.flags;
+        let out_flag = || self.half(&Expr::variable(parity)) + self.flags;
+        if self.has_loads() {
+            b.wait_flag(Pipe::V, Pipe::Mte2, flag());
+            for (index, value) in self.code.values.iter().enumerate() {
+                self.load(b, Reg(index), value, at, &which);
+            }
+            b.flag(Pipe::Mte2, Pipe::V, flag());
+        }
+        if !self.outputs.is_empty() {
+            b.wait_flag(Pipe::Mte3, Pipe::V, out_flag());
+        }
+        let varying: Vec<usize> = (0..self.code.values.len()).filter(|i| !self.code.is_constant(Reg(*i))).collect();
+        self.compute(b, at, &which, &varying);
+        for (reg, fold, kept) in &self.folds {
+            b.barrier(Pipe::V);
+            let (place, extents) = self.kept(*reg, *kept, at);
+            let extent = self.code.value(*reg).extent;
+            let added = self.operand(*reg, extent, at, &which);
+            let dtype = self.code.value(*reg).dtype;
+            b.emit(fold.op(), &[dtype], vec![place.clone().into(), place.into(), added.into()], extents);
+        }
+        if self.has_loads() {
+            b.set_flag(Pipe::V, Pipe::Mte2, flag());
+        }
+        if !self.outputs.is_empty() {
+            b.flag(Pipe::V, Pipe::Mte3, out_flag());
+            for (reg, view) in &self.outputs {
+                self.store(b, *reg, view, at, &which);
+            }
+            b.set_flag(Pipe::Mte3, Pipe::V, out_flag());
+        }
+        match self.depth {
+            1 => {}
+            2 => b.set(parity, Expr::from(1) - which),
+            depth => b.set(parity, (which + 1) % depth),
+        }
+    }
+
+    /// Which of two places for what is stored belongs to a tile.
+    fn half(&self, which: &Expr) -> Expr {
+        if self.depth <= 2 { which.clone() } else { which.clone() % 2 }
+    }
+
+    /// Where something is kept, and how much of it there is.
+    fn kept(&self, reg: Reg, kept: i64, at: &At<'_>) -> (Local, Vec<(&'static str, Arg)>) {
+        let value = self.code.value(reg);
+        let cols = if value.extent.has_cols() { at.cols.clone() } else { Expr::from(8) };
+        let local = Local::new(Space::Ub, kept).rows(value.pitch(self.tile));
+        (local, vec![int("rows", at.rows.clone()), int("cols", cols)])
+    }
+
+    /// What is kept before the first tile of a pass.
+    pub(crate) fn start_folds(&self, b: &mut Builder, at: &At<'_>) {
+        for (reg, fold, kept) in &self.folds {
+            let (place, extents) = self.kept(*reg, *kept, at);
+            // Minus infinity by its bits: numbers of a stream are finite.
+            let (dtype, value) = match fold.start() {
+                finite if finite.is_finite() => (DType::F32, finite),
+                infinite => (DType::I32, infinite.to_bits() as i32 as f32),
+            };
+            let value = ("value", Arg::Float(value));
+            b.emit(Op::Vdup, &[dtype], vec![place.into()], [extents, vec![value]].concat());
+        }
+        if !self.folds.is_empty() {
+            b.barrier(Pipe::V);
+        }
+    }
+
+    fn offset(&self, reg: Reg, parity: &Expr) -> Expr {
+        let slot = self.slots.places[reg.0];
+        let is_stored = self.outputs.iter().any(|(output, _)| *output == reg);
+        match slot.twin {
+            0 => Expr::from(slot.offset),
+            twin if is_stored => self.half(parity) * twin + slot.offset,
+            twin => parity.clone() * twin + slot.offset,
+        }
+    }
+
+    fn load(&self, b: &mut Builder, reg: Reg, value: &Value, at: &At<'_>, parity: &Expr) {
+        let (source, ld) = match &value.what {
+            What::Load(view) => {
+                let ld = view.apart(2);
+                (global(view.tensor, view.at_expr(&at.place)), ld)
+            }
+            What::Sums { term, digit } => match at.sums {
+                Some(sums) => sums(*term, *digit),
+                None => return,
+            },
+            _ => return,
+        };
+        let (rows, cols) = match value.extent {
+            Extent::Tile => (at.rows.clone(), at.cols.clone()),
+            Extent::Row => (Expr::from(1), at.cols.clone()),
+            Extent::Packed => (Expr::from(1), at.rows.clone()),
+            Extent::Column | Extent::One | Extent::Single => (Expr::from(1), Expr::from(1)),
+        };
+        // A byte's worth of 4-bit elements at least.
+        let cols = if value.dtype.bits() == 4 { cols.round_up(2) } else { cols };
+        let mut dst = Local::new(Space::Ub, self.offset(reg, parity));
+        let mut others = vec![int("rows", rows), int("cols", cols)];
+        if value.extent == Extent::Tile {
+            dst = dst.rows(value.pitch(self.tile));
+            others.push(int("ld", ld));
+        }
+        b.emit(Op::Load, &[value.dtype], vec![dst.into(), source], others);
+    }
+
+    fn store(&self, b: &mut Builder, reg: Reg, view: &View, at: &At<'_>, parity: &Expr) {
+        let value = self.code.value(reg);
+        let ld = view.apart(2);
+        let src = Local::new(Space::Ub, self.offset(reg, parity)).rows(value.pitch(self.tile));
+        let (rows, cols) = match value.extent {
+            Extent::Packed => (Expr::from(1), at.rows.clone()),
+            Extent::Column => (at.rows.clone(), Expr::from(1)),
+            _ => (at.rows.clone(), at.cols.clone()),
+        };
+        let cols = if view.dtype.bits() == 4 { cols.round_up(2) } else { cols };
+        let src = if matches!(value.extent, Extent::Packed) { Local { row: None, ..src } } else { src };
+        let dst = global(view.tensor, view.at_expr(at.to.as_ref().unwrap_or(&at.place)));
+        let others = vec![int("rows", rows), int("cols", cols), int("ld", ld)];
+        b.emit(Op::Store, &[view.dtype], vec![dst, src.into()], others);
+    }
+
+    /// The instructions of these values, with barriers before those that read what is not through.
+    fn compute(&self, b: &mut Builder, at: &At<'_>, parity: &Expr, indexes: &[usize]) {
+        let mut pending: Vec<Reg> = Vec::new();
+        for index in indexes {
+            let value = &self.code.values[*index];
+            let What::Op { op, types, args, extra } = &value.what else { continue };
+            if self.has_barriers && args.iter().any(|a| pending.contains(a)) {
+                b.barrier(Pipe::V);
+                pending.clear();
+            }
+            let reg = Reg(*index);
+            let types: Vec<DType> = types.iter().flatten().copied().collect();
+            let extents = self.extents(value, at);
+            let place = |reg: Reg| match op {
+                // Dense on both sides.
+                Op::Vbrcb => Local::new(Space::Ub, self.offset(reg, parity)),
+                _ => self.operand(reg, value.extent, at, parity),
+            };
+            let dst = place(reg);
+            let mut places: Vec<Arg> = vec![dst.clone().into()];
+            let mut read = args.as_slice();
+            if *op == Op::Vmla {
+                read = &args[..2];
+                if self.slots.places[args[2].0] != self.slots.places[*index] {
+                    let sum = place(args[2]);
+                    b.emit(Op::Vcopy, &types, vec![dst.into(), sum.into()], extents.clone());
+                    b.barrier(Pipe::V);
+                    pending.clear();
+                }
+            }
+            places.extend(read.iter().map(|a| Arg::from(place(*a))));
+            let mut others = extents;
+            others.extend(self.extra(*op, *extra));
+            b.emit(*op, &types, places, others);
+            pending.push(reg);
+        }
+    }
+
+    /// Rows and columns of the instruction that makes a value.
+    fn extents(&self, value: &Value, at: &At<'_>) -> Vec<(&'static str, Arg)> {
+        let What::Op { op, types, args, .. } = &value.what else { return Vec::new() };
+        let widest = types.iter().flatten().map(|t| t.bits()).max().unwrap_or(32);
+        let lanes = 32 * 8 / i64::from(widest.max(16));
+        let (rows, cols) = match (op, value.extent) {
+            (Op::Vbrcb, Extent::One) => return vec![int("rows", 1)],
+            (Op::Vbrcb, _) => return vec![int("rows", at.rows.clone())],
+            (Op::Vrsum | Op::Vrmax, _) => (at.rows.clone(), at.cols.clone()),
+            (_, Extent::Tile) => (at.rows.clone(), at.cols.clone()),
+            (_, Extent::Row) => (Expr::from(1), at.cols.clone()),
+            (_, Extent::Column) => (at.rows.clone(), Expr::from(lanes)),
+            (_, Extent::One) => (Expr::from(1), Expr::from(lanes)),
+            (_, Extent::Packed) => (Expr::from(1), at.rows.clone()),
+            (_, Extent::Single) => (Expr::from(1), Expr::from(1)),
+        };
+        // Bits of any type are copied as 16 at a time; those of 4 come in pairs.
+        let from = args.first().map_or(value.dtype, |a| self.code.value(*a).dtype);
+        let cols = match (*op, value.extent.has_cols()) {
+            (Op::Vcopy, true) if from.bits() < 16 => (cols * i64::from(from.bits())).round_up(16) / 16,
+            (Op::Vcast, true) if from.bits() == 4 || value.dtype.bits() == 4 => cols.round_up(2),
+            _ => cols,
+        };
+        vec![int("rows", rows), int("cols", cols)]
+    }
+
+    /// An operand of an instruction over `extent`: what varies along fewer axes is read again and again.
+    fn operand(&self, reg: Reg, extent: Extent, at: &At<'_>, parity: &Expr) -> Local {
+        let value = self.code.value(reg);
+        let local = Local::new(Space::Ub, self.offset(reg, parity));
+        match (extent, value.extent) {
+            // What a reduction reads.
+            (Extent::Packed, Extent::Tile) => return local.rows(value.pitch(self.tile)),
+            (Extent::Packed | Extent::Single, Extent::One) => return Local { block: Some(0), ..local },
+            (Extent::Packed | Extent::Single, _) => return local,
+            _ => {}
+        }
+        let is_one_row = at.rows.number() == Some(1);
+        let row = match (extent.has_rows() && !is_one_row, value.extent.has_rows()) {
+            (false, _) => None,
+            (true, true) => Some(value.pitch(self.tile)),
+            (true, false) => Some(0),
+        };
+        let block = (extent.has_cols() && !value.extent.has_cols()).then_some(0);
+        Local { row, block, ..local }
+    }
+
+    fn extra(&self, op: Op, extra: Option<i64>) -> Option<(&'static str, Arg)> {
+        let extra = extra?;
+        let operand = op.spec().operands.last()?;
+        Some(match operand.kind {
+            Kind::Float(_) => (operand.name, Arg::Float(f32::from_bits(extra as u32))),
+            Kind::Word(_) => (operand.name, Arg::Word(extra as u8)),
+            _ => int(operand.name, extra),
+        })
+    }
+}

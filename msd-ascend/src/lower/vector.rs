@@ -1,0 +1,233 @@
+//! Stages of the vector cores: a region element by element, or row by row in as many passes as it has statistics of
+//! a row. Owns how a region is cut into tiles and who does which.
+
+use super::builder::Builder;
+use super::code::{Code, Reg};
+use super::slots::{Slots, TileSize};
+use super::tiles::{At, Body, Fold};
+use super::view::View;
+use crate::chip::Chip;
+use crate::expr::Expr;
+
+/// What is loaded, computed and stored for each tile of a region.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pass {
+    pub(crate) code: Code,
+    pub(crate) outputs: Vec<(Reg, View)>,
+    /// What later passes need of this one: the n-th of these is what [`What::Kept`] n means.
+    pub(crate) kept: Vec<(Reg, Fold)>,
+    /// How often it is done for each tile, along an axis that its windows have before rows and columns.
+    pub(crate) groups: Option<i64>,
+}
+
+/// Work over a region of rows and columns, with outer axes before them.
+#[derive(Clone, Debug)]
+pub(crate) struct VectorStage {
+    pub(crate) shape: Vec<i64>,
+    /// Each over the whole region, one after the other.
+    pub(crate) passes: Vec<Pass>,
+    /// Whether a tile holds whole rows, or has all of their chunks one after the other.
+    pub(crate) is_rowwise: bool,
+    /// Whether it makes a right operand of one product, whose cores may do it tile by tile.
+    pub(crate) is_conversion: bool,
+    /// What it is for.
+    pub(crate) note: String,
+}
+
+impl Pass {
+    /// Where its values lie, for tiles of a size.
+    pub(crate) fn slots(&self, kept: &[i64], tile: TileSize, place: (i64, i64)) -> Slots {
+        let stored: Vec<Reg> = self.outputs.iter().map(|(reg, _)| *reg).collect();
+        Slots::new(&self.code, &stored, kept, tile, place)
+    }
+
+    /// Drops values that nothing depends on.
+    pub(crate) fn clean(mut self) -> Pass {
+        let kept = self.kept.iter_mut().map(|(reg, _)| reg);
+        let mut wanted: Vec<&mut Reg> = self.outputs.iter_mut().map(|(reg, _)| reg).chain(kept).collect();
+        let code = std::mem::take(&mut self.code).without_idle(&mut wanted);
+        Pass { code, ..self }
+    }
+}
+
+impl VectorStage {
+    /// Emits the stage for the vector cores.
+    pub(crate) fn emit(self, b: &mut Builder, chip: &Chip) {
+        let rank = self.shape.len();
+        let (rows, cols) = (self.shape[rank - 2], self.shape[rank - 1]);
+        let batch: i64 = self.shape[..rank - 2].iter().product();
+        if batch * rows * cols == 0 {
+            return;
+        }
+        let per_cube = *chip.cores.vectors_per_cube as i64;
+        let cores = *chip.cores.cube as i64 * per_cube;
+        let (tile, depth) = self.tile(chip, rows, cols, batch, cores);
+        let is_rowwise = self.is_rowwise;
+        b.note(self.note.clone());
+        // What is kept lies before everything else.
+        let (kept, base) = self.kept_places(tile);
+        let mut first = 0;
+        let mut bodies = Vec::new();
+        for pass in self.passes {
+            let folds = pass.kept.iter().zip(first..).map(|((reg, fold), i)| (*reg, *fold, kept[i])).collect();
+            first += pass.kept.len();
+            let groups = pass.groups;
+            let mut body = Body::new(pass, &kept, tile, base, (0, depth));
+            body.folds = folds;
+            bodies.push((body, groups));
+        }
+        let (row_tiles, col_tiles) = (rows.div_euclid(tile.rows) + i64::from(rows % tile.rows != 0), {
+            if is_rowwise { 1 } else { cols.div_euclid(tile.cols) + i64::from(cols % tile.cols != 0) }
+        });
+        let parity = b.cell("p", 0);
+        let unit = Builder::core() * per_cube + Builder::sub();
+        let several = bodies.len() > 1;
+        if !several {
+            bodies.iter().for_each(|(body, _)| body.open(b));
+        }
+        b.repeat("u", (unit, Expr::from(batch * row_tiles * col_tiles), cores), |b, u| {
+            let row = b.bind("r", u.clone() / col_tiles % row_tiles * tile.rows);
+            let col = u.clone() % col_tiles * tile.cols;
+            let col = if is_rowwise { Expr::from(0) } else { b.bind("c", col) };
+            let mut place = outer_place(b, u / (col_tiles * row_tiles), &self.shape[..rank - 2]);
+            let extent = |b: &mut Builder, name: &str, size: i64, most: i64, at: &Expr| match size % most {
+                0 => Expr::from(most),
+                _ if size < most => Expr::from(size),
+                _ => b.bind(name, (Expr::from(size) - at.clone()).min(most)),
+            };
+            let height = extent(b, "rows", rows, tile.rows, &row);
+            place.push(row);
+            for (body, groups) in &bodies {
+                if several {
+                    body.open(b);
+                }
+                let chunk = |b: &mut Builder, col: Expr| {
+                    let width = extent(b, "cols", cols, tile.cols, &col);
+                    let at = |group: Option<Expr>| {
+                        let (outer, row) = place.split_at(place.len() - 1);
+                        let place = outer.iter().chain(&group).chain(row).chain([&col]).cloned().collect();
+                        At { place, rows: height.clone(), cols: width.clone(), to: None, sums: None }
+                    };
+                    match groups {
+                        Some(groups) => {
+                            body.start_folds(b, &at(None));
+                            b.repeat("g", (Expr::from(0), Expr::from(*groups), 1), |b, g| {
+                                body.emit(b, &at(Some(g)), parity);
+                            });
+                        }
+                        None => body.emit(b, &at(None), parity),
+                    }
+                };
+                match is_rowwise {
+                    true => {
+                        let at =
+                            At { place: Vec::new(), rows: height.clone(), cols: Expr::from(0), to: None, sums: None };
+                        body.start_folds(b, &at);
+                        b.repeat("c", (Expr::from(0), Expr::from(cols), tile.cols), chunk);
+                    }
+                    false => chunk(b, col.clone()),
+                }
+                if several {
+                    body.close(b);
+                    b.barrier_all();
+                }
+            }
+        });
+        if !several {
+            bodies.iter().for_each(|(body, _)| body.close(b));
+        }
+        b.barrier_all();
+    }
+
+    /// Where what is kept lies, and one past it.
+    fn kept_places(&self, tile: TileSize) -> (Vec<i64>, i64) {
+        let mut end = 0;
+        let mut places = Vec::new();
+        for (pass, (reg, _)) in self.passes.iter().flat_map(|pass| pass.kept.iter().map(move |kept| (pass, kept))) {
+            places.push(end);
+            end += pass.code.value(*reg).bytes(tile);
+        }
+        (places, end)
+    }
+
+    /// A tile that fits UB, and leaves work for all cores if there is enough of it.
+    ///
+    /// Where each core has one tile at most, nothing is loaded ahead.
+    fn tile(&self, chip: &Chip, rows: i64, cols: i64, batch: i64, cores: i64) -> (TileSize, i64) {
+        let budget = *chip.memory.ub as i64;
+        let is_lone = self.passes.len() == 1 && self.is_rowwise && rows * batch <= cores;
+        let depth = if is_lone { 1 } else { 2 };
+        let bytes = |tile: TileSize| {
+            let (kept, base) = self.kept_places(tile);
+            let of_pass = |pass: &Pass| pass.slots(&kept, tile, (base, depth)).end;
+            self.passes.iter().map(of_pass).max().unwrap_or(0)
+        };
+        let is_rowwise = self.is_rowwise;
+        // What keeps nothing for its rows can be cut into columns for more cores.
+        let shares = (cores / (rows * batch).max(1)).max(1);
+        let shared = if is_rowwise || shares == 1 { cols } else { round_up(cols.div_euclid(shares) + 1, 64).min(cols) };
+        let mut tile = fitting(bytes, budget, shared, rows);
+        tile.rows = tile.rows.min(super::blocking::ceil(rows * batch, cores)).max(1);
+        (tile, depth)
+    }
+
+    /// About how long the vector cores take: what is computed, and the latencies of a tile.
+    pub(crate) fn cycles(&self, chip: &Chip) -> f64 {
+        let (latency, vector) = (&chip.latency, *chip.cores.vectors_per_cube * *chip.cores.cube);
+        let rank = self.shape.len();
+        let cols = self.shape[rank - 1];
+        let rows: i64 = self.shape[..rank - 1].iter().product();
+        let each = super::blocking::ceil(rows, vector as i64) as f64 * cols as f64;
+        let depth = (*latency.vector_start + *latency.vector_tail) as f64;
+        let of_pass = |pass: &Pass| {
+            let chain = pass.code.values.len() as f64 * depth;
+            each * pass.code.cycles(chip) + chain + (2 * *latency.gm + 2 * *latency.dma_issue) as f64
+        };
+        self.passes.iter().map(of_pass).sum()
+    }
+}
+
+/// More columns in a tile make no instruction cheaper.
+pub(crate) const MAX_COLS: i64 = 16384;
+
+/// The widest tile of at most `cols` columns, and as many rows of it as fit.
+pub(crate) fn fitting(bytes: impl Fn(TileSize) -> i64, budget: i64, cols: i64, rows: i64) -> TileSize {
+    let mut tile = TileSize { rows: 1, cols: cols.clamp(1, MAX_COLS) };
+    while bytes(tile) > budget && tile.cols > 64 {
+        tile.cols = round_up(tile.cols / 2, 64);
+    }
+    let one = bytes(tile);
+    let each = (bytes(TileSize { rows: 9, ..tile }) - one).div_euclid(8) + 1;
+    tile.rows = ((budget - one).max(0) / each + 1).clamp(1, rows.max(1));
+    while tile.rows > 1 && bytes(tile) > budget {
+        tile.rows -= 1;
+    }
+    tile
+}
+
+fn round_up(n: i64, multiple: i64) -> i64 {
+    (n + multiple - 1) / multiple * multiple
+}
+
+/// Places along outer axes of the `index`-th of all.
+pub(crate) fn outer_place(b: &mut Builder, index: Expr, shape: &[i64]) -> Vec<Expr> {
+    if shape.iter().product::<i64>() == 1 {
+        return shape.iter().map(|_| Expr::from(0)).collect();
+    }
+    let index = b.bind("o", index);
+    let mut apart: i64 = 1;
+    let mut place = Vec::new();
+    for (axis, size) in shape.iter().enumerate().rev() {
+        let at = index.clone() / apart;
+        place.push(if *size == 1 {
+            Expr::from(0)
+        } else if axis == 0 {
+            at
+        } else {
+            at % *size
+        });
+        apart *= size;
+    }
+    place.reverse();
+    place
+}

@@ -1,0 +1,239 @@
+//! A kernel on an NPU: planned for a chip, lowered to its instructions, and run by the interpreters. Owns the order of
+//! these steps and nothing of what they do.
+
+use msd_ascend::chip::Chip;
+use msd_ascend::lower::{self, Lowered, Model};
+use msd_ascend::program::Program;
+use msd_ascend::timing::{self, Report};
+use msd_ascend::{race, text, values, verify};
+use msd_ir::diag::{Code, Diagnostic};
+use msd_ir::dim::Sizes;
+use msd_ir::dtype::DType;
+use msd_ir::graph::{Kernel as Graph, Lowering};
+use msd_ir::input::Input;
+use msd_ir::plan::Abilities;
+use msd_ir::quant::scheme::Scheme;
+use msd_ir::tensor::Tensor;
+
+use crate::options::Options;
+use crate::session::Rewritten;
+
+/// How weights are dequantized where they are.
+///
+/// The default is what the MSD paper compares with: BF16, the scale applied in the conversion, all of the weight
+/// written to memory and read back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DequantVariant {
+    /// Scales are applied to the sums, where that is possible.
+    pub hoisted: bool,
+    /// F16 in place of BF16.
+    pub f16: bool,
+    /// What is dequantized lies in a few buffers that are used again and stay in L2.
+    pub l2: bool,
+}
+
+impl DequantVariant {
+    fn lowering(self) -> lower::Options {
+        let dequantized = if self.f16 { DType::F16 } else { DType::BF16 };
+        lower::Options { dequantized, reuses_workspace: self.l2 }
+    }
+}
+
+/// A kernel as an instruction stream for a chip.
+///
+/// ```
+/// use msd::ascend::chip::Chip;
+/// use msd::{DequantVariant, Npu, Options, Source};
+///
+/// let text = "kernel f(w: i8[N, K] scale f32[N], x: bf16[M, K]) -> f32[M, N] { x @ dequant(w).T }";
+/// let checked = Source::new("f.msd", text).check()?;
+/// let sizes = [("M", 4), ("N", 64), ("K", 128)].map(|(name, size)| (name.into(), size)).into();
+/// let chip = Chip::named("ascend-910b")?;
+/// let npu = Npu::new(checked.kernel(None)?, &sizes, &chip, &Options::new(), DequantVariant::default())?;
+/// assert!(npu.cycles()?.cycles > 0);
+/// assert!(npu.stream().starts_with("program f"));
+/// # Ok::<(), msd::Error>(())
+/// ```
+pub struct Npu {
+    rewritten: Rewritten,
+    lowered: Lowered,
+    chip: Chip,
+    because: String,
+}
+
+impl Npu {
+    /// Plans and lowers a kernel, all of whose sizes are given. Where neither the options nor the kernel say which
+    /// lowering, it is the one that takes fewer cycles by the closed form: weights as stored or dequantized, and with a
+    /// tolerance that one digit meets, one digit.
+    ///
+    /// # Errors
+    /// If a size is missing, a tolerance cannot be met, or the chip cannot compute an op of the kernel.
+    pub fn new(
+        kernel: &Graph,
+        sizes: &Sizes,
+        chip: &Chip,
+        options: &Options,
+        variant: DequantVariant,
+    ) -> Result<Npu, Diagnostic> {
+        let asked = options.request.lowering.or(kernel.attributes.lowering).unwrap_or(Lowering::Auto);
+        if asked != Lowering::Auto {
+            let because = format!("`{asked}` asked for");
+            return Npu::planned(kernel, sizes, chip, options, variant, because);
+        }
+        let mut list = Npu::alternatives(kernel, sizes, chip, options, variant);
+        let cycles = |npu: &Npu| npu.model().cycles;
+        let predicted: Vec<String> =
+            list.iter().flatten().map(|npu| format!("{} {:.0}", npu.name(), cycles(npu))).collect();
+        list.sort_by(|a, b| match (a, b) {
+            (Ok(a), Ok(b)) => cycles(a).total_cmp(&cycles(b)),
+            // A fault counts only if there is nothing else.
+            (a, b) => a.is_err().cmp(&b.is_err()),
+        });
+        let best = list.into_iter().next().unwrap_or_else(|| Err(Diagnostic::new(Code::Internal, "no alternative")));
+        best.map(|npu| Npu { because: format!("predicted cycles: {}", predicted.join(", ")), ..npu })
+    }
+
+    /// Every way to compute the kernel that the cost model chooses from.
+    fn alternatives(
+        kernel: &Graph,
+        sizes: &Sizes,
+        chip: &Chip,
+        options: &Options,
+        variant: DequantVariant,
+    ) -> Vec<Result<Npu, Diagnostic>> {
+        let with = |lowering: Lowering, scheme: Option<Scheme>| {
+            let mut options = options.clone();
+            options.request.lowering = Some(lowering);
+            options.request.scheme = scheme.or(options.request.scheme);
+            Npu::planned(kernel, sizes, chip, &options, variant, String::new())
+        };
+        let msd = with(Lowering::Msd, None);
+        if msd.as_ref().is_ok_and(|npu| npu.lowering() == "plain") {
+            return vec![msd];
+        }
+        let mut list = vec![msd, with(Lowering::Dequant, None)];
+        let tolerance = options.request.tolerance.or(kernel.attributes.tolerance);
+        let is_free = options.request.scheme.or(kernel.attributes.scheme).is_none();
+        if tolerance.is_some() && is_free {
+            list.push(with(Lowering::Msd, Some(Scheme::Int8x1)));
+        }
+        list
+    }
+
+    fn planned(
+        kernel: &Graph,
+        sizes: &Sizes,
+        chip: &Chip,
+        options: &Options,
+        variant: DequantVariant,
+        because: String,
+    ) -> Result<Npu, Diagnostic> {
+        let mut options = options.clone();
+        let abilities = Abilities {
+            unsigned_digits: false,
+            hoists_scales: variant.hoisted,
+            block_products: chip.multiplies(DType::E4M3).is_some() && *chip.memory.l0_scales > 0,
+        };
+        options.request.abilities = abilities;
+        let rewritten = Rewritten::new(kernel, sizes, &options)?;
+        let lowered = lower::lower(&rewritten.kernel, sizes, chip, &variant.lowering())?;
+        Ok(Npu { rewritten, lowered, chip: chip.clone(), because })
+    }
+
+    /// The smallest of `sizes[dim]`, doubled again and again up to `most`, from which on dequantizing the weights is
+    /// predicted to be cheaper than multiplying them as stored; nothing if it never is.
+    ///
+    /// # Errors
+    /// As [`Npu::new`].
+    pub fn crossover(
+        kernel: &Graph,
+        sizes: &Sizes,
+        (dim, most): (&str, u64),
+        chip: &Chip,
+        options: &Options,
+    ) -> Result<Option<u64>, Diagnostic> {
+        let mut size = 1;
+        while size <= most {
+            let mut sizes = sizes.clone();
+            sizes.insert(dim.into(), size);
+            let with = |lowering: Lowering| {
+                let mut options = options.clone();
+                options.request.lowering = Some(lowering);
+                let variant = DequantVariant::default();
+                Npu::planned(kernel, &sizes, chip, &options, variant, String::new()).map(|npu| npu.model().cycles)
+            };
+            if with(Lowering::Dequant)? < with(Lowering::Msd)? {
+                return Ok(Some(size));
+            }
+            size *= 2;
+        }
+        Ok(None)
+    }
+
+    /// What became of the whole kernel: `msd`, `dequant`, `mixed`, or `plain` if there was nothing to decide: no
+    /// weight, or such as the cube multiplies as they are.
+    pub fn lowering(&self) -> &'static str {
+        if self.lowered.is_native { "plain" } else { self.rewritten.lowering() }
+    }
+
+    /// The lowering, with the scheme.
+    fn name(&self) -> String {
+        match self.rewritten.scheme() {
+            Some(scheme) => format!("{} ({scheme})", self.lowering()),
+            None => self.lowering().to_string(),
+        }
+    }
+
+    /// Why this lowering.
+    pub fn because(&self) -> &str {
+        &self.because
+    }
+
+    /// What was decided, and the graph that was lowered.
+    pub fn rewritten(&self) -> &Rewritten {
+        &self.rewritten
+    }
+
+    /// The stream.
+    pub fn program(&self) -> &Program {
+        &self.lowered.program
+    }
+
+    /// The stream as text.
+    pub fn stream(&self) -> String {
+        text::print(&self.lowered.program)
+    }
+
+    /// What the stream would cost by formulas alone.
+    pub fn model(&self) -> &Model {
+        &self.lowered.model
+    }
+
+    /// Looks for faults of the stream and for races.
+    ///
+    /// # Errors
+    /// What there is: a fault of ours.
+    pub fn check(&self) -> Result<(), Vec<Diagnostic>> {
+        verify::verify(&self.lowered.program, &self.chip)?;
+        race::find(&self.lowered.program, &self.chip)
+    }
+
+    /// Runs the stream for its cycles.
+    ///
+    /// # Errors
+    /// Only through a fault of ours.
+    pub fn cycles(&self) -> Result<Report, Diagnostic> {
+        timing::cycles(&self.lowered.program, &self.chip)
+    }
+
+    /// Runs the stream for its values, on inputs that fit the kernel.
+    ///
+    /// # Errors
+    /// If the inputs do not fit, a sum leaves 32 bits, or there are too many products to compute.
+    pub fn call(&self, inputs: &[Input]) -> Result<Vec<Tensor>, Diagnostic> {
+        msd_ir::input::bind_owned(&self.rewritten.source, inputs, &self.rewritten.sizes)?;
+        let given = self.lowered.inputs(inputs)?;
+        let tensors = values::run(&self.lowered.program, &self.chip, &given)?;
+        self.lowered.results(&self.rewritten.kernel, &tensors)
+    }
+}
