@@ -323,7 +323,9 @@ impl Blocking {
         // A buffer in L1 is free once its last piece is in L0, while the cube still works on it and the one before.
         let pieces = ceil(self.k_l1, self.k_l0) as f64;
         let in_l1 = mte1.max(cube * (1.0 - 1.0 / pieces)) / (items * chunks).max(1.0);
-        let stream = items * chunks * (gm + chunk / read + in_l1 + 2.0 * *latency.flag as f64) / self.ring as f64;
+        // What comes from HBM comes in turn with what other cores ask for: as if nothing in this core overlapped.
+        let held = if self.is_resident || is_near { in_l1 } else { of_chunk };
+        let stream = items * chunks * (gm + chunk / read + held + 2.0 * *latency.flag as f64) / self.ring as f64;
         let of_tile = (cube + fix) / items.max(1.0) + gm + 3.0 * *latency.flag as f64;
         let drain = items * of_tile / self.accumulators as f64;
         // Of a vector core, on its part of a tile.
