@@ -118,18 +118,20 @@ impl From<i64> for Expr {
     }
 }
 
-/// Operators, for whoever writes programs in Rust. What changes nothing leaves no step behind.
+/// Operators, for whoever writes programs in Rust. What changes nothing leaves no step behind; text is read as it is
+/// written.
 macro_rules! operators {
-    ($($trait:ident $method:ident $operation:ident $unit:expr;)*) => {$(
-        impl<T: Into<Expr>> $trait<T> for Expr {
+    ($($name:ident $method:ident;)*) => {$(
+        impl<T: Into<Expr>> $name<T> for Expr {
             type Output = Expr;
 
             fn $method(self, other: T) -> Expr {
                 let other = other.into();
-                let unit: Option<i64> = $unit;
-                match (other.number(), unit) {
-                    (Some(number), Some(unit)) if number == unit => self,
-                    _ => Expr::binary(Binary::$operation, self, other),
+                match (Binary::$name, self.number(), other.number()) {
+                    (Binary::Add | Binary::Sub, _, Some(0)) | (Binary::Mul | Binary::Div, _, Some(1)) => self,
+                    (Binary::Add, Some(0), _) | (Binary::Mul, Some(1), _) => other,
+                    (Binary::Mul, Some(0), _) | (Binary::Mul, _, Some(0)) | (Binary::Rem, _, Some(1)) => Expr::from(0),
+                    _ => Expr::binary(Binary::$name, self, other),
                 }
             }
         }
@@ -137,11 +139,11 @@ macro_rules! operators {
 }
 
 operators! {
-    Add add Add Some(0);
-    Sub sub Sub Some(0);
-    Mul mul Mul Some(1);
-    Div div Div Some(1);
-    Rem rem Rem None;
+    Add add;
+    Sub sub;
+    Mul mul;
+    Div div;
+    Rem rem;
 }
 
 impl Expr {
@@ -181,12 +183,6 @@ impl Expr {
             && let Some(value) = operation.apply(x, y)
         {
             return Expr::from(value);
-        }
-        match (operation, a.number(), b.number()) {
-            (Binary::Add, Some(0), _) | (Binary::Mul, Some(1), _) => return b,
-            (Binary::Mul, Some(0), _) | (Binary::Mul, _, Some(0)) => return Expr::from(0),
-            (Binary::Rem, _, Some(1)) => return Expr::from(0),
-            _ => {}
         }
         let mut steps = a.steps;
         steps.extend(b.steps);

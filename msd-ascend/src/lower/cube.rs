@@ -217,7 +217,9 @@ impl Emission<'_> {
         if is_resident {
             phases.before_cube(b, lefts());
             b.when(Expr::from(0).lt(chunks.clone()), |b| self.load_left(b, &core));
-            b.repeat("c", (early, chunks.clone().min(ring), 1), |b, c| self.load(b, &core, c, Load::Both));
+            // Those that waited at the same chunk would go on in step.
+            let again = if early.number().is_some() && self.staggers() { Load::Staggered } else { Load::Both };
+            b.repeat("c", (early, chunks.clone().min(ring), 1), |b, c| self.load(b, &core, c, again));
         }
         b.repeat("c", (Expr::from(0), chunks.clone(), 1), |b, c| {
             self.multiply(b, &core, &c);
@@ -270,7 +272,7 @@ impl Emission<'_> {
         let ordinal = c.clone() / (self.chunks() * self.stage.terms.len() as i64);
         let made = (Builder::core() * 2 + ordinal % 2) * self.blocking.cols;
         let k = (core.begin.clone() + k1.clone(), k);
-        let at = ChunkAt { slot: slot.clone(), tile: &tile, term: &term, made, k };
+        let at = ChunkAt { slot: slot.clone(), tile: &tile, term: &term, made, below: Expr::from(0), k };
         if what != Load::Left {
             b.wait_flag(Pipe::Mte1, Pipe::Mte2, slot.clone());
             if self.makes {
@@ -283,6 +285,11 @@ impl Emission<'_> {
             (Load::Right, _) => return self.load_right(b, &at),
             (Load::Left, _) => self.load_left_chunk(b, &at),
             (Load::Both, true) => self.load_right(b, &at),
+            (Load::Staggered, _) => b.either(
+                (Builder::core() % 2).equals(0),
+                |b| self.load_right(b, &at),
+                |b| self.load_right_in_halves(b, &at),
+            ),
             // Half of the cores the other way round, so that HBM is busy while some read what L2 holds.
             (Load::Both, false) => b.either(
                 (Builder::core() % 2).equals(0),
@@ -304,8 +311,28 @@ impl Emission<'_> {
         }
     }
 
+    /// Whether a chunk may come in two transfers.
+    fn staggers(&self) -> bool {
+        let Blocking { splits, k_l1, .. } = self.blocking;
+        let part = self.blocking.part(&self.sizes);
+        let last = self.sizes.k - (splits - 1) * part;
+        let is_long = |part: i64| part % k_l1 == 0 || part % k_l1 > k_l1 / 2;
+        let is_plain = |term: &Term| is_by_columns(&term.b) && term.scales.is_none() && term.b.dtype.bits() == 8;
+        k_l1 % (2 * BLOCK) == 0 && is_long(part) && is_long(last) && self.stage.terms.iter().all(is_plain)
+    }
+
+    fn load_right_in_halves(&self, b: &mut Builder, at: &ChunkAt<'_>) {
+        let half = Expr::from(self.blocking.k_l1 / 2);
+        let (at_k, k) = &at.k;
+        for (from, k) in [(Expr::from(0), half.clone()), (half.clone(), k.clone() - half.clone())] {
+            let below = at.tile.cols.clone().round_up(FRACTAL) * from.clone();
+            let k = (at_k.clone() + from, k);
+            self.load_right(b, &ChunkAt { slot: at.slot.clone(), made: at.made.clone(), below, k, ..*at });
+        }
+    }
+
     fn load_right(&self, b: &mut Builder, at: &ChunkAt<'_>) {
-        let (l1, ChunkAt { slot, tile, term, made: col, k: (at_k, k) }) = (self.l1(), at);
+        let (l1, ChunkAt { slot, tile, term, made: col, below, k: (at_k, k) }) = (self.l1(), at);
         self.of_term(b, term, |b, term| {
             let dtype = term.b.dtype;
             let col = if self.reuses { col.clone() } else { tile.col.clone() };
@@ -314,7 +341,7 @@ impl Emission<'_> {
                 true => (tile.cols.clone(), k.clone(), term.b.apart(1)),
                 false => (k.clone(), tile.cols.clone(), term.b.apart(2)),
             };
-            let dst = Local::new(Space::L1, slot.clone() * l1.right + l1.rights);
+            let dst = Local::new(Space::L1, slot.clone() * l1.right + l1.rights + below.clone());
             let source = global(term.b.tensor, term.b.at_expr(&place));
             let cols = if dtype.bits() == 4 { cols.round_up(2) } else { cols };
             let others = vec![int("rows", rows), int("cols", cols), int("ld", ld)];
@@ -525,6 +552,8 @@ enum Load {
     Right,
     Left,
     Both,
+    /// The right one, on half of the cores in two transfers.
+    Staggered,
 }
 
 /// A chunk of K on its way to L1.
@@ -534,6 +563,8 @@ struct ChunkAt<'t> {
     term: &'t Expr,
     /// The first column of the tile where vector cores made it, if they use places again.
     made: Expr,
+    /// Bytes from the beginning of the buffer.
+    below: Expr,
     /// From where, and how much.
     k: (Expr, Expr),
 }
