@@ -11,7 +11,7 @@ use msd_ir::dim::Sizes;
 use msd_ir::dtype::DType;
 use msd_ir::graph::{Kernel as Graph, Lowering};
 use msd_ir::input::Input;
-use msd_ir::plan::Abilities;
+use msd_ir::plan::{Abilities, Request};
 use msd_ir::quant::scheme::Scheme;
 use msd_ir::tensor::Tensor;
 
@@ -80,44 +80,71 @@ impl Npu {
             let because = format!("`{asked}` asked for");
             return Npu::planned(kernel, sizes, chip, options, variant, because);
         }
-        let mut list = Npu::alternatives(kernel, sizes, chip, options, variant);
-        let cycles = |npu: &Npu| npu.model().cycles;
-        let predicted: Vec<String> =
-            list.iter().flatten().map(|npu| format!("{} {:.0}", npu.name(), cycles(npu))).collect();
-        list.sort_by(|a, b| match (a, b) {
-            (Ok(a), Ok(b)) => cycles(a).total_cmp(&cycles(b)),
-            // A fault counts only if there is nothing else.
-            (a, b) => a.is_err().cmp(&b.is_err()),
-        });
-        let best = list.into_iter().next().unwrap_or_else(|| Err(Diagnostic::new(Code::Internal, "no alternative")));
-        best.map(|npu| Npu { because: format!("predicted cycles: {}", predicted.join(", ")), ..npu })
+        let list = Npu::alternatives(kernel, sizes, chip, options, variant);
+        let predicted: Vec<String> = list.iter().filter_map(|(_, npu)| npu.as_ref().ok()).map(Npu::predicted).collect();
+        // A fault counts only if there is nothing else.
+        let cycles = |npu: &Result<Npu, _>| npu.as_ref().map_or(f64::INFINITY, |npu: &Npu| npu.model().cycles);
+        let best = list.into_iter().min_by(|(_, a), (_, b)| cycles(a).total_cmp(&cycles(b)));
+        let Some((way, best)) = best else { return Err(Diagnostic::new(Code::Internal, "no alternative")) };
+        let mut best = best?;
+        let mut because = format!("predicted cycles: {}", predicted.join(", "));
+        if let Some(mixed) = best.by_site(way, kernel, chip, options, variant) {
+            because += &format!(", and {} by product", mixed.predicted());
+            best = mixed;
+        }
+        Ok(Npu { because, ..best })
     }
 
-    /// Every way to compute the kernel that the cost model chooses from.
+    /// Every way to compute all products of the kernel that the cost model chooses from.
     fn alternatives(
         kernel: &Graph,
         sizes: &Sizes,
         chip: &Chip,
         options: &Options,
         variant: DequantVariant,
-    ) -> Vec<Result<Npu, Diagnostic>> {
-        let with = |lowering: Lowering, scheme: Option<Scheme>| {
-            let mut options = options.clone();
-            options.request.lowering = Some(lowering);
-            options.request.scheme = scheme.or(options.request.scheme);
-            Npu::planned(kernel, sizes, chip, &options, variant, String::new())
-        };
-        let msd = with(Lowering::Msd, None);
-        if msd.as_ref().is_ok_and(|npu| npu.lowering() == "plain") {
-            return vec![msd];
-        }
-        let mut list = vec![msd, with(Lowering::Dequant, None)];
-        let tolerance = options.request.tolerance.or(kernel.attributes.tolerance);
-        let is_free = options.request.scheme.or(kernel.attributes.scheme).is_none();
-        if tolerance.is_some() && is_free {
-            list.push(with(Lowering::Msd, Some(Scheme::Int8x1)));
+    ) -> Vec<(Way, Result<Npu, Diagnostic>)> {
+        let mut list = Vec::new();
+        for way in ways(kernel, options) {
+            let npu = Npu::planned(kernel, sizes, chip, &asking(options, way), variant, String::new());
+            let is_plain = npu.as_ref().is_ok_and(|npu| npu.lowering() == "plain");
+            list.push((way, npu));
+            if is_plain {
+                break;
+            }
         }
         list
+    }
+
+    /// The kernel with single products computed in another way, where that takes fewer cycles: one after the other,
+    /// each with those before it as they were found best.
+    fn by_site(
+        &self,
+        way: Way,
+        kernel: &Graph,
+        chip: &Chip,
+        options: &Options,
+        variant: DequantVariant,
+    ) -> Option<Npu> {
+        let sites = self.rewritten.plan.sites.len();
+        if !(2..=MOST_SITES).contains(&sites) {
+            return None;
+        }
+        let others: Vec<Way> = ways(kernel, options).into_iter().filter(|other| *other != way).collect();
+        let mut options = asking(options, way);
+        let mut best: Option<Npu> = None;
+        for site in 0..sites {
+            for other in others.iter().copied() {
+                let mut asked = options.clone();
+                asked.request.sites.insert(site, other);
+                let Ok(npu) = Npu::planned(kernel, &self.rewritten.sizes, chip, &asked, variant, String::new()) else {
+                    continue;
+                };
+                if npu.model().cycles < best.as_ref().unwrap_or(self).model().cycles {
+                    (best, options) = (Some(npu), asked);
+                }
+            }
+        }
+        best
     }
 
     fn planned(
@@ -157,9 +184,7 @@ impl Npu {
             let mut sizes = sizes.clone();
             sizes.insert(dim.into(), size);
             let with = |lowering: Lowering| {
-                let mut options = options.clone();
-                options.request.lowering = Some(lowering);
-                let variant = DequantVariant::default();
+                let (options, variant) = (asking(options, (lowering, None)), DequantVariant::default());
                 Npu::planned(kernel, &sizes, chip, &options, variant, String::new()).map(|npu| npu.model().cycles)
             };
             if with(Lowering::Dequant)? < with(Lowering::Msd)? {
@@ -176,12 +201,10 @@ impl Npu {
         if self.lowered.is_native { "plain" } else { self.rewritten.lowering() }
     }
 
-    /// The lowering, with the scheme.
-    fn name(&self) -> String {
-        match self.rewritten.scheme() {
-            Some(scheme) => format!("{} ({scheme})", self.lowering()),
-            None => self.lowering().to_string(),
-        }
+    /// The lowering with its scheme and predicted cycles.
+    fn predicted(&self) -> String {
+        let scheme = self.rewritten.scheme().map_or(String::new(), |scheme| format!(" ({scheme})"));
+        format!("{}{scheme} {:.0}", self.lowering(), self.model().cycles)
     }
 
     /// Why this lowering.
@@ -209,13 +232,24 @@ impl Npu {
         &self.lowered.model
     }
 
+    /// What is said of a fault in a stream that was made of a kernel. Sizes may be too large to run, and sums too large
+    /// for their type; all else is no fault of whoever wrote the kernel.
+    pub fn at_fault(fault: Diagnostic) -> Diagnostic {
+        if matches!(fault.code, Code::StreamTooLong | Code::AccumulatorRange | Code::Internal) {
+            return fault;
+        }
+        let message = format!("the stream made of the kernel is at fault: {}, {}", fault.code.as_str(), fault.message);
+        Diagnostic::new(Code::Internal, message)
+    }
+
     /// Looks for faults of the stream and for races.
     ///
     /// # Errors
     /// What there is: a fault of ours.
     pub fn check(&self) -> Result<(), Vec<Diagnostic>> {
-        verify::verify(&self.lowered.program, &self.chip)?;
-        race::find(&self.lowered.program, &self.chip)
+        let ours = |faults: Vec<Diagnostic>| faults.into_iter().map(Npu::at_fault).collect::<Vec<_>>();
+        verify::verify(&self.lowered.program, &self.chip).map_err(ours)?;
+        race::find(&self.lowered.program, &self.chip).map_err(ours)
     }
 
     /// Runs the stream for its cycles.
@@ -223,7 +257,7 @@ impl Npu {
     /// # Errors
     /// Only through a fault of ours.
     pub fn cycles(&self) -> Result<Report, Diagnostic> {
-        timing::cycles(&self.lowered.program, &self.chip)
+        timing::cycles(&self.lowered.program, &self.chip).map_err(Npu::at_fault)
     }
 
     /// Runs the stream for its values, on inputs that fit the kernel.
@@ -233,7 +267,31 @@ impl Npu {
     pub fn call(&self, inputs: &[Input]) -> Result<Vec<Tensor>, Diagnostic> {
         msd_ir::input::bind_owned(&self.rewritten.source, inputs, &self.rewritten.sizes)?;
         let given = self.lowered.inputs(inputs)?;
-        let tensors = values::run(&self.lowered.program, &self.chip, &given)?;
+        let tensors = values::run(&self.lowered.program, &self.chip, &given).map_err(Npu::at_fault)?;
         self.lowered.results(&self.rewritten.kernel, &tensors)
     }
+}
+
+/// Most products of a kernel that are weighed one by one.
+const MOST_SITES: usize = 16;
+
+/// A way to compute a product: a lowering, and a scheme if it is not the default.
+type Way = (Lowering, Option<Scheme>);
+
+/// The ways to choose from: with a tolerance, one digit is one.
+fn ways(kernel: &Graph, options: &Options) -> Vec<Way> {
+    let Request { tolerance, scheme, .. } = options.request;
+    let one_digit =
+        tolerance.or(kernel.attributes.tolerance).is_some() && scheme.or(kernel.attributes.scheme).is_none();
+    let mut list = vec![(Lowering::Msd, None), (Lowering::Dequant, None)];
+    list.extend(one_digit.then_some((Lowering::Msd, Some(Scheme::Int8x1))));
+    list
+}
+
+/// Options that ask for a way.
+fn asking(options: &Options, (lowering, scheme): Way) -> Options {
+    let mut options = options.clone();
+    options.request.lowering = Some(lowering);
+    options.request.scheme = scheme.or(options.request.scheme);
+    options
 }

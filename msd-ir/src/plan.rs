@@ -6,6 +6,7 @@
 mod choose;
 mod signs;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::certificate::Certificate;
@@ -54,17 +55,32 @@ pub struct Request {
     pub machine: Machine,
     /// What whoever executes the plan can do.
     pub abilities: Abilities,
+    /// What is asked for single sites, by their place in [`Plan::sites`]: a lowering, and a scheme if it is not that of
+    /// all. It comes from whoever weighs a kernel as a whole.
+    pub sites: BTreeMap<usize, (Lowering, Option<Scheme>)>,
 }
 
 impl Default for Request {
     fn default() -> Self {
         let abilities = Abilities { unsigned_digits: true, hoists_scales: true, block_products: false };
         let machine = Machine::default_profile();
-        Request { lowering: None, scheme: None, tolerance: None, block: None, machine, abilities }
+        let sites = BTreeMap::new();
+        Request { lowering: None, scheme: None, tolerance: None, block: None, machine, abilities, sites }
     }
 }
 
 impl Request {
+    /// What is asked for one site.
+    fn of_site(&self, site: usize) -> Cow<'_, Request> {
+        match self.sites.get(&site) {
+            Some((lowering, scheme)) => {
+                let (lowering, scheme) = (Some(*lowering), scheme.or(self.scheme));
+                Cow::Owned(Request { lowering, scheme, ..self.clone() })
+            }
+            None => Cow::Borrowed(self),
+        }
+    }
+
     /// Refuses what no plan could be made for.
     ///
     /// # Errors
@@ -206,6 +222,7 @@ pub fn plan(kernel: &Kernel, sizes: &Sizes, request: &Request) -> Result<Plan, D
             continue;
         }
         let Some(weight) = Weight::find(kernel, n.operands[1]) else { continue };
+        let request = &*request.of_site(sites.len());
         let x = n.operands[0];
         let form = activations(kernel, x).and_then(|()| Form::under(&weight, sizes));
         let native =

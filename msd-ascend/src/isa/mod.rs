@@ -183,8 +183,11 @@ const BITS: &[DType] = &[I32, I16];
 const ATOMIC: Operand = word("atomic", &["none", "add"]);
 const CONDITIONS: &[&str] = &["lt", "le", "eq", "ne", "ge", "gt"];
 /// How many rows an instruction takes; one `repeat` of the hardware each.
-const ROWS: Operand = int("rows", 1, 65535);
-const COLS: Operand = int("cols", 1, 65535);
+/// Most rows, and most columns, of what one instruction moves or computes.
+pub(crate) const MOST_EXTENT: i64 = 65535;
+
+const ROWS: Operand = int("rows", 1, MOST_EXTENT);
+const COLS: Operand = int("cols", 1, MOST_EXTENT);
 /// Operands of most vector operations.
 const UNARY: &[Operand] = &[write("dst", &[Ub]), read("a", &[Ub]), ROWS, COLS];
 const BINARY: &[Operand] = &[write("dst", &[Ub]), read("a", &[Ub]), read("b", &[Ub]), ROWS, COLS];

@@ -7,9 +7,9 @@ use super::vector::outer_place;
 use super::view::{View, merge_axes};
 use crate::chip::Chip;
 use crate::expr::Expr;
-use crate::isa::Op;
 use crate::isa::memory::{Pipe, Space};
 use crate::isa::region::{BLOCK, bytes, round_up};
+use crate::isa::{MOST_EXTENT, Op};
 
 /// `to` becomes `from`, of as many elements.
 #[derive(Clone, Debug)]
@@ -50,9 +50,10 @@ impl CopyStage {
         };
         let half = *chip.memory.ub as i64 / 2;
         let dtype = from.dtype;
-        let most_cols = cols.min(half / BLOCK * BLOCK * 8 / i64::from(dtype.bits()));
+        // Whole blocks of whatever type.
+        let most_cols = (half / BLOCK * BLOCK * 8 / i64::from(dtype.bits())).min(MOST_EXTENT / 64 * 64).min(cols);
         let pitch = round_up(bytes(most_cols, dtype), BLOCK);
-        let most_rows = rows.min(half / pitch);
+        let most_rows = rows.min(half / pitch).min(MOST_EXTENT);
         let (row_tiles, col_tiles) = (tiles(rows, most_rows), tiles(cols, most_cols));
         let batch: i64 = shape[..outer].iter().product();
         let per_cube = *chip.cores.vectors_per_cube as i64;

@@ -125,11 +125,13 @@ impl Scheduler<'_> {
 impl Split {
     fn scales(&self, code: &mut Code, mx: Reg) -> Scales {
         let number = |code: &mut Code, value: f32| code.number(value);
-        // Small rows are lifted so that no number below is subnormal.
+        // Small rows are lifted so that no number below is subnormal, large ones lowered so that no inverse is.
         let (lift, lower) = (number(code, 2f32.powi(64)), number(code, 2f32.powi(-64)));
-        let (one, threshold) = (number(code, 1.0), number(code, 2f32.powi(-60)));
-        let is_small = code.compare(Condition::Lt, F32, mx, threshold);
+        let (one, small, large) = (number(code, 1.0), number(code, 2f32.powi(-60)), number(code, 2f32.powi(60)));
+        let is_small = code.compare(Condition::Lt, F32, mx, small);
+        let is_large = code.compare(Condition::Gt, F32, mx, large);
         let (up, down) = (code.choose(is_small, lift, one), code.choose(is_small, lower, one));
+        let (up, down) = (code.choose(is_large, lower, up), code.choose(is_large, lift, down));
         let mx_up = code.mul(mx, up);
         let mut largest = None;
         let (factors, unit) = match self.scheme.family() {

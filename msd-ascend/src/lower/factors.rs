@@ -41,8 +41,8 @@ impl Scheduler<'_> {
         let is_dequantized = [a, b].map(|v| self.dequant_behind(v).is_some());
         // Codes of a weight whose scale was brought out are dequantized as well.
         let is_codes = |v: Value| matches!(self.kernel.node(self.base(v)).op, Op::Codes);
-        if is_dequantized != [false, false] || types.iter().any(|t| t.bits() == 16) && [a, b].into_iter().any(is_codes)
-        {
+        let is_half = |t: &DType| matches!(t, BF16 | F16);
+        if is_dequantized != [false, false] || types.iter().any(is_half) && [a, b].into_iter().any(is_codes) {
             let dtype = self.dequantized;
             return Ok((self.left(a, dtype)?, self.right(b, dtype)?));
         }

@@ -95,7 +95,7 @@ impl Scheduler<'_> {
         }
         let mut inside = vec![false; self.kernel.nodes.len()];
         inside[value.node] = true;
-        for index in (0..=value.node).rev().filter(|i| *i <= value.node) {
+        for index in (0..=value.node).rev() {
             if !inside[index] {
                 continue;
             }
@@ -141,7 +141,10 @@ impl Scheduler<'_> {
         }
         let mut made = self.term(product, digits)?;
         let is_empty = made.k() == 0;
-        if !is_empty && self.kernel.tensor_ty(self.kernel.node(product).operands[0]).dtype == DType::I16 {
+        let left = self.kernel.node(product).operands[0];
+        let is_halved =
+            self.kernel.tensor_ty(product).dtype.is_int() && self.kernel.tensor_ty(left).dtype == DType::I16;
+        if !is_empty && is_halved {
             // Rows of high halves first. Zero points are taken off once.
             made.digits *= 2;
             weights = weights.iter().map(|w| w * 256).chain(weights.iter().copied()).collect();

@@ -230,15 +230,17 @@ impl<'a> Parser<'a> {
         self.expect(":")?;
         let dtype = self.dtype()?;
         self.expect("[")?;
-        let mut shape = vec![self.expr()?];
-        while self.takes(",") {
+        let mut shape = Vec::new();
+        while !self.takes("]") {
+            if !shape.is_empty() {
+                self.expect(",")?;
+            }
             shape.push(self.expr()?);
             if shape.len() > MAX_RANK {
                 let message = format!("more than {MAX_RANK} dimensions");
                 return Err(Diagnostic::new(Code::StreamTooLong, message).at(span).help("join some of them"));
             }
         }
-        self.expect("]")?;
         let at = self.span();
         let word = self.name("what it is for")?;
         let Some(purpose) = Purpose::ALL.into_iter().find(|p| p.name() == word) else {

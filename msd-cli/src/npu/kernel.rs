@@ -26,7 +26,8 @@ pub(super) fn runs(args: &NpuArgs, chip: &Chip) -> Result<Runs, Vec<Fault>> {
         for npu in lowered(args, &subject, point, chip).map_err(|d| in_source(vec![d]))? {
             let is_first = runs.list.is_empty();
             let executed = super::execute(npu.program(), chip, args.check, args.trace.is_some() && is_first);
-            let executed = executed.map_err(in_source)?;
+            let ours = |faults: Vec<Diagnostic>| in_source(faults.into_iter().map(Npu::at_fault).collect());
+            let executed = executed.map_err(ours)?;
             runs.trace = runs.trace.or(executed.trace);
             let outputs =
                 if args.functional { values(args, &subject, &npu, point).map_err(in_source)? } else { Vec::new() };
