@@ -56,7 +56,7 @@ const WANTED: &[&str] = &[
     "refused: has products that are rounded before a zero point could be taken off",
 ];
 
-fn draw(draw: &mut Draw) -> Case {
+pub(crate) fn draw(draw: &mut Draw) -> Case {
     let orientation = *draw.pick(&[Orientation::Rows, Orientation::Columns, Orientation::Left]);
     let epilogue = Epilogue::draw(draw);
     let all = ["e2m1", "e1m2", "e4m3", "e5m2", "i8", "u8", "i4", "u4"];
