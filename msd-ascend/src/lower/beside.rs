@@ -70,7 +70,7 @@ impl Emission<'_> {
                         let first = (Builder::core() * 2 + t.clone() % 2) * (self.blocking.cols * each);
                         vec![first + r.clone(), c]
                     });
-                    body.emit(b, &At { place, rows: n.clone(), cols, to, sums: None }, *parity);
+                    body.emit(b, &At { place, rows: n.clone(), cols, to, part: None, sums: None }, *parity);
                 });
             });
         }
@@ -97,7 +97,11 @@ impl Emission<'_> {
             };
             let token = tile.token.clone() + r.clone();
             let place = tile.outer.iter().cloned().chain([token, tile.col.clone()]).collect();
-            body.emit(b, &At { place, rows: count, cols: tile.cols.clone(), to: None, sums: Some(&sums) }, parity);
+            body.emit(
+                b,
+                &At { place, rows: count, cols: tile.cols.clone(), to: None, part: None, sums: Some(&sums) },
+                parity,
+            );
         });
         b.cross_set(Pipe::Mte2, Counter::Taken.id());
     }

@@ -270,8 +270,23 @@ impl Code {
         kept
     }
 
-    /// Cycles of the vector unit for each element of a tile.
-    pub(crate) fn cycles(&self, chip: &Chip) -> f64 {
+    /// Of each value, whether it is computed, has columns, and no reduction needs it.
+    pub(crate) fn late(&self) -> Vec<bool> {
+        let mut is_reduced = vec![false; self.values.len()];
+        for (index, value) in self.values.iter().enumerate().rev() {
+            let What::Op { op, args, .. } = &value.what else { continue };
+            if is_reduced[index] || matches!(op, Op::Vrsum | Op::Vrmax) {
+                args.iter().for_each(|arg| is_reduced[arg.0] = true);
+            }
+        }
+        let is_late = |(value, is_reduced): (&Value, bool)| {
+            !is_reduced && value.extent.has_cols() && matches!(value.what, What::Op { .. })
+        };
+        self.values.iter().zip(is_reduced).map(is_late).collect()
+    }
+
+    /// Cycles of the vector unit for each element of a tile, of what no reduction needs for one part of `shares`.
+    pub(crate) fn cycles(&self, shares: i64, chip: &Chip) -> f64 {
         let vector = &chip.vector;
         let of = |value: &Value| {
             let What::Op { op, types, .. } = &value.what else { return 0.0 };
@@ -289,7 +304,8 @@ impl Code {
             let bits = types.iter().flatten().map(|t| t.bits()).max().unwrap_or(32);
             factor as f64 * f64::from(bits) / 8.0 / *vector.bytes as f64
         };
-        self.values.iter().map(of).sum()
+        let part = |is_late: bool| if is_late { 1.0 / shares as f64 } else { 1.0 };
+        self.values.iter().zip(self.late()).map(|(value, is_late)| of(value) * part(is_late)).sum()
     }
 
     /// Whether it is the same in every tile: what depends on nothing that is loaded.

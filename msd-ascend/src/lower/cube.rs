@@ -190,11 +190,12 @@ impl Emission<'_> {
         // As many as come before the left operand is made; not the same number on all cores, so that HBM is busy
         // while some read what L2 holds.
         let chunk = self.l1().right as f64 / *self.chip.rates.hbm_per_core as f64;
-        let least = ((self.ahead / chunk).ceil() as i64).clamp(1, (ring - 1).max(1));
-        let early = match (is_resident, (ring - least).min(3)) {
-            (true, more) if more > 1 => b.bind("early", Builder::core() % more + least),
-            (true, _) => Expr::from(least),
-            (false, _) => Expr::from(ring),
+        let early = match is_resident {
+            true => {
+                let least = ((self.ahead / chunk).ceil() as i64).clamp(1, ring - 1);
+                b.bind("early", Builder::core() % (ring + 1 - least).min(3) + least)
+            }
+            false => Expr::from(ring),
         };
         // Sums that are added to have to be 0 by then.
         let sums = match &self.target {
@@ -217,13 +218,12 @@ impl Emission<'_> {
         if is_resident {
             phases.before_cube(b, lefts());
             b.when(Expr::from(0).lt(chunks.clone()), |b| self.load_left(b, &core));
-            // Those that waited at the same chunk would go on in step.
-            let again = if early.number().is_some() && self.staggers() { Load::Staggered } else { Load::Both };
-            b.repeat("c", (early, chunks.clone().min(ring), 1), |b, c| self.load(b, &core, c, again));
+            b.repeat("c", (early, chunks.clone().min(ring), 1), |b, c| self.load(b, &core, c, Load::Both));
         }
+        let next = if is_resident && self.staggers() { Load::Staggered } else { Load::Both };
         b.repeat("c", (Expr::from(0), chunks.clone(), 1), |b, c| {
             self.multiply(b, &core, &c);
-            b.when((c.clone() + ring).lt(chunks.clone()), |b| self.load(b, &core, c + ring, Load::Both));
+            b.when((c.clone() + ring).lt(chunks.clone()), |b| self.load(b, &core, c + ring, next));
         });
         (0..ring).for_each(|slot| b.wait_flag(Pipe::Mte1, Pipe::Mte2, slot));
         (0..2).for_each(|half| b.wait_flag(Pipe::M, Pipe::Mte1, half));
@@ -285,10 +285,11 @@ impl Emission<'_> {
             (Load::Right, _) => return self.load_right(b, &at),
             (Load::Left, _) => self.load_left_chunk(b, &at),
             (Load::Both, true) => self.load_right(b, &at),
+            // All cores may have waited for their left operands with all buffers full, and go on at the same time.
             (Load::Staggered, _) => b.either(
-                (Builder::core() % 2).equals(0),
-                |b| self.load_right(b, &at),
+                (Builder::core() % 2) * c.clone().equals(self.blocking.ring),
                 |b| self.load_right_in_halves(b, &at),
+                |b| self.load_right(b, &at),
             ),
             // Half of the cores the other way round, so that HBM is busy while some read what L2 holds.
             (Load::Both, false) => b.either(
@@ -311,7 +312,7 @@ impl Emission<'_> {
         }
     }
 
-    /// Whether a chunk may come in two transfers.
+    /// Whether any chunk may come in two transfers.
     fn staggers(&self) -> bool {
         let Blocking { splits, k_l1, .. } = self.blocking;
         let part = self.blocking.part(&self.sizes);
@@ -552,7 +553,8 @@ enum Load {
     Right,
     Left,
     Both,
-    /// The right one, on half of the cores in two transfers.
+    /// As both, but that half of the cores take the first behind a full ring in two transfers, so that not all cores
+    /// start their transfers at the same time, while HBM has nothing to do.
     Staggered,
 }
 

@@ -190,8 +190,8 @@ impl Writer<'_> {
         let mut conversions = std::mem::take(&mut stage.conversions);
         let is_direct = stage.is_bare(self.kernel);
         let merging = if is_direct { None } else { Some(stage.pass(self.kernel, chip)?) };
-        let convert = conversions.iter().flat_map(|c| &c.passes).map(|pass| pass.code.cycles(chip)).sum();
-        let merge = merging.as_ref().map_or(0.0, |pass| pass.code.cycles(chip));
+        let convert = conversions.iter().flat_map(|c| &c.passes).map(|pass| pass.code.cycles(1, chip)).sum();
+        let merge = merging.as_ref().map_or(0.0, |pass| pass.code.cycles(1, chip));
         let right = stage.terms[0].b.tensor;
         let is_near = !conversions.is_empty() || self.phases.has_written(right);
         let sizes = blocking::Sizes::of(&stage, [convert, merge, self.ahead], is_near, chip);

@@ -45,6 +45,8 @@ pub(crate) struct At<'a> {
     pub(crate) cols: Expr,
     /// Where what is stored goes, if that is another place.
     pub(crate) to: Option<Vec<Expr>>,
+    /// Which columns are computed once all were reduced: from where, and how many. All, if nothing is said.
+    pub(crate) part: Option<(Expr, Expr)>,
     /// Where sums of a product's digit are: element of GM, and elements from row to row.
     pub(crate) sums: Option<&'a dyn Fn(usize, usize) -> (Arg, i64)>,
 }
@@ -58,20 +60,21 @@ pub(crate) struct Body {
     pub(crate) folds: Vec<(Reg, Fold, i64)>,
     pub(crate) tile: TileSize,
     slots: Slots,
+    /// Of each value, whether it has columns that no reduction needs: a part of them may be computed alone.
+    is_late: Vec<bool>,
     /// First of its flags between each pair of pipes.
     flags: i64,
     /// Tiles that are loaded ahead, with a flag each.
     depth: i64,
-    /// Whether the chip starts an instruction before the one that makes its operand is through.
-    has_barriers: bool,
 }
 
 impl Body {
     /// Values lie from `base` on, `depth` tiles of them that are loaded.
     pub(crate) fn new(pass: Pass, kept: &[i64], tile: TileSize, base: i64, (flags, depth): (i64, i64)) -> Body {
         let slots = pass.slots(kept, tile, (base, depth));
+        let is_late = pass.code.late();
         let Pass { code, outputs, .. } = pass;
-        Body { code, outputs, folds: Vec::new(), tile, slots, flags, depth, has_barriers: true }
+        Body { code, outputs, folds: Vec::new(), tile, slots, is_late, flags, depth }
     }
 
     /// One past the last byte of UB.
@@ -86,7 +89,7 @@ impl Body {
     /// Before the first tile: constants, and that all places are free.
     pub(crate) fn open(&self, b: &mut Builder) {
         let constants: Vec<usize> = (0..self.code.values.len()).filter(|i| self.code.is_constant(Reg(*i))).collect();
-        let at = At { place: Vec::new(), rows: Expr::from(1), cols: Expr::from(1), to: None, sums: None };
+        let at = At { place: Vec::new(), rows: Expr::from(1), cols: Expr::from(1), to: None, part: None, sums: None };
         self.compute(b, &at, &Expr::from(0), &constants);
         // A cast to 4 bits reads pairs: what lies behind a last one alone is something.
         for value in &self.code.values {
@@ -242,13 +245,28 @@ impl Body {
         let (rows, cols) = match value.extent {
             Extent::Packed => (Expr::from(1), at.rows.clone()),
             Extent::Column => (at.rows.clone(), Expr::from(1)),
-            _ => (at.rows.clone(), at.cols.clone()),
+            _ => (at.rows.clone(), self.cols(reg, at)),
         };
         let cols = if view.dtype.bits() == 4 { cols.round_up(2) } else { cols };
         let src = if matches!(value.extent, Extent::Packed) { Local { row: None, ..src } } else { src };
-        let dst = global(view.tensor, view.at_expr(at.to.as_ref().unwrap_or(&at.place)));
-        let others = vec![int("rows", rows), int("cols", cols), int("ld", ld)];
-        b.emit(Op::Store, &[view.dtype], vec![dst, src.into()], others);
+        let mut place = at.to.clone().unwrap_or_else(|| at.place.clone());
+        let others = |cols: Expr| vec![int("rows", rows.clone()), int("cols", cols), int("ld", ld)];
+        let Some((begin, _)) = at.part.clone() else {
+            let dst = global(view.tensor, view.at_expr(&place));
+            return b.emit(Op::Store, &[view.dtype], vec![dst, src.into()], others(cols));
+        };
+        if self.is_late[reg.0] {
+            let src = Local { offset: src.offset.clone() + within(value, &begin), ..src };
+            if let Some(col) = place.last_mut() {
+                *col = col.clone() + begin;
+            }
+            let dst = global(view.tensor, view.at_expr(&place));
+            b.emit(Op::Store, &[view.dtype], vec![dst, src.into()], others(cols));
+        } else {
+            // What is the same for all parts is stored by one.
+            let dst = global(view.tensor, view.at_expr(&place));
+            b.when(begin.equals(0), |b| b.emit(Op::Store, &[view.dtype], vec![dst, src.into()], others(cols)));
+        }
     }
 
     /// The instructions of these values, with barriers before those that read what is not through.
@@ -257,17 +275,25 @@ impl Body {
         for index in indexes {
             let value = &self.code.values[*index];
             let What::Op { op, types, args, extra } = &value.what else { continue };
-            if self.has_barriers && args.iter().any(|a| pending.contains(a)) {
+            if args.iter().any(|a| pending.contains(a)) {
                 b.barrier(Pipe::V);
                 pending.clear();
             }
             let reg = Reg(*index);
             let types: Vec<DType> = types.iter().flatten().copied().collect();
-            let extents = self.extents(value, at);
-            let place = |reg: Reg| match op {
-                // Dense on both sides.
-                Op::Vbrcb => Local::new(Space::Ub, self.offset(reg, parity)),
-                _ => self.operand(reg, value.extent, at, parity),
+            let extents = self.extents(reg, at);
+            let begin = at.part.as_ref().filter(|_| self.is_late[*index]).map(|(begin, _)| begin);
+            let place = |reg: Reg| {
+                let local = match op {
+                    // Dense on both sides.
+                    Op::Vbrcb => Local::new(Space::Ub, self.offset(reg, parity)),
+                    _ => self.operand(reg, value.extent, at, parity),
+                };
+                let of = self.code.value(reg);
+                match begin.filter(|_| of.extent.has_cols()) {
+                    Some(begin) => Local { offset: local.offset.clone() + within(of, begin), ..local },
+                    None => local,
+                }
             };
             let dst = place(reg);
             let mut places: Vec<Arg> = vec![dst.clone().into()];
@@ -289,8 +315,17 @@ impl Body {
         }
     }
 
+    /// Columns of a value that has any.
+    fn cols(&self, reg: Reg, at: &At<'_>) -> Expr {
+        match &at.part {
+            Some((_, cols)) if self.is_late[reg.0] => cols.clone(),
+            _ => at.cols.clone(),
+        }
+    }
+
     /// Rows and columns of the instruction that makes a value.
-    fn extents(&self, value: &Value, at: &At<'_>) -> Vec<(&'static str, Arg)> {
+    fn extents(&self, reg: Reg, at: &At<'_>) -> Vec<(&'static str, Arg)> {
+        let value = self.code.value(reg);
         let What::Op { op, types, args, .. } = &value.what else { return Vec::new() };
         let widest = types.iter().flatten().map(|t| t.bits()).max().unwrap_or(32);
         let lanes = 32 * 8 / i64::from(widest.max(16));
@@ -298,8 +333,8 @@ impl Body {
             (Op::Vbrcb, Extent::One) => return vec![int("rows", 1)],
             (Op::Vbrcb, _) => return vec![int("rows", at.rows.clone())],
             (Op::Vrsum | Op::Vrmax, _) => (at.rows.clone(), at.cols.clone()),
-            (_, Extent::Tile) => (at.rows.clone(), at.cols.clone()),
-            (_, Extent::Row) => (Expr::from(1), at.cols.clone()),
+            (_, Extent::Tile) => (at.rows.clone(), self.cols(reg, at)),
+            (_, Extent::Row) => (Expr::from(1), self.cols(reg, at)),
             (_, Extent::Column) => (at.rows.clone(), Expr::from(lanes)),
             (_, Extent::One) => (Expr::from(1), Expr::from(lanes)),
             (_, Extent::Packed) => (Expr::from(1), at.rows.clone()),
@@ -345,4 +380,10 @@ impl Body {
             _ => int(operand.name, extra),
         })
     }
+}
+
+/// Bytes from a value's first column to another.
+fn within(value: &Value, col: &Expr) -> Expr {
+    let bits = if value.is_mask { 1 } else { i64::from(value.dtype.bits()) };
+    col.clone() * bits / 8
 }

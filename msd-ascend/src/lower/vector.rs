@@ -62,6 +62,8 @@ impl VectorStage {
         let per_cube = *chip.cores.vectors_per_cube as i64;
         let cores = *chip.cores.cube as i64 * per_cube;
         let (tile, depth) = self.tile(chip, rows, cols, batch, cores);
+        let share = self.share(chip);
+        let shares = super::blocking::ceil(cols, share);
         let is_rowwise = self.is_rowwise;
         b.note(self.note.clone());
         // What is kept lies before everything else.
@@ -85,7 +87,13 @@ impl VectorStage {
         if !several {
             bodies.iter().for_each(|(body, _)| body.open(b));
         }
-        b.repeat("u", (unit, Expr::from(batch * row_tiles * col_tiles), cores), |b, u| {
+        b.repeat("u", (unit, Expr::from(batch * row_tiles * col_tiles * shares), cores), |b, u| {
+            let part = (shares > 1).then(|| {
+                let begin = b.bind("begin", u.clone() % shares * share);
+                let cols = b.bind("part", (Expr::from(cols) - begin.clone()).min(share));
+                (begin, cols)
+            });
+            let u = u / shares;
             let row = b.bind("r", u.clone() / col_tiles % row_tiles * tile.rows);
             let col = u.clone() % col_tiles * tile.cols;
             let col = if is_rowwise { Expr::from(0) } else { b.bind("c", col) };
@@ -106,7 +114,14 @@ impl VectorStage {
                     let at = |group: Option<Expr>| {
                         let (outer, row) = place.split_at(place.len() - 1);
                         let place = outer.iter().chain(&group).chain(row).chain([&col]).cloned().collect();
-                        At { place, rows: height.clone(), cols: width.clone(), to: None, sums: None }
+                        At {
+                            place,
+                            rows: height.clone(),
+                            cols: width.clone(),
+                            to: None,
+                            part: part.clone(),
+                            sums: None,
+                        }
                     };
                     match groups {
                         Some(groups) => {
@@ -120,8 +135,8 @@ impl VectorStage {
                 };
                 match is_rowwise {
                     true => {
-                        let at =
-                            At { place: Vec::new(), rows: height.clone(), cols: Expr::from(0), to: None, sums: None };
+                        let (rows, none) = (height.clone(), Expr::from(0));
+                        let at = At { place: Vec::new(), rows, cols: none, to: None, part: None, sums: None };
                         body.start_folds(b, &at);
                         b.repeat("c", (Expr::from(0), Expr::from(cols), tile.cols), chunk);
                     }
@@ -171,6 +186,25 @@ impl VectorStage {
         (tile, depth)
     }
 
+    /// Columns of a row that one core finishes. Where there are more cores than rows, several reduce the same row, each
+    /// for itself, and make a part of what comes of it.
+    fn share(&self, chip: &Chip) -> i64 {
+        let rank = self.shape.len();
+        let cols = self.shape[rank - 1];
+        let rows: i64 = self.shape[..rank - 1].iter().product();
+        let cores = (*chip.cores.vectors_per_cube * *chip.cores.cube) as i64;
+        let [pass] = self.passes.as_slice() else { return cols };
+        let has_parts = || {
+            let is_late = pass.code.late();
+            pass.outputs.iter().any(|(reg, _)| is_late[reg.0]) && is_late.contains(&false)
+        };
+        if !self.is_rowwise || rows == 0 || 2 * rows > cores || !has_parts() {
+            return cols;
+        }
+        // Masks have a bit for each element, and begin with whole blocks.
+        round_up(super::blocking::ceil(cols, cores / rows), 256).max(MIN_SHARE).min(cols)
+    }
+
     /// About how long the vector cores take: what is computed, and the latencies of a tile.
     pub(crate) fn cycles(&self, chip: &Chip) -> f64 {
         let (latency, vector) = (&chip.latency, *chip.cores.vectors_per_cube * *chip.cores.cube);
@@ -178,14 +212,18 @@ impl VectorStage {
         let cols = self.shape[rank - 1];
         let rows: i64 = self.shape[..rank - 1].iter().product();
         let each = super::blocking::ceil(rows, vector as i64) as f64 * cols as f64;
+        let shares = super::blocking::ceil(cols.max(1), self.share(chip).max(1));
         let depth = (*latency.vector_start + *latency.vector_tail) as f64;
         let of_pass = |pass: &Pass| {
             let chain = pass.code.values.len() as f64 * depth;
-            each * pass.code.cycles(chip) + chain + (2 * *latency.gm + 2 * *latency.dma_issue) as f64
+            each * pass.code.cycles(shares, chip) + chain + (2 * *latency.gm + 2 * *latency.dma_issue) as f64
         };
         self.passes.iter().map(of_pass).sum()
     }
 }
+
+/// Fewer columns take no less time, as their instructions start one behind the other.
+const MIN_SHARE: i64 = 1024;
 
 /// More columns in a tile make no instruction cheaper.
 pub(crate) const MAX_COLS: i64 = 16384;
