@@ -9,6 +9,10 @@ use super::tiles::{At, Body};
 use crate::expr::{Expr, Slot};
 use crate::isa::memory::{Core, Pipe};
 
+/// Tiles that vector cores make right operands of before they ask for the sums of the first: loads for those would wait
+/// behind them.
+const LAG: i64 = 4;
+
 impl Emission<'_> {
     /// The vector cores' part: right operands of a tile, and what becomes of the sums of the one before.
     pub(crate) fn vector(&self, b: &mut Builder, work: &VectorWork) {
@@ -17,10 +21,11 @@ impl Emission<'_> {
         let tiles = self.own_tiles(b, &group);
         let parity = b.cell("p", 0);
         let places: Vec<Slot> = work.conversions.iter().map(|_| b.cell("q", 0)).collect();
-        let bodies = || work.conversions.iter().map(|conversion| &conversion.body).chain(&work.merge);
+        let of_groups = b.cell("g", 0);
+        let conversions = || work.conversions.iter().map(|conversion| &conversion.body);
+        let bodies = || conversions().chain(&work.groups).chain(&work.merge);
         bodies().for_each(|body| body.open(b));
-        // Sums are asked for once two more tiles were made: loads for those would wait behind them.
-        let lag = if work.conversions.is_empty() { 0 } else { 2 };
+        let lag = if work.conversions.is_empty() { 0 } else { LAG };
         b.repeat("t", (Expr::from(0), tiles.clone() + lag, 1), |b, t| {
             if lag > 0 {
                 b.when(t.clone().lt(tiles.clone()), |b| self.convert(b, &work.conversions, &group, &t, &places));
@@ -28,7 +33,10 @@ impl Emission<'_> {
             if let Some(merge) = &work.merge {
                 let before = t.clone() - lag;
                 let is_there = if lag > 0 { Expr::from(lag - 1).lt(t) } else { Expr::from(1) };
-                b.when(is_there, |b| self.merge(b, merge, &group, &before, parity));
+                b.when(is_there, |b| match &work.groups {
+                    Some(body) => self.merge_groups(b, (body, merge), &group, &before, (of_groups, parity)),
+                    None => self.merge(b, merge, &group, &before, parity),
+                });
             }
         });
         if self.reuses {
@@ -70,7 +78,7 @@ impl Emission<'_> {
                         let first = (Builder::core() * 2 + t.clone() % 2) * (self.blocking.cols * each);
                         vec![first + r.clone(), c]
                     });
-                    body.emit(b, &At { place, rows: n.clone(), cols, to, part: None, sums: None }, *parity);
+                    body.emit(b, &At { place, to, ..At::sized(n.clone(), cols) }, *parity);
                 });
             });
         }
@@ -97,12 +105,73 @@ impl Emission<'_> {
             };
             let token = tile.token.clone() + r.clone();
             let place = tile.outer.iter().cloned().chain([token, tile.col.clone()]).collect();
-            body.emit(
-                b,
-                &At { place, rows: count, cols: tile.cols.clone(), to: None, part: None, sums: Some(&sums) },
-                parity,
-            );
+            let at = At { place, sums: Some(&sums), ..At::sized(count, tile.cols.clone()) };
+            body.emit(b, &at, parity);
         });
         b.cross_set(Pipe::Mte2, Counter::Taken.id());
+    }
+
+    /// What becomes of the sums of the `t`-th tile's groups: added up batch by batch, then like others.
+    fn merge_groups(
+        &self,
+        b: &mut Builder,
+        (each, last): (&Body, &Body),
+        group: &Expr,
+        t: &Expr,
+        (of_groups, parity): (Slot, Slot),
+    ) {
+        let Target::Tiles(tensor) = self.target else { return };
+        let per_cube = *self.chip.cores.vectors_per_cube as i64;
+        let (rows, cols, batch) = (self.blocking.rows(&self.sizes), self.blocking.cols, self.blocking.batch);
+        let batches = self.sizes.groups / batch;
+        let tile = self.tile(b, group.clone() + t.clone() * self.groups());
+        let (apart, _) = self.rows(&tile);
+        // Rows of this vector core.
+        let half = b.bind("half", (tile.tokens.clone() + (per_cube - 1)) / per_cube);
+        let first = b.bind("first", Builder::sub() * half.clone());
+        let own = b.bind("own", (tile.tokens.clone() - first.clone()).min(half).max(0));
+        let at = |group: Option<Expr>, row: &Expr, rows: Expr| {
+            let token = tile.token.clone() + first.clone() + row.clone();
+            let place = tile.outer.iter().cloned().chain(group).chain([token, tile.col.clone()]).collect();
+            At { place, kept: row.clone(), ..At::sized(rows, tile.cols.clone()) }
+        };
+        b.note(format!("{}: what becomes of the sums", self.stage.note));
+        b.barrier(Pipe::V);
+        let none = Expr::from(0);
+        b.when(none.clone().lt(own.clone()), |b| each.start_folds(b, &at(None, &none, own.clone())));
+        b.repeat("batch", (Expr::from(0), Expr::from(batches), 1), |b, n| {
+            b.cross_wait(Pipe::Mte2, Counter::Sums.id());
+            let place = b.bind("place", (t.clone() * batches + n.clone()) % 2 * batch + Builder::core() * (2 * batch));
+            let of = |row: &Expr, g: &Expr, digit: usize| {
+                let row = apart.clone() * digit as i64 + first.clone() + row.clone();
+                global(tensor, (place.clone() + g.clone()) * (rows * cols) + row * cols)
+            };
+            if each.sums_rows {
+                let height = each.tile.rows;
+                b.repeat("g", (Expr::from(0), Expr::from(batch), height), |b, g| {
+                    b.repeat("r", (Expr::from(0), own.clone(), 1), |b, r| {
+                        let sums = |_: usize, digit: usize| (of(&r, &g, digit), rows * cols);
+                        let mut at = At { sums: Some(&sums), ..at(None, &r, Expr::from(height)) };
+                        at.place.insert(at.place.len() - 1, n.clone() * batch + g.clone());
+                        each.emit(b, &at, of_groups);
+                    });
+                });
+            } else {
+                b.repeat("g", (Expr::from(0), Expr::from(batch), 1), |b, g| {
+                    b.repeat("r", (Expr::from(0), own.clone(), each.tile.rows), |b, r| {
+                        let count = b.bind("rows", (own.clone() - r.clone()).min(each.tile.rows));
+                        let sums = |_: usize, digit: usize| (of(&r, &g, digit), cols);
+                        let at = At { sums: Some(&sums), ..at(Some(n.clone() * batch + g.clone()), &r, count) };
+                        each.emit(b, &at, of_groups);
+                    });
+                });
+            }
+            b.cross_set(Pipe::Mte2, Counter::Taken.id());
+        });
+        b.barrier(Pipe::V);
+        b.repeat("r", (Expr::from(0), own.clone(), last.tile.rows), |b, r| {
+            let count = b.bind("rows", (own.clone() - r.clone()).min(last.tile.rows));
+            last.emit(b, &at(None, &r, count), parity);
+        });
     }
 }

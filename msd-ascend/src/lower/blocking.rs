@@ -25,6 +25,18 @@ pub(crate) struct Blocking {
     pub(crate) splits: i64,
     /// Tiles of sums in L0C.
     pub(crate) accumulators: i64,
+    /// Groups whose sums vector cores take at a time.
+    pub(crate) batch: i64,
+}
+
+/// What vector cores do beside a product, as [`Sizes`] has it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Work {
+    pub(crate) convert: f64,
+    pub(crate) merge: f64,
+    pub(crate) chain: f64,
+    pub(crate) bytes: f64,
+    pub(crate) ahead: f64,
 }
 
 /// What is known of a product.
@@ -35,6 +47,8 @@ pub(crate) struct Sizes {
     pub(crate) digits: i64,
     pub(crate) cols: i64,
     pub(crate) k: i64,
+    /// Groups of the contraction, each of which has sums of its own.
+    pub(crate) groups: i64,
     pub(crate) terms: i64,
     pub(crate) bits: i64,
     /// Whether every tile of a batch has the same left operand.
@@ -50,8 +64,15 @@ pub(crate) struct Sizes {
     pub(crate) cube: [i64; 3],
     /// Cycles in which a vector core makes an element of a right operand; 0 if it lies in GM.
     pub(crate) convert: f64,
-    /// Cycles in which it makes a result of its sums; 0 if those are the result.
+    /// Cycles in which it makes a result of its sums; 0 if those are the result. With groups, of all of them.
     pub(crate) merge: f64,
+    /// Cycles in which instructions on the sums of one group wait for each other, as many rows at a time as there is
+    /// room for.
+    pub(crate) chain: f64,
+    /// Bytes of UB for each of those sums.
+    pub(crate) room: f64,
+    /// Whether those are rows of several groups.
+    pub(crate) are_rows: bool,
     /// Cycles until vector cores have made the left operand.
     pub(crate) ahead: f64,
     /// Whether the right operand is in L2, where cores put it.
@@ -92,7 +113,7 @@ impl Estimate {
 }
 
 impl Sizes {
-    pub(crate) fn of(stage: &ProductStage, work: [f64; 3], is_near: bool, chip: &Chip) -> Option<Sizes> {
+    pub(crate) fn of(stage: &ProductStage, work: Work, is_near: bool, chip: &Chip) -> Option<Sizes> {
         let rank = stage.shape.len();
         let term = stage.terms.first()?;
         let shape = chip.multiplies(term.a.dtype)?;
@@ -102,6 +123,8 @@ impl Sizes {
             digits: term.digits,
             cols: stage.shape[rank - 1],
             k: term.k(),
+            groups: stage.groups.as_ref().map_or(1, |groups| groups.count),
+            are_rows: stage.groups.as_ref().is_some_and(|groups| groups.are_rows),
             terms: stage.terms.len() as i64,
             bits: i64::from(term.a.dtype.bits()),
             shares_left: term.a.strides[..rank - 2].iter().zip(&stage.shape).all(|(s, n)| *s == 0 || *n == 1),
@@ -114,15 +137,22 @@ impl Sizes {
             is_int: term.a.dtype.is_int(),
             cores: *chip.cores.cube as i64,
             cube: shape.map(|n| n as i64),
-            convert: work[0],
-            merge: work[1],
-            ahead: work[2],
+            convert: work.convert,
+            merge: work.merge,
+            chain: work.chain,
+            room: work.bytes,
+            ahead: work.ahead,
             is_near,
         })
     }
 
     fn bytes(&self, elements: i64) -> i64 {
         elements * self.bits / 8
+    }
+
+    /// Elements of a group.
+    pub(crate) fn group(&self) -> i64 {
+        self.k / self.groups
     }
 }
 
@@ -192,7 +222,7 @@ impl Blocking {
             for cols in columns(sizes, chip) {
                 for splits in [1, 2, 3, 4, 6, 8, 12, 16, 24, 32] {
                     for (is_resident, chunk) in [true, false].into_iter().flat_map(|r| CHUNKS.map(|c| (r, c))) {
-                        if sizes.convert > 0.0 && splits > 1 {
+                        if (sizes.convert > 0.0 || sizes.groups > 1) && splits > 1 {
                             continue;
                         }
                         let shape = Shape { tokens, cols, splits, is_resident, chunk };
@@ -216,7 +246,9 @@ impl Blocking {
         if blocks % splits != 0 || (cols > round_up(sizes.cols, FRACTAL) && cols > 16) {
             return None;
         }
-        let start = Blocking { tokens, cols, k_l1: 0, k_l0: 0, ring: 2, is_resident, splits, accumulators: 2 };
+        // Few enough that vector cores begin soon, many enough that they need not ask often.
+        let batch = (1..=(sizes.groups / 8).clamp(1, 16)).rev().find(|n| sizes.groups % n == 0).unwrap_or(1);
+        let start = Blocking { tokens, cols, k_l1: 0, k_l0: 0, ring: 2, is_resident, splits, accumulators: 2, batch };
         let is_one_tile = tokens >= sizes.tokens;
         if (splits > 1 || is_resident) && !(is_one_tile && (sizes.shares_left || sizes.batch == 1)) {
             return None;
@@ -224,7 +256,9 @@ impl Blocking {
         let rows = start.rows(sizes);
         let sums = rows * cols * 4;
         let l0c = *chip.memory.l0c as i64;
-        let accumulators = if 2 * sums <= l0c { 2 } else { 1 };
+        // Sums of groups leave soon: the more places, the more of their way out is hidden.
+        let most = if sizes.groups > 1 { *chip.limits.flags as i64 } else { 2 };
+        let accumulators = (l0c / round_up(sums, 1024)).clamp(1, most);
         if sums > l0c {
             return None;
         }
@@ -255,8 +289,11 @@ impl Blocking {
         let free = l1 - resident;
         // Whole lines of L2, unless all of K is shorter.
         let line = round_up(*chip.memory.l2_line as i64 * 8 / sizes.bits, unit).min(round_up(part, unit));
+        let group = sizes.group();
+        let line = if sizes.groups > 1 { round_up(line, group) } else { line };
         let k_l1 = (1..=ceil(part, line)).map(|lines| lines * line).rev().find(|k| slot(*k) <= chunk).unwrap_or(line);
-        let k_l0 = round_up(ceil(k_l1, ceil(k_l1, most)), unit);
+        let piece = if sizes.groups > 1 { group } else { k_l1 };
+        let k_l0 = round_up(ceil(piece, ceil(piece, most)), unit);
         let ring = (free / slot(k_l1)).min(6);
         if ring < 2 {
             return None;
@@ -304,16 +341,19 @@ impl Blocking {
             + again
             + items * (of_left_again + transfers)
             + if self.is_resident { of_left / read * shared } else { 0.0 };
-        let steps = ceil(part, self.k_l0) as f64;
+        let piece = if sizes.groups > 1 { sizes.group() } else { part };
+        let groups = sizes.groups as f64;
+        let steps = groups * ceil(piece, self.k_l0) as f64;
         let mte1 = items
             * (of_left / *chip.rates.l1_to_l0a as f64
                 + sizes.bytes(self.cols * part) as f64 / *chip.rates.l1_to_l0b as f64
                 + 2.0 * steps * *latency.mte1 as f64);
         let [m0, k0, n0] = sizes.cube;
-        let products = (ceil(rows, m0) * ceil(self.cols, n0) * ceil(part, k0)) as f64;
+        let products = (ceil(rows, m0) * ceil(self.cols, n0) * sizes.groups * ceil(piece, k0)) as f64;
         let cube = items * (products + steps * *latency.mmad as f64);
         let drained = (rows * self.cols * 4) as f64;
         let fix = items
+            * groups
             * (*latency.l0c_out as f64 + drained / (*chip.rates.l0c_out).min(*chip.rates.l2_write_per_core) as f64);
         // Buffers are free again once what they held is through: a few of them hide that much of the latency.
         let gm = *latency.gm as f64;
@@ -326,15 +366,28 @@ impl Blocking {
         // What comes from HBM comes in turn with what other cores ask for: as if nothing in this core overlapped.
         let held = if self.is_resident || is_near { in_l1 } else { of_chunk };
         let stream = items * chunks * (gm + chunk / read + held + 2.0 * *latency.flag as f64) / self.ring as f64;
-        let of_tile = (cube + fix) / items.max(1.0) + gm + 3.0 * *latency.flag as f64;
-        let drain = items * of_tile / self.accumulators as f64;
+        let drains = items * groups;
+        let of_tile = (cube + fix) / drains.max(1.0) + gm + 3.0 * *latency.flag as f64;
+        let drain = drains * of_tile / self.accumulators as f64;
         // Of a vector core, on its part of a tile.
         let per_cube = *chip.cores.vectors_per_cube as f64;
         let moved = *chip.rates.gm_to_ub as f64;
         let tokens = self.tokens.min(sizes.tokens) as f64;
-        let of_sum = sizes.merge.max((sizes.digits * sizes.terms * 4) as f64 / moved);
+        let of_sum = sizes.merge.max(groups * (sizes.digits * sizes.terms * 4) as f64 / moved);
         let merge = match self.splits {
-            1 => items / sizes.terms as f64 * tokens * self.cols as f64 / per_cube * of_sum,
+            1 => {
+                let sums = tokens * self.cols as f64 / per_cube;
+                let room = *chip.memory.ub as f64 * if sizes.convert > 0.0 { 0.5 } else { 0.75 };
+                let times = match sizes.are_rows {
+                    false => groups * (sums * sizes.room / room).ceil(),
+                    true => {
+                        let batch = self.cols as f64 * self.batch as f64;
+                        let pieces = (batch * sizes.room / room).ceil() * groups / self.batch as f64;
+                        (tokens / per_cube).ceil() * pieces
+                    }
+                };
+                items / sizes.terms as f64 * (sums * of_sum + times * sizes.chain)
+            }
             // Behind everything else, and every part is read: the more of them, the shorter each transfer.
             splits => {
                 // Integers are added up on their way out of L0C.
@@ -351,15 +404,16 @@ impl Blocking {
         let (merge, parts) = if self.splits > 1 { (0.0, merge + 3.0 * gm) } else { (merge, 0.0) };
         let merging = sizes.merge > 0.0 || self.splits > 1;
         // What leaves L0C is merged a load and a store later.
-        let leave = fix / items.max(1.0)
+        let leave = fix / drains.max(1.0)
             + gm
-            + if merging { *latency.cross_core as f64 + 2.0 * gm + merge / items.max(1.0) } else { 0.0 }
+            + if merging { *latency.cross_core as f64 + 2.0 * gm + merge / drains.max(1.0) } else { 0.0 }
             + parts
             // A tile is multiplied once all of it is made.
             + if sizes.convert > 0.0 { sizes.bytes(self.cols * part) as f64 / read } else { 0.0 };
         let made = convert / items.max(1.0);
-        // Chunks that are there before the left operand is.
-        let early = (self.ring - i64::from(self.is_resident)) as f64 * first;
+        // Chunks that are there before the left operand is; vector cores make it before the right one.
+        let buffers = self.ring - i64::from(self.is_resident);
+        let early = if sizes.convert > 0.0 { 0.0 } else { buffers as f64 * first };
         let stall = (sizes.ahead - early).max(0.0);
         Estimate {
             stall,

@@ -14,6 +14,7 @@ use msd_ir::math::Lanes;
 use super::view::View;
 use crate::chip::Chip;
 use crate::isa::Op;
+use crate::isa::region::{BLOCK, bytes};
 
 /// A value: its place in [`Code::values`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -213,6 +214,7 @@ impl Code {
     pub(crate) fn fresh(&mut self, a: Reg) -> Reg {
         match self.value(a).what {
             What::Op { .. } if !self.is_constant(a) => a,
+            _ if self.value(a).dtype.bits() < 16 => self.words(Op::Vcopy, &[a]),
             _ => self.unary(Op::Vcopy, self.value(a).dtype, a),
         }
     }
@@ -237,6 +239,24 @@ impl Code {
             return self.int_number(value.to_bits() as i32);
         }
         self.op(Op::Vdup, [Some(DType::F32), None], &[], Some(i64::from(value.to_bits())), Extent::One)
+    }
+
+    /// 16 bits everywhere.
+    pub(crate) fn word(&mut self, bits: u16) -> Reg {
+        let value = i64::from(f32::from(bits as i16).to_bits());
+        self.op(Op::Vdup, [Some(DType::I16), None], &[], Some(value), Extent::One)
+    }
+
+    /// A number everywhere that F16 holds.
+    pub(crate) fn half_number(&mut self, value: f32) -> Reg {
+        self.op(Op::Vdup, [Some(DType::F16), None], &[], Some(i64::from(value.to_bits())), Extent::One)
+    }
+
+    /// An instruction on elements of fewer bits, as many at a time as have 16.
+    pub(crate) fn words(&mut self, op: Op, args: &[Reg]) -> Reg {
+        let (dtype, extent) = (self.value(args[0]).dtype, self.extent(args[0]));
+        let what = What::Op { op, types: [Some(DType::I16), None], args: args.to_vec(), extra: None };
+        self.push(Value { what, dtype, is_mask: false, extent })
     }
 
     /// The number that a value is everywhere, if it is finite.
@@ -285,11 +305,12 @@ impl Code {
         self.values.iter().zip(is_reduced).map(is_late).collect()
     }
 
-    /// Cycles of the vector unit for each element of a tile, of what no reduction needs for one part of `shares`.
-    pub(crate) fn cycles(&self, shares: i64, chip: &Chip) -> f64 {
+    /// Cycles of the vector unit for each element of a tile with rows of `cols`, of what no reduction needs for one part
+    /// of `shares`.
+    pub(crate) fn cycles(&self, shares: i64, cols: i64, chip: &Chip) -> f64 {
         let vector = &chip.vector;
         let of = |value: &Value| {
-            let What::Op { op, types, .. } = &value.what else { return 0.0 };
+            let What::Op { op, types, args, .. } = &value.what else { return 0.0 };
             if value.extent != Extent::Tile && !matches!(op, Op::Vrsum | Op::Vrmax) {
                 return 0.0;
             }
@@ -302,10 +323,41 @@ impl Code {
                 _ => *vector.one_source,
             };
             let bits = types.iter().flatten().map(|t| t.bits()).max().unwrap_or(32);
-            factor as f64 * f64::from(bits) / 8.0 / *vector.bytes as f64
+            let (row, width) = (bytes(cols, DType::I8) as u64 * u64::from(bits) / 8, *vector.bytes);
+            // Rows begin with a step of the unit each, unless they follow each other without gaps.
+            let gapless = |reg: &Reg| {
+                let value = self.value(*reg);
+                value.extent == Extent::Tile && !value.is_mask && bytes(cols, value.dtype) % BLOCK == 0
+            };
+            let is_dense = args.iter().all(gapless) && bytes(cols, value.dtype) % BLOCK == 0;
+            let steps = if is_dense || row == 0 { row } else { row.div_ceil(width) * width };
+            factor as f64 * steps as f64 / cols.max(1) as f64 / width as f64
         };
         let part = |is_late: bool| if is_late { 1.0 / shares as f64 } else { 1.0 };
         self.values.iter().zip(self.late()).map(|(value, is_late)| of(value) * part(is_late)).sum()
+    }
+
+    /// Cycles for each element of adding it to what is kept.
+    pub(crate) fn added(&self, chip: &Chip) -> f64 {
+        *chip.vector.two_sources as f64 * 4.0 / *chip.vector.bytes as f64
+    }
+
+    /// Cycles in which its instructions wait for each other's results, and for what is loaded.
+    pub(crate) fn chain(&self, chip: &Chip) -> f64 {
+        let latency = &chip.latency;
+        let mut depths: Vec<u64> = Vec::new();
+        for (index, value) in self.values.iter().enumerate() {
+            depths.push(match &value.what {
+                What::Op { args, .. } if !self.is_constant(Reg(index)) => {
+                    1 + args.iter().map(|a| depths[a.0]).max().unwrap_or(0)
+                }
+                _ => 0,
+            });
+        }
+        let deepest = depths.into_iter().max().unwrap_or(0);
+        let loads = self.values.iter().filter(|v| matches!(v.what, What::Load(_) | What::Sums { .. })).count();
+        let waits = (deepest + 1) * (*latency.vector_start + *latency.vector_tail);
+        waits.max(loads as u64 * *latency.dma_issue) as f64
     }
 
     /// Whether it is the same in every tile: what depends on nothing that is loaded.

@@ -23,7 +23,7 @@ use crate::program::Arg;
 pub(crate) enum Target {
     /// Straight to a window of the result.
     Result(View),
-    /// To tiles that the vector cores beside merge: `[core, 2, term, rows, cols]`.
+    /// To tiles that the vector cores beside merge: `[core, 2 * batch, term, rows, cols]`, by turns of a batch.
     Tiles(u16),
     /// To GM, `[part, term, .., D*M, N]`: by parts of K, or added up where there is one for all.
     Parts(View),
@@ -55,6 +55,8 @@ pub(crate) struct Conversion {
 #[derive(Default)]
 pub(crate) struct VectorWork {
     pub(crate) conversions: Vec<Conversion>,
+    /// What is kept of the sums of each group.
+    pub(crate) groups: Option<Body>,
     pub(crate) merge: Option<Body>,
 }
 
@@ -191,6 +193,8 @@ impl Emission<'_> {
         // while some read what L2 holds.
         let chunk = self.l1().right as f64 / *self.chip.rates.hbm_per_core as f64;
         let early = match is_resident {
+            // Vector cores make it before the right one.
+            true if self.makes => Expr::from(0),
             true => {
                 let least = ((self.ahead / chunk).ceil() as i64).clamp(1, ring - 1);
                 b.bind("early", Builder::core() % (ring + 1 - least).min(3) + least)
@@ -204,7 +208,7 @@ impl Emission<'_> {
         };
         let lefts = || self.stage.terms.iter().map(|term| &term.a).chain(sums);
         // Chunks of a left operand that is not there yet come behind as many of the right one as there is room for.
-        let is_late = !is_resident && self.ahead > 0.0;
+        let is_late = !is_resident && self.ahead > 0.0 && !self.makes;
         if !is_resident && !is_late {
             phases.before_cube(b, lefts());
         }
@@ -229,7 +233,8 @@ impl Emission<'_> {
         (0..2).for_each(|half| b.wait_flag(Pipe::M, Pipe::Mte1, half));
         (0..accumulators).for_each(|slot| b.wait_flag(Pipe::Fix, Pipe::M, slot));
         if matches!(self.target, Target::Tiles(_)) {
-            b.repeat("t", (Expr::from(0), tiles.min(2), 1), |b, _| b.cross_wait(Pipe::Fix, Counter::Taken.id()));
+            let turns = tiles * (self.sizes.groups / self.blocking.batch);
+            b.repeat("t", (Expr::from(0), turns.min(2), 1), |b, _| b.cross_wait(Pipe::Fix, Counter::Taken.id()));
         }
         b.barrier_all();
     }
@@ -409,22 +414,62 @@ impl Emission<'_> {
     }
 
     fn multiply(&self, b: &mut Builder, core: &CoreState, c: &Expr) {
-        let Blocking { ring, accumulators, k_l0, .. } = self.blocking;
-        let (l1, chunks) = (self.l1(), self.chunks());
+        let Blocking { ring, accumulators, k_l1, .. } = self.blocking;
+        let chunks = self.chunks();
         let (tile, term, k1, k) = self.chunk(b, core, c);
-        let (_, rows) = self.rows(&tile);
-        let height = self.height(&tile);
         let slot = b.bind("slot", c.clone() % ring);
-        let accumulator = b.bind("acc", c.clone() / chunks % accumulators);
-        let sums = self.blocking.rows(&self.sizes) * self.blocking.cols * 4;
-        let acc = Local::new(Space::L0c, accumulator.clone() * round_up(sums, 1024));
         b.wait_flag(Pipe::Mte2, Pipe::Mte1, slot.clone());
-        b.repeat("k0", (Expr::from(0), k.clone(), k_l0), |b, k0| {
-            let kk = match k.number() {
+        let free = |b: &mut Builder| b.set_flag(Pipe::Mte1, Pipe::Mte2, slot.clone());
+        if self.sizes.groups > 1 {
+            let length = self.sizes.group();
+            b.repeat("g0", (Expr::from(0), k.clone(), length), |b, g0| {
+                let group = b.bind("g", (k1.clone() + g0.clone()) / length);
+                let turn = c.clone() * (k_l1 / length) + g0.clone() / length;
+                let accumulator = b.bind("acc", turn % accumulators);
+                let within = Within { from: g0, length: Expr::from(length), begin: Expr::from(0) };
+                self.steps(b, core, &Chunk { tile: &tile, term: &term, slot: &slot, k1: &k1, k: &k }, &accumulator, &within);
+                self.drained(b, core, (c, &term, &group), &tile, accumulator);
+            });
+            return free(b);
+        }
+        let accumulator = b.bind("acc", c.clone() / chunks % accumulators);
+        let within = Within { from: Expr::from(0), length: k.clone(), begin: k1.clone() };
+        self.steps(b, core, &Chunk { tile: &tile, term: &term, slot: &slot, k1: &k1, k: &k }, &accumulator, &within);
+        free(b);
+        let is_last = match chunks {
+            1 => Expr::from(1),
+            _ => (c.clone() % chunks).equals(chunks - 1),
+        };
+        b.when(is_last, |b| self.drained(b, core, (c, &term, &Expr::from(0)), &tile, accumulator));
+    }
+
+    /// Sums leave their place in L0C.
+    fn drained(&self, b: &mut Builder, core: &CoreState, at: (&Expr, &Expr, &Expr), tile: &Tile, accumulator: Expr) {
+        b.flag(Pipe::M, Pipe::Fix, accumulator.clone());
+        self.drain(b, core, at, tile, self.accumulator(&accumulator));
+        b.set_flag(Pipe::Fix, Pipe::M, accumulator);
+    }
+
+    fn accumulator(&self, which: &Expr) -> Local {
+        let sums = self.blocking.rows(&self.sizes) * self.blocking.cols * 4;
+        Local::new(Space::L0c, which.clone() * round_up(sums, 1024))
+    }
+
+    /// Products of a part of a chunk, piece by piece, added to an accumulator.
+    fn steps(&self, b: &mut Builder, core: &CoreState, chunk: &Chunk<'_>, accumulator: &Expr, within: &Within) {
+        let k_l0 = self.blocking.k_l0;
+        let Chunk { tile, term, slot, k1, k } = *chunk;
+        let l1 = self.l1();
+        let (_, rows) = self.rows(tile);
+        let height = self.height(tile);
+        let acc = self.accumulator(accumulator);
+        b.repeat("k0", (Expr::from(0), within.length.clone(), k_l0), |b, at| {
+            let kk = match within.length.number() {
                 Some(k) if k % k_l0 == 0 => Expr::from(k_l0),
                 Some(k) if k < k_l0 => Expr::from(k),
-                _ => b.bind("kk", (k.clone() - k0.clone()).min(k_l0)),
+                _ => b.bind("kk", (within.length.clone() - at.clone()).min(k_l0)),
             };
+            let k0 = within.from.clone() + at.clone();
             let q = Expr::variable(core.q);
             b.wait_flag(Pipe::M, Pipe::Mte1, q.clone());
             let half = |space| crate::check::capacity(space, self.chip) as i64 / 2;
@@ -438,7 +483,7 @@ impl Emission<'_> {
             b.emit(Op::LoadA, &[dtype], vec![in_l0(Space::L0a).into(), Local::new(Space::L1, left).into()], others);
             let right = slot.clone() * l1.right + l1.rights;
             // All terms lie alike in L1 if they lie alike in GM.
-            self.of_term(b, &term, |b, term| {
+            self.of_term(b, term, |b, term| {
                 let extents = vec![int("k", kk.clone()), int("n", tile.cols.clone())];
                 let dst = in_l0(Space::L0b).into();
                 match is_by_columns(&term.b) {
@@ -478,7 +523,7 @@ impl Emission<'_> {
                 );
             }
             b.flag(Pipe::Mte1, Pipe::M, q.clone());
-            let is_first = (k1.clone() + k0.clone()).equals(0);
+            let is_first = (within.begin.clone() + at.clone()).equals(0);
             b.when(is_first.clone(), |b| b.wait_flag(Pipe::Fix, Pipe::M, accumulator.clone()));
             let mut places: Vec<Arg> = vec![acc.clone().into(), in_l0(Space::L0a).into(), in_l0(Space::L0b).into()];
             let others = vec![int("m", rows.clone()), int("k", kk), int("n", tile.cols.clone()), int("init", is_first)];
@@ -492,24 +537,23 @@ impl Emission<'_> {
             b.set_flag(Pipe::M, Pipe::Mte1, q.clone());
             b.set(core.q, Expr::from(1) - q);
         });
-        b.set_flag(Pipe::Mte1, Pipe::Mte2, slot);
-        let is_last = match chunks {
-            1 => Expr::from(1),
-            _ => (c.clone() % chunks).equals(chunks - 1),
-        };
-        b.when(is_last, |b| {
-            b.flag(Pipe::M, Pipe::Fix, accumulator.clone());
-            self.drain(b, core, (c, &term), &tile, acc);
-            b.set_flag(Pipe::Fix, Pipe::M, accumulator);
-        });
     }
 
     /// Sums of a tile out of L0C.
-    fn drain(&self, b: &mut Builder, core: &CoreState, (c, term): (&Expr, &Expr), tile: &Tile, acc: Local) {
+    fn drain(
+        &self,
+        b: &mut Builder,
+        core: &CoreState,
+        (c, term, group): (&Expr, &Expr, &Expr),
+        tile: &Tile,
+        acc: Local,
+    ) {
         let terms = self.stage.terms.len() as i64;
         let (_, rows) = self.rows(tile);
         let sums = self.stage.terms[0].sums();
         let ordinal = c.clone() / (terms * self.chunks());
+        let batch = self.blocking.batch;
+        let batches = self.sizes.groups / batch;
         let (dst, ld, to) = match &self.target {
             Target::Result(out) => {
                 let place: Vec<Expr> =
@@ -517,10 +561,13 @@ impl Emission<'_> {
                 (global(out.tensor, out.at_expr(&place)), out.apart(2), out.dtype)
             }
             Target::Tiles(tensor) => {
-                let free = || Expr::from(1).lt(ordinal.clone());
-                let is_first = if terms == 1 { free() } else { term.clone().equals(0) * free() };
+                let turn = b.bind("turn", ordinal.clone() * batches + group.clone() / batch);
+                let is_again = Expr::from(1).lt(turn.clone());
+                let is_first = if terms == 1 { is_again } else { term.clone().equals(0) * is_again };
+                let is_first = if batch == 1 { is_first } else { (group.clone() % batch).equals(0) * is_first };
                 b.when(is_first, |b| b.cross_wait(Pipe::Fix, Counter::Taken.id()));
-                let tile_of = (Builder::core() * 2 + ordinal.clone() % 2) * terms + term.clone();
+                let turns = (Builder::core() * 2 + turn % 2) * batch + group.clone() % batch;
+                let tile_of = turns * terms + term.clone();
                 let size = self.blocking.rows(&self.sizes) * self.blocking.cols;
                 (global(*tensor, tile_of * size), self.blocking.cols, sums)
             }
@@ -542,9 +589,28 @@ impl Emission<'_> {
         b.emit(Op::Fix, &[sums, to], vec![dst, acc.into()], others);
         if matches!(self.target, Target::Tiles(_)) {
             let is_last = if terms == 1 { Expr::from(1) } else { term.clone().equals(terms - 1) };
+            let is_last = if batch == 1 { is_last } else { (group.clone() % batch).equals(batch - 1) * is_last };
             b.when(is_last, |b| b.cross_set(Pipe::Fix, Counter::Sums.id()));
         }
     }
+}
+
+/// A chunk in L1.
+#[derive(Clone, Copy)]
+struct Chunk<'a> {
+    tile: &'a Tile,
+    term: &'a Expr,
+    slot: &'a Expr,
+    k1: &'a Expr,
+    k: &'a Expr,
+}
+
+/// A part of a chunk.
+struct Within {
+    from: Expr,
+    length: Expr,
+    /// How much of the same sums came before it.
+    begin: Expr,
 }
 
 /// Which operands' chunk is loaded.

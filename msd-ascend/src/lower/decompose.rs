@@ -52,7 +52,7 @@ impl Scheduler<'_> {
     /// `decompose(x, scheme)`
     pub(crate) fn place_decompose(&mut self, value: Value, scheme: Scheme) -> Result<(), Diagnostic> {
         let operand = self.kernel.node(value).operands[0];
-        let (digits, mut outs) = self.digit_places(value, scheme)?;
+        let (digits, mut outs) = self.digit_places(value, scheme, false)?;
         let unit = self.home(value.sibling(1), Purpose::Activation);
         outs.push(unit.clone());
         let note = format!("{}, {}", self.note(value), scheme.name());
@@ -62,18 +62,24 @@ impl Scheduler<'_> {
         Ok(())
     }
 
-    /// Digits `[.., D*M, K]` of a value, and the window of each of them `[.., M, K]`.
-    fn digit_places(&mut self, value: Value, scheme: Scheme) -> Result<(View, Vec<View>), Diagnostic> {
+    /// Digits `[.., D*M, K]` of a value, and the window of each of them `[.., M, K]`; those of blocks `[.., G, D*M, K]`
+    /// lie side by side, and their windows are `[.., M, G, K]`.
+    fn digit_places(&mut self, value: Value, scheme: Scheme, are_blocks: bool) -> Result<(View, Vec<View>), Diagnostic> {
         let dtype = stored(scheme.digit_dtype(), self.chip);
-        let shape = self.shape(value).to_vec();
+        let mut shape = self.shape(value).to_vec();
+        let mut axes: Vec<usize> = (0..shape.len()).collect();
+        let rows = shape.len() - if are_blocks { 3 } else { 2 };
+        if are_blocks {
+            shape.swap(rows, rows + 1);
+            axes.swap(rows, rows + 1);
+        }
         let digits = self.tensor("digits", dtype, &shape, Purpose::Activation);
         let count = scheme.weights().len() as i64;
         let mut apart = shape.clone();
-        let rows = apart.len() - 2;
         apart[rows] /= count;
         apart.insert(rows, count);
         let split = digits.reshaped(&apart).ok_or_else(|| internal("digits that do not come apart"))?;
-        Ok((digits, (0..count).map(|digit| split.at(rows, digit)).collect()))
+        Ok((digits.transposed(&axes), (0..count).map(|digit| split.at(rows, digit)).collect()))
     }
 
     /// `decompose_blocks(x, scheme, size)`: the units of rows first, then blocks as rows of their own.
@@ -83,14 +89,12 @@ impl Scheduler<'_> {
         let row_unit = self.home(value.sibling(2), Purpose::Activation);
         let units = Split { scheme, part: SplitPart::Units };
         self.push_rows(operand, &units, std::slice::from_ref(&row_unit), format!("{note}: units of rows"))?;
-        // [.., G, D*M, size] as [.., M, G, size].
-        let (digits, mut outs) = self.digit_places(value, scheme)?;
+        let (digits, mut outs) = self.digit_places(value, scheme, true)?;
         let rank = digits.rank();
         let mut axes: Vec<usize> = (0..rank).collect();
         axes.swap(rank - 3, rank - 2);
         let relative = self.home(value.sibling(1), Purpose::Activation);
-        outs.push(relative.clone());
-        let outs: Vec<View> = outs.iter().map(|out| out.transposed(&axes)).collect();
+        outs.push(relative.transposed(&axes));
         let x = self.view(operand)?;
         let mut shape = x.shape.clone();
         let blocks = shape[rank - 2] / size.max(1);

@@ -16,19 +16,29 @@ use super::vector::{Pass, VectorStage};
 use super::view::View;
 use crate::program::Purpose;
 
-use DType::{BF16, F16, F32, I4, I8, I32};
+use DType::{BF16, F16, F32, I4, I8, I32, U4};
 
 impl Scheduler<'_> {
-    /// Both operands of a product without block scales.
-    pub(super) fn factors(&mut self, product: Value, a: Value, b: Value) -> Result<(View, View), Diagnostic> {
+    /// Both operands of a product without block scales, the right one less as much as `zero` may be less.
+    pub(super) fn factors(
+        &mut self,
+        product: Value,
+        a: Value,
+        b: Value,
+        less: i64,
+    ) -> Result<(View, View), Diagnostic> {
         let types = [a, b].map(|v| self.kernel.tensor_ty(v).dtype);
         if self.kernel.tensor_ty(product).dtype.is_int() {
             let both = |dtype: DType| types.iter().all(|t| *t == dtype) && self.chip.multiplies(dtype).is_some();
+            if less != 0 {
+                let dtype = if types == [I4, U4] && self.chip.multiplies(I4).is_some() { I4 } else { I8 };
+                return Ok((self.left(a, dtype)?, self.right(b, dtype, less)?));
+            }
             if both(I4) {
-                return Ok((self.left(a, I4)?, self.right(b, I4)?));
+                return Ok((self.left(a, I4)?, self.right(b, I4, 0)?));
             }
             if types[0] == DType::I16 && types[1] != DType::U8 {
-                return Ok((self.halves(a)?, self.right(b, I8)?));
+                return Ok((self.halves(a)?, self.right(b, I8, 0)?));
             }
             if let Some(wrong) = types.iter().find(|t| !(t.is_int() && t.bits() <= 8)) {
                 return Err(self.not_multiplied(*wrong));
@@ -36,7 +46,7 @@ impl Scheduler<'_> {
             if types.contains(&DType::U8) {
                 return self.pieces(a, b);
             }
-            return Ok((self.left(a, I8)?, self.right(b, I8)?));
+            return Ok((self.left(a, I8)?, self.right(b, I8, 0)?));
         }
         let is_dequantized = [a, b].map(|v| self.dequant_behind(v).is_some());
         // Codes of a weight whose scale was brought out are dequantized as well.
@@ -44,14 +54,14 @@ impl Scheduler<'_> {
         let is_half = |t: &DType| matches!(t, BF16 | F16);
         if is_dequantized != [false, false] || types.iter().any(is_half) && [a, b].into_iter().any(is_codes) {
             let dtype = self.dequantized;
-            return Ok((self.left(a, dtype)?, self.right(b, dtype)?));
+            return Ok((self.left(a, dtype)?, self.right(b, dtype, 0)?));
         }
         let fits = |dtype: DType, to: DType| {
             dtype == to || (dtype.bits() <= 8 && dtype != DType::E5M2) && dtype != DType::E8M0
         };
         for dtype in [BF16, F16] {
             if types.iter().all(|t| fits(*t, dtype)) {
-                return Ok((self.left(a, dtype)?, self.right(b, dtype)?));
+                return Ok((self.left(a, dtype)?, self.right(b, dtype, 0)?));
             }
         }
         self.pieces(a, b)
@@ -64,15 +74,15 @@ impl Scheduler<'_> {
 
     /// The left operand in a type of the cube, rows of it one element after the other.
     fn left(&mut self, value: Value, dtype: DType) -> Result<View, Diagnostic> {
-        let view = self.factor(value, dtype)?;
+        let view = self.factor(value, dtype, 0)?;
         let (rank, k) = (view.rank(), view.shape.last().copied().unwrap_or(0));
         let fits = (view.strides[rank - 1] == 1 || k <= 1) && rows_fit(&view, rank - 2);
         if fits { Ok(view) } else { self.whole_copy(&view) }
     }
 
     /// The right operand, rows or columns of it one element after the other.
-    fn right(&mut self, value: Value, dtype: DType) -> Result<View, Diagnostic> {
-        let view = self.factor(value, dtype)?;
+    fn right(&mut self, value: Value, dtype: DType, less: i64) -> Result<View, Diagnostic> {
+        let view = self.factor(value, dtype, less)?;
         let rank = view.rank();
         let by_rows = view.strides[rank - 1] == 1 && rows_fit(&view, rank - 2);
         let by_columns = view.strides[rank - 2] == 1 && rows_fit(&view, rank - 1);
@@ -80,7 +90,7 @@ impl Scheduler<'_> {
     }
 
     /// Every element in a place of its own.
-    fn whole_copy(&mut self, view: &View) -> Result<View, Diagnostic> {
+    pub(super) fn whole_copy(&mut self, view: &View) -> Result<View, Diagnostic> {
         let rank = view.rank();
         let mut once = view.clone();
         // Outer axes may stay as they are; a row that is read again and again may not.
@@ -98,19 +108,19 @@ impl Scheduler<'_> {
             self.schedule.stages.push(Stage::Copy(copy));
             return Ok(whole);
         }
-        self.cast_map(&once, dtype, to)?;
+        self.cast_map(&once, dtype, to, 0)?;
         Ok(whole)
     }
 
-    /// A value in a type of the cube.
-    fn factor(&mut self, value: Value, dtype: DType) -> Result<View, Diagnostic> {
+    /// A value in a type of the cube, less a number if it is one of codes.
+    fn factor(&mut self, value: Value, dtype: DType, less: i64) -> Result<View, Diagnostic> {
         if let Some(base) = self.dequant_behind(value) {
-            let known = self.converted.iter().find(|(of, to, _)| *of == base && *to == dtype);
+            let known = self.converted.iter().find(|(of, to, _)| *of == base && *to == (dtype, 0));
             let whole = match known {
                 Some((.., view)) => view.clone(),
                 None => {
                     let view = self.place_dequant(base, dtype, true)?;
-                    self.converted.push((base, dtype, view.clone()));
+                    self.converted.push((base, (dtype, 0), view.clone()));
                     view
                 }
             };
@@ -120,12 +130,11 @@ impl Scheduler<'_> {
         if view.dtype == dtype {
             return Ok(view);
         }
-        if let Some((.., view)) = self.converted.iter().find(|(of, to, _)| *of == value && *to == dtype) {
+        if let Some((.., view)) = self.converted.iter().find(|(of, to, _)| *of == value && *to == (dtype, less)) {
             return Ok(view.clone());
         }
         // Converted as it lies, so that nothing has to be turned.
-        let mut order: Vec<usize> = (0..view.rank()).collect();
-        order.sort_by_key(|axis| std::cmp::Reverse(view.strides[*axis]));
+        let order = super::schedule::by_strides(&view);
         let natural = view.transposed(&order);
         let mut once = natural.clone();
         for axis in 0..once.rank() {
@@ -134,18 +143,18 @@ impl Scheduler<'_> {
             }
         }
         let own_shape = once.shape.clone();
-        let to = self.tensor("factor", dtype, &own_shape, Purpose::Activation);
-        self.cast_map(&once, self.kernel.tensor_ty(value).dtype, to.clone())?;
+        let to = self.tensor("factor", dtype, &own_shape, Purpose::Workspace);
+        self.cast_map(&once, self.kernel.tensor_ty(value).dtype, to.clone(), less)?;
         let mut back = vec![0; order.len()];
         order.iter().enumerate().for_each(|(new, old)| back[*old] = new);
         let out = to.stretched(&natural.shape).transposed(&back);
-        self.converted.push((value, dtype, out.clone()));
+        self.converted.push((value, (dtype, less), out.clone()));
         Ok(out)
     }
 
-    /// Elements of a view, of that type in the graph, as those of another.
-    fn cast_map(&mut self, from: &View, dtype: DType, to: View) -> Result<(), Diagnostic> {
-        let region = Region::of_view(from.clone());
+    /// Elements of a view, of that type in the graph, as those of another, less a number.
+    fn cast_map(&mut self, from: &View, dtype: DType, to: View, less: i64) -> Result<(), Diagnostic> {
+        let region = Region { less, ..Region::of_view(from.clone()) };
         self.push_map_as(region, dtype, to, true, "a factor in a type of the cube".to_string())
     }
 

@@ -142,6 +142,9 @@ fn join_conversions(stages: &mut Vec<Stage>) {
 /// Twice the places of what is stored, which take turns with them.
 const CONVERSION_DEPTH: i64 = 4;
 
+/// Sums of groups that are loaded ahead, where flags are left.
+const GROUP_DEPTH: i64 = 4;
+
 struct Writer<'c> {
     builder: Builder,
     phases: Phases,
@@ -190,11 +193,29 @@ impl Writer<'_> {
         let mut conversions = std::mem::take(&mut stage.conversions);
         let is_direct = stage.is_bare(self.kernel);
         let merging = if is_direct { None } else { Some(stage.pass(self.kernel, chip)?) };
-        let convert = conversions.iter().flat_map(|c| &c.passes).map(|pass| pass.code.cycles(1, chip)).sum();
-        let merge = merging.as_ref().map_or(0.0, |pass| pass.code.cycles(1, chip));
+        let groups = match &stage.groups {
+            Some(groups) => Some(groups.region.scaled_sum(groups.times, self.kernel, chip)?),
+            None => None,
+        };
+        let cycles = |pass: &Pass, shape: &[i64]| pass.code.cycles(1, shape.last().copied().unwrap_or(1), chip);
+        let mut work = blocking::Work {
+            convert: conversions.iter().map(|c| cycles(&c.passes[0], &c.shape)).sum(),
+            merge: merging.as_ref().map_or(0.0, |pass| cycles(pass, &stage.shape)),
+            ahead: self.ahead,
+            ..blocking::Work::default()
+        };
+        if let (Some(pass), Some(groups)) = (&groups, &stage.groups) {
+            work.merge += groups.count as f64 * (cycles(pass, &stage.shape) + pass.code.added(chip));
+            // Rows of groups are added up by halves.
+            let halves = if groups.are_rows { 4 } else { 0 };
+            let wait = *chip.latency.vector_start + *chip.latency.vector_tail;
+            work.chain = pass.code.chain(chip) + (halves * wait) as f64;
+            let tile = TileSize { rows: 8, cols: 256 };
+            work.bytes = pass.slots(&[], tile, (0, GROUP_DEPTH)).end as f64 / (tile.rows * tile.cols) as f64;
+        }
         let right = stage.terms[0].b.tensor;
         let is_near = !conversions.is_empty() || self.phases.has_written(right);
-        let sizes = blocking::Sizes::of(&stage, [convert, merge, self.ahead], is_near, chip);
+        let sizes = blocking::Sizes::of(&stage, work, is_near, chip);
         let chosen = sizes.and_then(|sizes| Some((sizes, blocking::Blocking::choose(&sizes, chip)?)));
         let Some((sizes, blocking)) = chosen else {
             let message = format!("no tile of a product fits the memories of {}", chip.name);
@@ -202,8 +223,14 @@ impl Writer<'_> {
         };
         // What several tiles need is made before all of them.
         let is_as_stored = |term: &product::Term| cube::is_by_columns(&term.b);
+        // Every column of the product is some rows of what is made, in the same order.
+        let is_whole = |conversion: &VectorStage| {
+            let made = &conversion.passes[0].outputs[0].1;
+            let of = |term: &product::Term| term.b.tensor != made.tensor || term.b.count() == made.count();
+            conversion.shape.len() == 2 && stage.terms.iter().all(of)
+        };
         // Flags are few.
-        let fits = conversions.len() <= 3 && conversions.iter().all(|c| c.shape.len() == 2);
+        let fits = conversions.len() <= 3 && conversions.iter().all(is_whole);
         let is_joint = fits
             && sizes.batch == 1
             && blocking.tiles(&sizes).0 == 1
@@ -258,6 +285,7 @@ impl Writer<'_> {
             // The first of one or two has the most to do.
             let limit = if is_direct { ub } else { ub * 3 / 4 };
             let limit = if count == 1 || index > 0 { limit } else { limit / 2 };
+            let limit = if groups.is_some() { ub / 3 } else { limit };
             let tile = fitting(bytes, limit, cols, share);
             let body = Body::new(pass, &[], tile, base, (flags, depth));
             flags += depth;
@@ -270,14 +298,41 @@ impl Writer<'_> {
             None => Target::Result(stage.out.clone()),
             Some(pass) => {
                 let cores = *chip.cores.cube as i64;
-                let shape = [cores, 2, terms, blocking.rows(&sizes), blocking.cols];
+                let shape = [cores, 2 * blocking.batch, terms, blocking.rows(&sizes), blocking.cols];
                 let tensor = self.builder.tensor("sums", sums, &shape, Purpose::Accumulator);
+                if let Some(pass) = groups {
+                    // Sums of all rows that a vector core has are kept.
+                    let share = blocking::ceil(blocking.tokens.min(sizes.tokens), per_cube);
+                    let are_rows = stage.groups.as_ref().is_some_and(|groups| groups.are_rows);
+                    let all = TileSize { rows: share, cols: blocking.cols };
+                    let kept = base;
+                    base += pass.kept.iter().map(|(reg, _)| pass.code.value(*reg).bytes(all)).sum::<i64>();
+                    // What is behind it needs a flag as well.
+                    let depth = (*chip.limits.flags as i64 - flags - 1).clamp(1, GROUP_DEPTH);
+                    let bytes = |tile: TileSize| pass.slots(&[], tile, (base, depth)).end;
+                    // And room for what becomes of them.
+                    let most = if are_rows { blocking.batch } else { share };
+                    let mut tile = fitting(bytes, base + (ub - base) * 3 / 4, blocking.cols, most);
+                    while are_rows && blocking.batch % tile.rows != 0 {
+                        tile.rows -= 1;
+                    }
+                    reads.extend(loads(&pass.code));
+                    let fold = (pass.kept[0].0, pass.kept[0].1, kept);
+                    let mut body = Body::new(pass, &[], tile, base, (flags, depth));
+                    body.folds = vec![fold];
+                    body.sums_rows = are_rows;
+                    flags += depth;
+                    base = body.end();
+                    vector.groups = Some(body);
+                }
                 // Rows of a tile are shared by the vector cores of a group.
-                let bytes = |tile: TileSize| pass.slots(&[], tile, (base, 2)).end;
+                let kept: Vec<i64> = vector.groups.iter().flat_map(|g| &g.folds).map(|(.., place)| *place).collect();
+                let depth = (*chip.limits.flags as i64 - flags).clamp(1, 2);
+                let bytes = |tile: TileSize| pass.slots(&kept, tile, (base, depth)).end;
                 let share = blocking::ceil(blocking.tokens.min(sizes.tokens), per_cube);
                 let tile = TileSize { cols: blocking.cols, ..fitting(bytes, ub, blocking.cols, share) };
                 reads.extend(loads(&pass.code));
-                vector.merge = Some(Body::new(pass, &[], tile, base, (flags, 2)));
+                vector.merge = Some(Body::new(pass, &kept, tile, base, (flags, depth)));
                 Target::Tiles(tensor)
             }
         };
@@ -371,8 +426,10 @@ impl Stage {
                     let scales = term.scales.iter().flat_map(|(a, b)| [a, b]);
                     [&term.a, &term.b].into_iter().chain(scales).any(|view| view.tensor == tensor)
                 };
-                let mut region = product.region.clone();
-                product.terms.iter().any(of_term) || region.views().iter().any(|view| view.tensor == tensor)
+                let groups = product.groups.iter().map(|groups| &groups.region);
+                let mut regions = [&product.region].into_iter().chain(groups).cloned();
+                let mut of_region = |mut region: region::Region| region.views().iter().any(|v| v.tensor == tensor);
+                product.terms.iter().any(of_term) || regions.any(&mut of_region)
             }
         }
     }

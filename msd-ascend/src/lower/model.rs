@@ -49,7 +49,7 @@ impl Ledger {
             self.reads(&term.b, tiles_m);
         }
         if !is_result {
-            let sums = sizes.batch * sizes.terms * sizes.digits * sizes.tokens * sizes.cols;
+            let sums = sizes.batch * sizes.groups * sizes.terms * sizes.digits * sizes.tokens * sizes.cols;
             let each = (sums * 4) as u64;
             self.model.traffic.l2_write += each * blocking.splits as u64;
             self.model.traffic.l2_read += each;

@@ -182,6 +182,12 @@ impl Code {
                 Encoded::Code(code, _) => self.byte(code),
             },
             int => {
+                if let (Number::Int(reg), true) = (number, int != U4)
+                    && let Some(half) = self.halves_of(reg)
+                {
+                    // This cast saturates.
+                    return self.source_of(half, int).unwrap_or_else(|| self.cast(F16, int, half));
+                }
                 let clamped = self.clamped(number, int);
                 match int {
                     U4 => self.nibble(clamped),
@@ -205,10 +211,33 @@ impl Code {
 
     /// The value of a narrow type that a float is a widened one of.
     fn widened_from(&self, float: Reg, narrow: DType) -> Option<Reg> {
-        match &self.value(float).what {
-            What::Op { op: Op::Vcast, types: [Some(from), Some(F32)], args, .. } if *from == narrow => Some(args[0]),
+        let is_cast = self.value(float).dtype == F32;
+        self.source_of(float, narrow).filter(|_| is_cast)
+    }
+
+    /// What a value was cast from, if that is of a type.
+    fn source_of(&self, reg: Reg, dtype: DType) -> Option<Reg> {
+        match &self.value(reg).what {
+            What::Op { op: Op::Vcast, types: [Some(from), _], args, .. } if *from == dtype => Some(args[0]),
             _ => None,
         }
+    }
+
+    /// Steps of a small float, which are integers.
+    pub(crate) fn steps(&mut self, number: Number, format: Option<Minifloat>) -> Number {
+        let (step, largest) = format.map_or((1.0, f32::MAX), |f| (f.step(), f.decode(f.largest_code())));
+        let float = self.as_float(number);
+        if largest / step > 2048.0 {
+            let steps = self.with_number(Op::Vmuls, F32, float, 1.0 / step);
+            return Number::Int(self.as_int(Number::Float(steps)));
+        }
+        // Halves hold them.
+        let half = match self.widened_from(float, F16) {
+            Some(half) => half,
+            None => self.cast(F32, F16, float),
+        };
+        let steps = self.with_number(Op::Vmuls, F16, half, 1.0 / step);
+        Number::Int(self.cast(F16, I32, steps))
     }
 
     /// Small integers as F16.
@@ -253,14 +282,41 @@ impl Code {
 
     /// Bits of a code without a sign, as an integer.
     fn code(&mut self, reg: Reg, bits: u32) -> Reg {
-        if bits == 8 {
-            let half = self.cast(U8, F16, reg);
-            return self.cast(F16, I32, half);
+        let half = match bits {
+            8 => self.cast(U8, F16, reg),
+            _ => {
+                let less = self.less_eight(reg);
+                let half = self.cast(I4, F16, less);
+                self.with_number(Op::Vadds, F16, half, 8.0)
+            }
+        };
+        self.cast(F16, I32, half)
+    }
+
+    /// Codes of 4 bits less 8, which have a sign then: their highest bit turned, four of them at a time.
+    fn less_eight(&mut self, reg: Reg) -> Reg {
+        let highest = self.word(0x8888);
+        let (with, alone) = (self.words(Op::Vor, &[reg, highest]), self.words(Op::Vand, &[reg, highest]));
+        self.words(Op::Vsub, &[with, alone])
+    }
+
+    /// Small integers less a number.
+    pub(crate) fn less(&mut self, number: Number, by: i64) -> Number {
+        let Number::Int(int) = number else { return number };
+        if by == 0 {
+            return number;
         }
-        let half = self.cast(I4, F16, reg);
-        let signed = self.cast(F16, I32, half);
-        let mask = self.int_number(15);
-        self.and(signed, mask)
+        let Some(half) = self.halves_of(int) else {
+            return Number::Int(self.with_number(Op::Vadds, I32, int, -by as f32));
+        };
+        // What was added before is not added at all.
+        let less = match &self.value(half).what {
+            What::Op { op: Op::Vadds, args, extra: Some(added), .. } if *added == i64::from((by as f32).to_bits()) => {
+                args[0]
+            }
+            _ => self.with_number(Op::Vadds, F16, half, -by as f32),
+        };
+        Number::Int(self.cast(F16, I32, less))
     }
 
     /// A power of two by its biased exponent.
@@ -296,9 +352,40 @@ impl Code {
         self.choose(is_number, code, nan)
     }
 
+    /// A small float as it is stored: its bits where those of F16 are, its exponent put right by a product.
     fn decoded(&mut self, reg: Reg, format: Minifloat, bits: u32) -> Reg {
-        let code = self.code(reg, bits);
-        self.decoded_code(code, format)
+        let own = u32::from(format.exp_bits + format.man_bits) + 1;
+        // Its sign is that of the code, if the code is as wide.
+        let half = match (bits, bits == own) {
+            (4, _) => self.cast(I4, F16, reg),
+            (_, true) => self.cast(I8, F16, reg),
+            _ => {
+                let code = self.code(reg, bits);
+                return self.decoded_code(code, format);
+            }
+        };
+        let word = self.cast(F16, I16, half);
+        let moved = self.shift(Op::Vshl, I16, word, 10 - format.man_bits as u8);
+        // The sign's copies beside it are no part of the exponent.
+        let kept = !(0x7FFF_u16 & (0xFFFF_u16 << (10 + format.exp_bits)));
+        let mask = self.word(kept);
+        let value = if kept == 0xFFFF { moved } else { self.binary(Op::Vand, I16, moved, mask) };
+        let value = match 15 - format.bias {
+            0 => value,
+            more => self.with_number(Op::Vmuls, F16, value, power_of_two(more)),
+        };
+        // Infinities are where those of F16 are, if there are any.
+        let value = match format.specials {
+            Specials::None | Specials::Ieee => value,
+            _ => {
+                let magnitude = self.unary(Op::Vabs, F16, value);
+                let largest = self.half_number(format.decode(format.largest_code()));
+                let is_nan = self.compare(Condition::Gt, F16, magnitude, largest);
+                let nan = self.word(0x7E00);
+                self.choose(is_nan, nan, value)
+            }
+        };
+        self.cast(F16, F32, value)
     }
 
     /// A small float by its code: its bits where those of F32 are, its exponent put right by a product.

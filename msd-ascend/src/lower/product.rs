@@ -7,7 +7,7 @@ use msd_ir::graph::{Kernel, Value};
 use msd_ir::ops::{Class, Op};
 
 use super::code::Code;
-use super::region::{Merging, Region};
+use super::region::{Groups, Merging, Region};
 use super::schedule::{Scheduler, Stage};
 use super::vector::{Pass, VectorStage};
 use super::view::View;
@@ -38,6 +38,8 @@ pub(crate) struct ProductStage {
     pub(crate) terms: Vec<Term>,
     pub(crate) region: Region,
     pub(crate) out: View,
+    /// What its contraction is in groups of.
+    pub(crate) groups: Option<Box<Groups>>,
     /// What makes right operands, tile by tile.
     pub(crate) conversions: Vec<VectorStage>,
     pub(crate) note: String,
@@ -54,6 +56,9 @@ impl Term {
     }
 }
 
+/// Longest group that is added up as it is multiplied.
+const MAX_GROUP: i64 = 1024;
+
 /// Longest contraction whose sums of 8-bit products fit 32 bits.
 pub(crate) const MAX_INT_K: i64 = (1 << 31) / (128 * 128);
 
@@ -63,7 +68,7 @@ impl Scheduler<'_> {
         let is_merge = match self.kernel.node(value).op {
             Op::Dot | Op::MatMul => !self.is_int_product(value),
             Op::Combine { .. } | Op::CombineZero { .. } => true,
-            _ => false,
+            _ => self.is_grouped(value),
         };
         is_merge && value.result == 0 && !self.is_placed(value)
     }
@@ -83,9 +88,36 @@ impl Scheduler<'_> {
     pub(crate) fn is_part_of_another(&self, value: Value) -> bool {
         !self.is_int_product(value)
             && self.uses[value.node] == 1
-            && self.kernel.nodes.iter().any(|n| {
-                matches!(n.op, Op::Combine { .. } | Op::CombineZero { .. }) && n.operands.first() == Some(&value)
+            && self.kernel.nodes.iter().enumerate().any(|(index, n)| {
+                let is_merge = match n.op {
+                    Op::Combine { .. } | Op::CombineZero { .. } => true,
+                    _ => self.is_grouped(Value { node: index, result: 0 }),
+                };
+                is_merge && n.operands.first() == Some(&value)
             })
+    }
+
+    /// Whether a value adds up groups of a contraction tile by tile, as the cube multiplies them.
+    pub(crate) fn is_grouped(&self, value: Value) -> bool {
+        let node = self.kernel.node(value);
+        if !matches!(node.op, Op::Accumulate | Op::AccumulateWide { .. }) {
+            return false;
+        }
+        let merged = node.operands[0];
+        let product = match self.kernel.node(merged) {
+            merge if matches!(merge.op, Op::Combine { .. } | Op::CombineZero { .. }) => merge.operands[0],
+            _ => merged,
+        };
+        let multiplied = self.kernel.node(product);
+        if !matches!(multiplied.op, Op::Dot | Op::MatMul) || self.is_int_product(product) {
+            return false;
+        }
+        let types = [0, 1].map(|i| self.kernel.tensor_ty(multiplied.operands[i]).dtype);
+        // Groups begin with whole blocks in L1, and are no longer than what is loaded at a time.
+        let block = if types.iter().all(|dtype| dtype.bits() == 4) { 64 } else { 32 };
+        let length = self.shape(multiplied.operands[0]).last().copied().unwrap_or(0);
+        let fits = length > 0 && length % block == 0 && length <= MAX_GROUP;
+        fits && [merged, product].iter().all(|v| self.uses[v.node] == 1) && !self.shape(product).contains(&0)
     }
 
     /// Whether products melt into the loop of a value.
@@ -136,10 +168,11 @@ impl Scheduler<'_> {
             let (tokens, rows) = (shape[shape.len() - 2], sums.rank() - 2);
             let of = |digit: i64| vec![sums.sliced(rows, digit * tokens, (digit + 1) * tokens).stretched(&shape)];
             let parts = Some((0..digits).map(of).collect());
-            let merging = Merging { term, weights, sums: sums.dtype, parts, zero, is_whole, is_empty: false };
+            let merging = Merging { term, weights, parts, zero, is_whole, ..Merging::alone(sums.dtype) };
             return Ok((merging, None));
         }
-        let mut made = self.term(product, digits)?;
+        let less = if zero.is_some() { self.spare(product, node.operands[1]) } else { 0 };
+        let mut made = self.term(product, digits, less)?;
         let is_empty = made.k() == 0;
         let left = self.kernel.node(product).operands[0];
         let is_halved =
@@ -152,8 +185,8 @@ impl Scheduler<'_> {
                 rows.splice(0..0, vec![None; digits as usize]);
             }
         }
-        let sums = made.sums();
-        Ok((Merging { term, weights, sums, parts: None, zero, is_whole, is_empty }, Some(made)))
+        let merging = Merging { term, weights, zero, less, is_whole, is_empty, ..Merging::alone(made.sums()) };
+        Ok((merging, Some(made)))
     }
 
     /// The view of a value, literals included.
@@ -167,8 +200,27 @@ impl Scheduler<'_> {
         Ok(out)
     }
 
+    /// By how much codes without a sign may be less, so that they fit a type that has one, if zero points that are as
+    /// much less make up for it: those are multiplied with the sums of rows.
+    fn spare(&self, product: Value, sums: Value) -> i64 {
+        let operands = &self.kernel.node(product).operands;
+        let summed = match self.kernel.node(sums) {
+            node if node.op == Op::Sum => match self.kernel.node(node.operands[0]) {
+                wide if matches!(wide.op, Op::Cast { .. }) => wide.operands[0],
+                _ => node.operands[0],
+            },
+            _ => return 0,
+        };
+        match [0, 1].map(|i| self.kernel.tensor_ty(operands[i]).dtype) {
+            _ if summed != operands[0] => 0,
+            [DType::I8 | DType::I4, DType::U8] => 128,
+            [DType::I8 | DType::I4, DType::U4] => 8,
+            _ => 0,
+        }
+    }
+
     /// The operands of a product as cube cores take them.
-    fn term(&mut self, product: Value, digits: i64) -> Result<Term, Diagnostic> {
+    fn term(&mut self, product: Value, digits: i64, less: i64) -> Result<Term, Diagnostic> {
         let operands = &self.kernel.node(product).operands;
         let (a, b) = (operands[0], operands[1]);
         let batch = self.shape(product)[..self.shape(product).len() - 2].to_vec();
@@ -181,7 +233,7 @@ impl Scheduler<'_> {
         let (a, b, scales) = match scaled {
             Some((a, b, scales)) => (a, b, Some(scales)),
             None => {
-                let (a, b) = self.factors(product, a, b)?;
+                let (a, b) = self.factors(product, a, b, less)?;
                 (a, b, None)
             }
         };
@@ -233,18 +285,18 @@ impl Scheduler<'_> {
         let parts = (0..term.digits).map(of).collect();
         let root = Value { node: usize::MAX, result: 0 };
         let alone = Term { digits: 1, ..term };
-        let own = Merging {
-            term: 0,
-            weights: vec![1],
-            sums: alone.sums(),
-            parts: None,
-            zero: None,
-            is_whole: true,
-            is_empty: false,
-        };
+        let own = Merging::alone(alone.sums());
         let region = Region { merges: vec![(usize::MAX, own)], ..Region::new(rows.clone(), root) };
         let note = format!("{} sums alone", self.note(value));
-        let stage = ProductStage { shape: rows, terms: vec![alone], region, out: sums, conversions: Vec::new(), note };
+        let stage = ProductStage {
+            shape: rows,
+            terms: vec![alone],
+            region,
+            out: sums,
+            groups: None,
+            conversions: Vec::new(),
+            note,
+        };
         self.schedule.stages.push(Stage::Product(Box::new(stage)));
         Ok(Merging { parts: Some(parts), ..merging })
     }
@@ -263,7 +315,8 @@ impl Scheduler<'_> {
         }
         self.settle(&mut region)?;
         let (shape, terms) = (region.shape.clone(), std::mem::take(&mut region.terms));
-        let stage = ProductStage { shape, terms, region, out, conversions: Vec::new(), note };
+        let groups = region.groups.take();
+        let stage = ProductStage { shape, terms, region, out, groups, conversions: Vec::new(), note };
         self.schedule.stages.push(Stage::Product(Box::new(stage)));
         Ok(())
     }

@@ -30,10 +30,44 @@ pub(crate) struct Merging {
     pub(crate) parts: Option<Vec<Vec<View>>>,
     /// Row sums of each digit and the zero point, over the region.
     pub(crate) zero: Option<(Vec<Option<View>>, View)>,
+    /// What codes were less than they are stored, as their zero point then is.
+    pub(crate) less: i64,
     /// Whether an integer sum stays one: nothing merges it.
     pub(crate) is_whole: bool,
     /// Whether there is nothing to sum up.
     pub(crate) is_empty: bool,
+    /// Whether groups were added up, and the sum is kept beside.
+    pub(crate) is_kept: bool,
+}
+
+impl Merging {
+    /// One sum that is a number as it is.
+    pub(crate) fn alone(sums: DType) -> Merging {
+        Merging {
+            term: 0,
+            weights: vec![1],
+            sums,
+            parts: None,
+            zero: None,
+            less: 0,
+            is_whole: true,
+            is_empty: false,
+            is_kept: false,
+        }
+    }
+}
+
+/// A contraction in groups, whose sums are scaled and added up.
+#[derive(Clone, Debug)]
+pub(crate) struct Groups {
+    /// How many.
+    pub(crate) count: i64,
+    /// What is added up, with an axis of groups before rows and columns: the sums, and factors as leaves.
+    pub(crate) region: Region,
+    /// A factor of all of them.
+    pub(crate) times: f32,
+    /// Whether rows are groups, and tokens before them, as for few tokens.
+    pub(crate) are_rows: bool,
 }
 
 /// Elements that are computed together.
@@ -42,6 +76,8 @@ pub(crate) struct Region {
     pub(crate) shape: Vec<i64>,
     /// Values that lie in GM, stretched over the region.
     pub(crate) leaves: Vec<(Value, View)>,
+    /// What its one window is less than it is stored.
+    pub(crate) less: i64,
     /// Sizes that are used as numbers.
     pub(crate) sizes: Vec<(Value, f32)>,
     /// The index of each row and of each column, where something depends on them.
@@ -52,6 +88,8 @@ pub(crate) struct Region {
     pub(crate) merges: Vec<(usize, Merging)>,
     /// The products themselves.
     pub(crate) terms: Vec<Term>,
+    /// Of the one product, if its contraction is in groups.
+    pub(crate) groups: Option<Box<Groups>>,
     /// Nodes that are computed here, operands first.
     pub(crate) nodes: Vec<usize>,
     pub(crate) root: Value,
@@ -68,7 +106,7 @@ impl Region {
     pub(crate) fn new(shape: Vec<i64>, root: Value) -> Region {
         let (leaves, indexes) = (Vec::new(), Vec::new());
         let (sizes, merges, terms, nodes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Region { shape, leaves, indexes, more_cols: 0, sizes, merges, terms, nodes, root }
+        Region { shape, leaves, less: 0, indexes, more_cols: 0, sizes, merges, terms, groups: None, nodes, root }
     }
 
     /// Every window that is loaded.
@@ -214,6 +252,9 @@ impl Code {
         if merging.is_empty {
             return Number::Float(self.number(0.0));
         }
+        if merging.is_kept {
+            return Number::Float(self.source(What::Kept(0), F32, Extent::Tile));
+        }
         let mut sums = Vec::new();
         for digit in 0..merging.weights.len() {
             let sum = self.sums(merging, digit, chip);
@@ -223,6 +264,14 @@ impl Code {
                 Some((rows, zero)) => {
                     let rows = self.loaded(rows, rows.dtype, chip);
                     let zero = self.loaded(zero, zero.dtype, chip);
+                    let (sum, zero) = match (sum, rows, zero) {
+                        // A float would be rounded.
+                        (Number::Int(sum), Number::Int(rows), Number::Float(_)) if merging.less != 0 => {
+                            let less = self.with_number(Op::Vmuls, I32, rows, merging.less as f32);
+                            (Number::Int(self.iadd(sum, less)), zero)
+                        }
+                        _ => (sum, self.less(zero, merging.less)),
+                    };
                     self.without_zero(sum, rows, zero)
                 }
             });
@@ -323,12 +372,7 @@ impl Code {
                 Number::Float(self.choose(is_seen, x, lowest))
             }
             (Node::Cast { dtype }, [x]) => self.converted(*x, *dtype, chip),
-            (Node::Steps, [x]) => {
-                let step = from.and_then(DType::minifloat).map_or(1.0, |format| format.step());
-                let x = self.as_float(*x);
-                let steps = self.with_number(Op::Vmuls, F32, x, 1.0 / step);
-                Number::Int(self.as_int(Number::Float(steps)))
-            }
+            (Node::Steps, [x]) => self.steps(*x, from.and_then(DType::minifloat)),
             (Node::Select, [c, a, b]) => {
                 let Number::Truth(mask) = *c else { return Err(internal("a condition that is none")) };
                 if is_int {

@@ -14,7 +14,7 @@ use super::code::Code;
 use super::copy::CopyStage;
 use super::numbers::{computed, stored};
 use super::product::{MAX_INT_K, ProductStage, Term};
-use super::region::{Region, extent_of, internal};
+use super::region::{Merging, Region, extent_of, internal};
 use super::rows::{self, RowWork};
 use super::vector::{Pass, VectorStage};
 use super::view::{View, merge_axes};
@@ -69,8 +69,8 @@ pub(crate) struct Scheduler<'k> {
     views: Vec<Vec<Option<View>>>,
     pub(crate) melts: Vec<bool>,
     pub(crate) uses: Vec<usize>,
-    /// Values in other types, for the cube.
-    pub(crate) converted: Vec<(Value, DType, View)>,
+    /// Values in other types and less a number, for the cube.
+    pub(crate) converted: Vec<(Value, (DType, i64), View)>,
     /// Type of dequantized weights that the cube multiplies.
     pub(crate) dequantized: DType,
     pub(crate) schedule: Schedule,
@@ -107,7 +107,8 @@ pub(crate) fn schedule(
     // What vector cores add up is in a stage of its own.
     for (index, node) in kernel.nodes.iter().enumerate() {
         let value = Value { node: index, result: 0 };
-        let is_sum = matches!(node.op, Op::Accumulate | Op::AccumulateWide { .. }) || s.is_int_product(value);
+        let is_sum = matches!(node.op, Op::Accumulate | Op::AccumulateWide { .. }) && !s.is_grouped(value)
+            || s.is_int_product(value);
         s.melts[index] &= !is_sum;
     }
     for index in 0..kernel.nodes.len() {
@@ -201,11 +202,12 @@ impl Scheduler<'_> {
                 self.place_blocks(value, *scheme, size)
             }
             Op::Dot | Op::MatMul if self.is_int_product(value) => self.place_int_product(value),
-            Op::Accumulate => self.place_accumulate(value, None),
-            Op::AccumulateWide { scheme } => self.place_accumulate(value, Some(*scheme)),
+            Op::Accumulate if !self.is_grouped(value) => self.place_accumulate(value, None),
+            Op::AccumulateWide { scheme } if !self.is_grouped(value) => self.place_accumulate(value, Some(*scheme)),
             // Places come when they are asked for.
             op if op.class() == Class::Movement => Ok(()),
             op if melt::is_product(op) && self.is_part_of_another(value) => Ok(()),
+            Op::Steps => self.place_steps(value),
             _ => {
                 let out = self.home(value, Purpose::Activation);
                 self.map_into(value, out.clone())?;
@@ -213,6 +215,21 @@ impl Scheduler<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Codes of a weight as integers, which lie as those do: they are a factor of a product.
+    fn place_steps(&mut self, value: Value) -> Result<(), Diagnostic> {
+        let codes = self.view(self.kernel.node(value).operands[0])?;
+        let order = by_strides(&codes);
+        let shape: Vec<i64> = order.iter().map(|axis| self.shape(value)[*axis]).collect();
+        let dtype = computed(self.dtype(value), self.chip);
+        let mut back = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(new, old)| back[*old] = new);
+        let out = self.tensor("steps", dtype, &shape, Purpose::Workspace).transposed(&back);
+        let region = self.region(value)?;
+        self.push_map_as(region, self.dtype(value), out.clone(), true, self.note(value))?;
+        self.set(value, out);
+        Ok(())
     }
 
     /// Whether a value lies somewhere already.
@@ -407,12 +424,21 @@ impl Scheduler<'_> {
         let mut shape = region.shape.clone();
         let mut views = region.views();
         views.push(&mut out);
+        // In the order in which the elements of the result lie.
+        if shape.len() >= 2 && views.iter().all(|view| view.rank() == shape.len()) {
+            let order = by_strides(views[views.len() - 1]);
+            views.iter_mut().for_each(|view| **view = view.transposed(&order));
+            shape = order.iter().map(|axis| shape[*axis]).collect();
+        }
         merge_axes(&mut shape, &mut views, is_conversion, 1);
         region.shape = shape;
         self.settle(&mut region)?;
         let mut code = Code::default();
         let number = match region.nodes.is_empty() && region.root.node == usize::MAX {
-            true => code.loaded(&region.leaves[0].1, dtype, self.chip),
+            true => {
+                let number = code.loaded(&region.leaves[0].1, dtype, self.chip);
+                code.less(number, region.less)
+            }
             false => region.compute(&mut code, self.kernel, self.chip)?,
         };
         // Bytes may stand for something else.
@@ -538,6 +564,9 @@ impl Scheduler<'_> {
 
     /// A product of the region, or a value in GM where it shares nothing with those before.
     fn join_product(&mut self, region: &mut Region, value: Value) -> Result<(), Diagnostic> {
+        if self.is_grouped(value) {
+            return self.join_groups(region, value);
+        }
         let (mut merging, term) = self.merging(value, region.terms.len())?;
         let Some(term) = term else {
             region.merges.push((value.node, merging));
@@ -546,14 +575,31 @@ impl Scheduler<'_> {
         let shares = |other: &Term| (&other.a, other.digits) == (&term.a, term.digits) && other.scales == term.scales;
         if merging.is_empty {
             // Nothing to multiply.
-        } else if term.a.dtype.is_int() && term.k() >= MAX_INT_K {
+        } else if term.a.dtype.is_int() && term.k() >= if merging.less > 8 { MAX_INT_K / 2 } else { MAX_INT_K } {
             merging = self.merged_in_parts(value, merging, &term)?;
-        } else if region.terms.iter().all(shares) {
+        } else if region.groups.is_none() && region.terms.iter().all(shares) {
             region.terms.push(term);
         } else {
             merging = self.merged_alone(value, merging, term)?;
         }
         region.merges.push((value.node, merging));
+        Ok(())
+    }
+
+    /// A product in groups: the one of the region, or a value in GM.
+    fn join_groups(&mut self, region: &mut Region, value: Value) -> Result<(), Diagnostic> {
+        if !region.terms.is_empty() {
+            let out = self.home(value, Purpose::Activation);
+            self.push_product(value, out.clone())?;
+            self.set(value, out);
+            region.nodes.retain(|index| *index != value.node);
+            return self.leaf(region, value);
+        }
+        let (groups, term) = self.grouped(value)?;
+        region.terms.push(term);
+        region.groups = Some(Box::new(groups));
+        let kept = Merging { weights: Vec::new(), is_kept: true, ..Merging::alone(DType::F32) };
+        region.merges.push((value.node, kept));
         Ok(())
     }
 
@@ -571,6 +617,13 @@ impl Scheduler<'_> {
         region.leaves.push((value, view));
         Ok(())
     }
+}
+
+/// Axes in the order of their strides, the longest first.
+pub(super) fn by_strides(view: &View) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..view.rank()).collect();
+    order.sort_by_key(|axis| std::cmp::Reverse(view.strides[*axis]));
+    order
 }
 
 /// A type whose elements move alone, which halves of bytes do not.

@@ -10,7 +10,8 @@ use super::vector::Pass;
 use super::view::View;
 use crate::expr::{Expr, Slot as Variable};
 use crate::isa::memory::{Pipe, Space};
-use crate::isa::{Kind, Op};
+use crate::isa::region::bytes;
+use crate::isa::{Kind, MOST_EXTENT, Op};
 use crate::program::Arg;
 
 /// What becomes of a column of one pass in the next.
@@ -47,8 +48,17 @@ pub(crate) struct At<'a> {
     pub(crate) to: Option<Vec<Expr>>,
     /// Which columns are computed once all were reduced: from where, and how many. All, if nothing is said.
     pub(crate) part: Option<(Expr, Expr)>,
+    /// The first of its rows among those that are kept.
+    pub(crate) kept: Expr,
     /// Where sums of a product's digit are: element of GM, and elements from row to row.
     pub(crate) sums: Option<&'a dyn Fn(usize, usize) -> (Arg, i64)>,
+}
+
+impl At<'_> {
+    /// As much of a tile, wherever it stands.
+    pub(crate) fn sized(rows: Expr, cols: Expr) -> At<'static> {
+        At { place: Vec::new(), rows, cols, to: None, part: None, kept: Expr::from(0), sums: None }
+    }
 }
 
 /// What is done with a tile.
@@ -66,6 +76,8 @@ pub(crate) struct Body {
     flags: i64,
     /// Tiles that are loaded ahead, with a flag each.
     depth: i64,
+    /// Whether the rows of a tile are added up before they are added to what is kept, a row.
+    pub(crate) sums_rows: bool,
 }
 
 impl Body {
@@ -74,7 +86,7 @@ impl Body {
         let slots = pass.slots(kept, tile, (base, depth));
         let is_late = pass.code.late();
         let Pass { code, outputs, .. } = pass;
-        Body { code, outputs, folds: Vec::new(), tile, slots, is_late, flags, depth }
+        Body { code, outputs, folds: Vec::new(), tile, slots, is_late, flags, depth, sums_rows: false }
     }
 
     /// One past the last byte of UB.
@@ -89,18 +101,22 @@ impl Body {
     /// Before the first tile: constants, and that all places are free.
     pub(crate) fn open(&self, b: &mut Builder) {
         let constants: Vec<usize> = (0..self.code.values.len()).filter(|i| self.code.is_constant(Reg(*i))).collect();
-        let at = At { place: Vec::new(), rows: Expr::from(1), cols: Expr::from(1), to: None, part: None, sums: None };
+        let at = At::sized(Expr::from(1), Expr::from(1));
         self.compute(b, &at, &Expr::from(0), &constants);
-        // A cast to 4 bits reads pairs: what lies behind a last one alone is something.
+        // Casts to 4 bits read pairs, and words more elements than one: what lies behind the last ones is something.
         for value in &self.code.values {
-            if let What::Op { op: Op::Vcast, args, .. } = &value.what
-                && value.dtype.bits() == 4
-            {
-                let from = self.code.value(args[0]);
-                let halves = from.bytes(self.tile) / 2;
-                let place = Local::new(Space::Ub, self.slots.places[args[0].0].offset);
-                b.emit(Op::Vdup, &[DType::I16], vec![place.into()], vec![int("rows", 1), int("cols", halves)]);
-            }
+            let What::Op { op, types, args, .. } = &value.what else { continue };
+            let are_words = *op != Op::Vcast && types[0] == Some(DType::I16) && value.dtype.bits() < 16;
+            let Some(first) = args.first().filter(|_| value.dtype.bits() == 4 && *op == Op::Vcast || are_words) else {
+                continue;
+            };
+            let (from, slot) = (self.code.value(*first), self.slots.places[first.0]);
+            let places = if slot.twin > 0 { self.depth } else { 1 };
+            let words = int("cols", from.bytes(self.tile) / 2);
+            b.repeat("slot", (Expr::from(0), Expr::from(places), 1), |b, which| {
+                let place = Local::new(Space::Ub, which * slot.twin + slot.offset);
+                b.emit(Op::Vdup, &[DType::I16], vec![place.into()], vec![int("rows", 1), words.clone()]);
+            });
         }
         if !constants.is_empty() {
             b.barrier(Pipe::V);
@@ -146,6 +162,11 @@ impl Body {
         self.compute(b, at, &which, &varying);
         for (reg, fold, kept) in &self.folds {
             b.barrier(Pipe::V);
+            if self.sums_rows {
+                self.add_rows(b, *reg, *fold, at, &which);
+            }
+            let one = At { kept: at.kept.clone(), ..At::sized(Expr::from(1), at.cols.clone()) };
+            let at = if self.sums_rows { &one } else { at };
             let (place, extents) = self.kept(*reg, *kept, at);
             let extent = self.code.value(*reg).extent;
             let added = self.operand(*reg, extent, at, &which);
@@ -169,6 +190,22 @@ impl Body {
         }
     }
 
+    /// Adds up the rows of a tile in its first: the last half to those before, until one is left.
+    fn add_rows(&self, b: &mut Builder, reg: Reg, fold: Fold, at: &At<'_>, which: &Expr) {
+        let value = self.code.value(reg);
+        let (pitch, offset) = (value.pitch(self.tile), self.offset(reg, at, which));
+        let rows = |from: i64| Local::new(Space::Ub, offset.clone() + from * pitch).rows(pitch);
+        let mut left = self.tile.rows;
+        while left > 1 {
+            let half = left / 2;
+            let extents = vec![int("rows", half), int("cols", at.cols.clone())];
+            let places = vec![rows(0).into(), rows(0).into(), rows(left - half).into()];
+            b.emit(fold.op(), &[value.dtype], places, extents);
+            b.barrier(Pipe::V);
+            left -= half;
+        }
+    }
+
     /// Which of two places for what is stored belongs to a tile.
     fn half(&self, which: &Expr) -> Expr {
         if self.depth <= 2 { which.clone() } else { which.clone() % 2 }
@@ -178,7 +215,8 @@ impl Body {
     fn kept(&self, reg: Reg, kept: i64, at: &At<'_>) -> (Local, Vec<(&'static str, Arg)>) {
         let value = self.code.value(reg);
         let cols = if value.extent.has_cols() { at.cols.clone() } else { Expr::from(8) };
-        let local = Local::new(Space::Ub, kept).rows(value.pitch(self.tile));
+        let pitch = value.pitch(self.tile);
+        let local = Local::new(Space::Ub, at.kept.clone() * pitch + kept).rows(pitch);
         (local, vec![int("rows", at.rows.clone()), int("cols", cols)])
     }
 
@@ -199,8 +237,12 @@ impl Body {
         }
     }
 
-    fn offset(&self, reg: Reg, parity: &Expr) -> Expr {
+    fn offset(&self, reg: Reg, at: &At<'_>, parity: &Expr) -> Expr {
         let slot = self.slots.places[reg.0];
+        let value = self.code.value(reg);
+        if matches!(value.what, What::Kept(_)) && value.extent.has_rows() {
+            return at.kept.clone() * value.pitch(self.tile) + slot.offset;
+        }
         let is_stored = self.outputs.iter().any(|(output, _)| *output == reg);
         match slot.twin {
             0 => Expr::from(slot.offset),
@@ -229,7 +271,7 @@ impl Body {
         };
         // A byte's worth of 4-bit elements at least.
         let cols = if value.dtype.bits() == 4 { cols.round_up(2) } else { cols };
-        let mut dst = Local::new(Space::Ub, self.offset(reg, parity));
+        let mut dst = Local::new(Space::Ub, self.offset(reg, at, parity));
         let mut others = vec![int("rows", rows), int("cols", cols)];
         if value.extent == Extent::Tile {
             dst = dst.rows(value.pitch(self.tile));
@@ -241,7 +283,7 @@ impl Body {
     fn store(&self, b: &mut Builder, reg: Reg, view: &View, at: &At<'_>, parity: &Expr) {
         let value = self.code.value(reg);
         let ld = view.apart(2);
-        let src = Local::new(Space::Ub, self.offset(reg, parity)).rows(value.pitch(self.tile));
+        let src = Local::new(Space::Ub, self.offset(reg, at, parity)).rows(value.pitch(self.tile));
         let (rows, cols) = match value.extent {
             Extent::Packed => (Expr::from(1), at.rows.clone()),
             Extent::Column => (at.rows.clone(), Expr::from(1)),
@@ -281,12 +323,14 @@ impl Body {
             }
             let reg = Reg(*index);
             let types: Vec<DType> = types.iter().flatten().copied().collect();
+            let flat = self.flat(reg, at);
+            let at = flat.as_ref().unwrap_or(at);
             let extents = self.extents(reg, at);
             let begin = at.part.as_ref().filter(|_| self.is_late[*index]).map(|(begin, _)| begin);
             let place = |reg: Reg| {
                 let local = match op {
                     // Dense on both sides.
-                    Op::Vbrcb => Local::new(Space::Ub, self.offset(reg, parity)),
+                    Op::Vbrcb => Local::new(Space::Ub, self.offset(reg, at, parity)),
                     _ => self.operand(reg, value.extent, at, parity),
                 };
                 let of = self.code.value(reg);
@@ -315,6 +359,21 @@ impl Body {
         }
     }
 
+    /// The tile as one row, for what is computed alike for each element, of values whose rows lie without gaps.
+    fn flat(&self, reg: Reg, at: &At<'_>) -> Option<At<'static>> {
+        let What::Op { op, args, .. } = &self.code.value(reg).what else { return None };
+        let TileSize { rows, cols } = self.tile;
+        let is_whole = at.part.is_none() && at.cols.number() == Some(cols) && rows * cols <= MOST_EXTENT;
+        let is_flat = |reg: &Reg| {
+            let value = self.code.value(*reg);
+            let is_dense = !value.is_mask && value.pitch(self.tile) == bytes(cols, value.dtype);
+            matches!(value.what, What::Op { .. } | What::Load(_) | What::Sums { .. })
+                && (value.extent == Extent::One || value.extent == Extent::Tile && is_dense)
+        };
+        let is_elementwise = self.code.value(reg).extent == Extent::Tile && !matches!(op, Op::Vrsum | Op::Vrmax);
+        (rows > 1 && is_whole && is_elementwise && args.iter().chain([&reg]).all(is_flat)).then(|| At::sized(Expr::from(1), at.rows.clone() * cols))
+    }
+
     /// Columns of a value that has any.
     fn cols(&self, reg: Reg, at: &At<'_>) -> Expr {
         match &at.part {
@@ -340,10 +399,11 @@ impl Body {
             (_, Extent::Packed) => (Expr::from(1), at.rows.clone()),
             (_, Extent::Single) => (Expr::from(1), Expr::from(1)),
         };
-        // Bits of any type are copied as 16 at a time; those of 4 come in pairs.
+        // Bits of any type are moved as 16 at a time; those of 4 come in pairs.
         let from = args.first().map_or(value.dtype, |a| self.code.value(*a).dtype);
+        let are_words = types[1].is_none() && !value.is_mask && value.dtype.bits() < 16;
         let cols = match (*op, value.extent.has_cols()) {
-            (Op::Vcopy, true) if from.bits() < 16 => (cols * i64::from(from.bits())).round_up(16) / 16,
+            (_, true) if are_words && from.bits() < 16 => (cols * i64::from(from.bits())).round_up(16) / 16,
             (Op::Vcast, true) if from.bits() == 4 || value.dtype.bits() == 4 => cols.round_up(2),
             _ => cols,
         };
@@ -353,7 +413,7 @@ impl Body {
     /// An operand of an instruction over `extent`: what varies along fewer axes is read again and again.
     fn operand(&self, reg: Reg, extent: Extent, at: &At<'_>, parity: &Expr) -> Local {
         let value = self.code.value(reg);
-        let local = Local::new(Space::Ub, self.offset(reg, parity));
+        let local = Local::new(Space::Ub, self.offset(reg, at, parity));
         match (extent, value.extent) {
             // What a reduction reads.
             (Extent::Packed, Extent::Tile) => return local.rows(value.pitch(self.tile)),

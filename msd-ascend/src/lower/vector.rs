@@ -114,14 +114,7 @@ impl VectorStage {
                     let at = |group: Option<Expr>| {
                         let (outer, row) = place.split_at(place.len() - 1);
                         let place = outer.iter().chain(&group).chain(row).chain([&col]).cloned().collect();
-                        At {
-                            place,
-                            rows: height.clone(),
-                            cols: width.clone(),
-                            to: None,
-                            part: part.clone(),
-                            sums: None,
-                        }
+                        At { place, part: part.clone(), ..At::sized(height.clone(), width.clone()) }
                     };
                     match groups {
                         Some(groups) => {
@@ -135,9 +128,7 @@ impl VectorStage {
                 };
                 match is_rowwise {
                     true => {
-                        let (rows, none) = (height.clone(), Expr::from(0));
-                        let at = At { place: Vec::new(), rows, cols: none, to: None, part: None, sums: None };
-                        body.start_folds(b, &at);
+                        body.start_folds(b, &At::sized(height.clone(), Expr::from(0)));
                         b.repeat("c", (Expr::from(0), Expr::from(cols), tile.cols), chunk);
                     }
                     false => chunk(b, col.clone()),
@@ -216,7 +207,7 @@ impl VectorStage {
         let depth = (*latency.vector_start + *latency.vector_tail) as f64;
         let of_pass = |pass: &Pass| {
             let chain = pass.code.values.len() as f64 * depth;
-            each * pass.code.cycles(shares, chip) + chain + (2 * *latency.gm + 2 * *latency.dma_issue) as f64
+            each * pass.code.cycles(shares, cols, chip) + chain + (2 * *latency.gm + 2 * *latency.dma_issue) as f64
         };
         self.passes.iter().map(of_pass).sum()
     }
