@@ -108,7 +108,7 @@ fn decode_layers_in_both_lowerings() {
             let bytes = (total.hbm_read + total.hbm_write) as f64;
             let used = bytes / bandwidth / report.cycles as f64;
             let behind = bytes / bandwidth / (report.cycles - chip.kernel_start()) as f64;
-            assert!(used > 0.76 && behind > 0.88, "{n} x {k}, M = {m}: {used}, {behind}");
+            assert!(used >= 0.8 && behind > 0.92, "{n} x {k}, M = {m}: {used}, {behind}");
             let mut row =
                 format!("| {n} x {k} | {m} | {} | {:.1} % | {:.1} % |", report.cycles, used * 100.0, behind * 100.0);
             for variant in variants {

@@ -17,25 +17,30 @@ impl Emission<'_> {
     /// The vector cores' part: right operands of a tile, and what becomes of the sums of the one before.
     pub(crate) fn vector(&self, b: &mut Builder, work: &VectorWork) {
         b.on(Core::Vector);
-        let (group, _) = self.place(b);
-        let tiles = self.own_tiles(b, &group);
+        let (team, _) = self.place(b);
+        let tiles = self.own_tiles(b, &team);
         let parity = b.cell("p", 0);
         let places: Vec<Slot> = work.conversions.iter().map(|_| b.cell("q", 0)).collect();
         let of_groups = b.cell("g", 0);
         let conversions = || work.conversions.iter().map(|conversion| &conversion.body);
         let bodies = || conversions().chain(&work.groups).chain(&work.merge);
         bodies().for_each(|body| body.open(b));
-        let lag = if work.conversions.is_empty() { 0 } else { LAG };
+        let lag = match (work.conversions.is_empty(), &work.groups) {
+            (true, _) => 0,
+            // Long enough by themselves.
+            (false, Some(_)) => 1,
+            (false, None) => LAG,
+        };
         b.repeat("t", (Expr::from(0), tiles.clone() + lag, 1), |b, t| {
             if lag > 0 {
-                b.when(t.clone().lt(tiles.clone()), |b| self.convert(b, &work.conversions, &group, &t, &places));
+                b.when(t.clone().lt(tiles.clone()), |b| self.convert(b, &work.conversions, &team, &t, &places));
             }
             if let Some(merge) = &work.merge {
                 let before = t.clone() - lag;
                 let is_there = if lag > 0 { Expr::from(lag - 1).lt(t) } else { Expr::from(1) };
                 b.when(is_there, |b| match &work.groups {
-                    Some(body) => self.merge_groups(b, (body, merge), &group, &before, (of_groups, parity)),
-                    None => self.merge(b, merge, &group, &before, parity),
+                    Some(body) => self.merge_groups(b, (body, merge), &team, &before, (of_groups, parity)),
+                    None => self.merge(b, merge, &team, &before, parity),
                 });
             }
         });
@@ -47,8 +52,8 @@ impl Emission<'_> {
     }
 
     /// Right operands of the `t`-th tile.
-    fn convert(&self, b: &mut Builder, conversions: &[Conversion], group: &Expr, t: &Expr, places: &[Slot]) {
-        let tile = self.tile(b, group.clone() + t.clone() * self.groups());
+    fn convert(&self, b: &mut Builder, conversions: &[Conversion], team: &Expr, t: &Expr, places: &[Slot]) {
+        let tile = self.tile(b, team.clone() + t.clone() * self.teams());
         let per_cube = *self.chip.cores.vectors_per_cube as i64;
         if self.reuses {
             b.when(Expr::from(1).lt(t.clone()), |b| b.cross_wait(Pipe::Mte3, Counter::Reused.id()));
@@ -86,12 +91,12 @@ impl Emission<'_> {
     }
 
     /// What becomes of the sums of the `t`-th tile.
-    fn merge(&self, b: &mut Builder, body: &Body, group: &Expr, t: &Expr, parity: Slot) {
+    fn merge(&self, b: &mut Builder, body: &Body, team: &Expr, t: &Expr, parity: Slot) {
         let Target::Tiles(tensor) = self.target else { return };
         let terms = self.stage.terms.len() as i64;
         let per_cube = *self.chip.cores.vectors_per_cube as i64;
         let (rows, cols) = (self.blocking.rows(&self.sizes), self.blocking.cols);
-        let tile = self.tile(b, group.clone() + t.clone() * self.groups());
+        let tile = self.tile(b, team.clone() + t.clone() * self.teams());
         b.cross_wait(Pipe::Mte2, Counter::Sums.id());
         let (apart, _) = self.rows(&tile);
         let height = body.tile.rows;
@@ -99,7 +104,8 @@ impl Emission<'_> {
         b.repeat("r", (Builder::sub() * height, tile.tokens.clone(), height * per_cube), |b, r| {
             let count = b.bind("rows", (tile.tokens.clone() - r.clone()).min(height));
             let sums = |term: usize, digit: usize| {
-                let tile_of = (Builder::core() * 2 + t.clone() % 2) * terms + term as i64;
+                let turns = self.blocking.turns;
+                let tile_of = (Builder::core() * turns + t.clone() % turns) * terms + term as i64;
                 let row = apart.clone() * digit as i64 + r.clone();
                 (global(tensor, tile_of * (rows * cols) + row * cols), cols)
             };
@@ -116,15 +122,15 @@ impl Emission<'_> {
         &self,
         b: &mut Builder,
         (each, last): (&Body, &Body),
-        group: &Expr,
+        team: &Expr,
         t: &Expr,
         (of_groups, parity): (Slot, Slot),
     ) {
         let Target::Tiles(tensor) = self.target else { return };
         let per_cube = *self.chip.cores.vectors_per_cube as i64;
         let (rows, cols, batch) = (self.blocking.rows(&self.sizes), self.blocking.cols, self.blocking.batch);
-        let batches = self.sizes.groups / batch;
-        let tile = self.tile(b, group.clone() + t.clone() * self.groups());
+        let (batches, turns) = (self.sizes.groups / batch, self.blocking.turns);
+        let tile = self.tile(b, team.clone() + t.clone() * self.teams());
         let (apart, _) = self.rows(&tile);
         // Rows of this vector core.
         let half = b.bind("half", (tile.tokens.clone() + (per_cube - 1)) / per_cube);
@@ -141,7 +147,8 @@ impl Emission<'_> {
         b.when(none.clone().lt(own.clone()), |b| each.start_folds(b, &at(None, &none, own.clone())));
         b.repeat("batch", (Expr::from(0), Expr::from(batches), 1), |b, n| {
             b.cross_wait(Pipe::Mte2, Counter::Sums.id());
-            let place = b.bind("place", (t.clone() * batches + n.clone()) % 2 * batch + Builder::core() * (2 * batch));
+            let turn = (t.clone() * batches + n.clone()) % turns;
+            let place = b.bind("place", (Builder::core() * turns + turn) * batch);
             let of = |row: &Expr, g: &Expr, digit: usize| {
                 let row = apart.clone() * digit as i64 + first.clone() + row.clone();
                 global(tensor, (place.clone() + g.clone()) * (rows * cols) + row * cols)

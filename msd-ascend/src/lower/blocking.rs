@@ -27,6 +27,8 @@ pub(crate) struct Blocking {
     pub(crate) accumulators: i64,
     /// Groups whose sums vector cores take at a time.
     pub(crate) batch: i64,
+    /// Batches of sums in GM, or tiles without groups, before the first place is used again.
+    pub(crate) turns: i64,
 }
 
 /// What vector cores do beside a product, as [`Sizes`] has it.
@@ -247,8 +249,9 @@ impl Blocking {
             return None;
         }
         // Few enough that vector cores begin soon, many enough that they need not ask often.
-        let batch = (1..=(sizes.groups / 8).clamp(1, 16)).rev().find(|n| sizes.groups % n == 0).unwrap_or(1);
-        let start = Blocking { tokens, cols, k_l1: 0, k_l0: 0, ring: 2, is_resident, splits, accumulators: 2, batch };
+        let batch = (1..=(sizes.groups / 4).clamp(1, 16)).rev().find(|n| sizes.groups % n == 0).unwrap_or(1);
+        let start =
+            Blocking { tokens, cols, k_l1: 0, k_l0: 0, ring: 2, is_resident, splits, accumulators: 2, batch, turns: 2 };
         let is_one_tile = tokens >= sizes.tokens;
         if (splits > 1 || is_resident) && !(is_one_tile && (sizes.shares_left || sizes.batch == 1)) {
             return None;
@@ -256,6 +259,11 @@ impl Blocking {
         let rows = start.rows(sizes);
         let sums = rows * cols * 4;
         let l0c = *chip.memory.l0c as i64;
+        // Sums of a tile's groups may all be there before vector cores take them, if L2 has the room.
+        let turns = match sizes.groups {
+            1 => 2,
+            groups => (*chip.memory.l2 as i64 / 8 / (blocks * batch * sums)).min(groups / batch).max(2),
+        };
         // Sums of groups leave soon: the more places, the more of their way out is hidden.
         let most = if sizes.groups > 1 { *chip.limits.flags as i64 } else { 2 };
         let accumulators = (l0c / round_up(sums, 1024)).clamp(1, most);
@@ -303,7 +311,7 @@ impl Blocking {
         if last <= 0 || ceil(last, k_l1) != ceil(part, k_l1) {
             return None;
         }
-        Some(Blocking { k_l1, k_l0, ring, accumulators, ..start })
+        Some(Blocking { k_l1, k_l0, ring, accumulators, turns, ..start })
     }
 
     /// What its pipes would need.
@@ -351,7 +359,7 @@ impl Blocking {
         let [m0, k0, n0] = sizes.cube;
         let products = (ceil(rows, m0) * ceil(self.cols, n0) * sizes.groups * ceil(piece, k0)) as f64;
         let cube = items * (products + steps * *latency.mmad as f64);
-        let drained = (rows * self.cols * 4) as f64;
+        let drained = (rows.min(sizes.digits * sizes.tokens) * self.cols * 4) as f64;
         let fix = items
             * groups
             * (*latency.l0c_out as f64 + drained / (*chip.rates.l0c_out).min(*chip.rates.l2_write_per_core) as f64);

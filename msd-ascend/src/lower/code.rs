@@ -305,8 +305,8 @@ impl Code {
         self.values.iter().zip(is_reduced).map(is_late).collect()
     }
 
-    /// Cycles of the vector unit for each element of a tile with rows of `cols`, of what no reduction needs for one part
-    /// of `shares`.
+    /// Cycles of the vector unit for each element of a tile with rows of `cols`; of what no reduction needs, for one
+    /// part of `shares`.
     pub(crate) fn cycles(&self, shares: i64, cols: i64, chip: &Chip) -> f64 {
         let vector = &chip.vector;
         let of = |value: &Value| {

@@ -17,13 +17,12 @@ use crate::expr::{Expr, Slot};
 use crate::isa::Op;
 use crate::isa::memory::{Core, Pipe, Space};
 use crate::isa::region::{BLOCK, FRACTAL, round_up};
-use crate::program::Arg;
 
 /// Where the sums of a product go.
 pub(crate) enum Target {
     /// Straight to a window of the result.
     Result(View),
-    /// To tiles that the vector cores beside merge: `[core, 2 * batch, term, rows, cols]`, by turns of a batch.
+    /// To tiles that the vector cores beside merge: `[core, turns * batch, term, rows, cols]`.
     Tiles(u16),
     /// To GM, `[part, term, .., D*M, N]`: by parts of K, or added up where there is one for all.
     Parts(View),
@@ -70,7 +69,8 @@ pub(super) struct Tile {
 }
 
 impl Emission<'_> {
-    pub(super) fn groups(&self) -> i64 {
+    /// Teams of cores, each of which shares the contraction of a tile.
+    pub(super) fn teams(&self) -> i64 {
         *self.chip.cores.cube as i64 / self.blocking.splits
     }
 
@@ -80,7 +80,7 @@ impl Emission<'_> {
     }
 
     /// Chunks of K of a part.
-    fn chunks(&self) -> i64 {
+    pub(super) fn chunks(&self) -> i64 {
         ceil(self.blocking.part(&self.sizes), self.blocking.k_l1)
     }
 
@@ -88,18 +88,18 @@ impl Emission<'_> {
     pub(super) fn place(&self, b: &mut Builder) -> (Expr, Expr) {
         match self.blocking.splits {
             1 => (Builder::core(), Expr::from(0)),
-            splits => (b.bind("group", Builder::core() / splits), b.bind("part", Builder::core() % splits)),
+            splits => (b.bind("team", Builder::core() / splits), b.bind("part", Builder::core() % splits)),
         }
     }
 
     /// Tiles of this core.
-    pub(super) fn own_tiles(&self, b: &mut Builder, group: &Expr) -> Expr {
-        let groups = self.groups();
+    pub(super) fn own_tiles(&self, b: &mut Builder, team: &Expr) -> Expr {
+        let teams = self.teams();
         let count = self.tile_count();
-        if count % groups == 0 {
-            return Expr::from(count / groups);
+        if count % teams == 0 {
+            return Expr::from(count / teams);
         }
-        b.bind("tiles", (Expr::from(count + groups - 1) - group.clone()) / groups)
+        b.bind("tiles", (Expr::from(count + teams - 1) - team.clone()) / teams)
     }
 
     /// Where a tile starts and how much of it there is.
@@ -135,23 +135,23 @@ impl Emission<'_> {
     }
 
     /// Rows of the left operand in L1, in whole fractals.
-    fn height(&self, tile: &Tile) -> Expr {
+    pub(super) fn height(&self, tile: &Tile) -> Expr {
         self.rows(tile).1.round_up(FRACTAL)
     }
 
-    fn bytes(&self, elements: Expr) -> Expr {
+    pub(super) fn bytes(&self, elements: Expr) -> Expr {
         match self.sizes.bits {
             4 => elements / 2,
             bits => elements * (bits / 8),
         }
     }
 
-    fn byte_count(&self, elements: i64) -> i64 {
+    pub(super) fn byte_count(&self, elements: i64) -> i64 {
         elements * self.sizes.bits / 8
     }
 
     /// Bytes of L1: the left operand or nothing, then buffers of the right, of the left, and of their scales.
-    fn l1(&self) -> L1 {
+    pub(super) fn l1(&self) -> L1 {
         let Blocking { cols, k_l1, ring, is_resident, .. } = self.blocking;
         let rows = self.blocking.rows(&self.sizes);
         let per_block = BLOCK * 8 / self.sizes.bits;
@@ -171,8 +171,8 @@ impl Emission<'_> {
         let Blocking { ring, splits, accumulators, is_resident, .. } = self.blocking;
         let terms = self.stage.terms.len() as i64;
         b.on(Core::Cube);
-        let (group, part) = self.place(b);
-        let tiles = self.own_tiles(b, &group);
+        let (team, part) = self.place(b);
+        let tiles = self.own_tiles(b, &team);
         let chunks = b.bind("chunks", tiles.clone() * (terms * self.chunks()));
         let begin = b.bind("k_begin", part.clone() * self.blocking.part(&self.sizes));
         let length = match self.sizes.k % self.blocking.part(&self.sizes) {
@@ -180,7 +180,7 @@ impl Emission<'_> {
             _ if splits == 1 => Expr::from(self.sizes.k),
             _ => b.bind("k_length", (Expr::from(self.sizes.k) - begin.clone()).min(self.blocking.part(&self.sizes))),
         };
-        let core = CoreState { group, part, begin, length, q: b.cell("q", 0) };
+        let core = CoreState { team, part, begin, length, q: b.cell("q", 0) };
         (0..ring).for_each(|slot| b.set_flag(Pipe::Mte1, Pipe::Mte2, slot));
         (0..2).for_each(|half| b.set_flag(Pipe::M, Pipe::Mte1, half));
         (0..accumulators).for_each(|slot| b.set_flag(Pipe::Fix, Pipe::M, slot));
@@ -212,7 +212,8 @@ impl Emission<'_> {
         if !is_resident && !is_late {
             phases.before_cube(b, lefts());
         }
-        let first = if is_late { Load::Right } else { Load::Both };
+        let next = if is_resident && self.staggers() { Load::Staggered } else { Load::Both };
+        let first = if is_late { Load::Right } else { next };
         b.repeat("c", (Expr::from(0), chunks.clone().min(early.clone()), 1), |b, c| self.load(b, &core, c, first));
         if is_late {
             phases.before_cube(b, lefts());
@@ -224,7 +225,6 @@ impl Emission<'_> {
             b.when(Expr::from(0).lt(chunks.clone()), |b| self.load_left(b, &core));
             b.repeat("c", (early, chunks.clone().min(ring), 1), |b, c| self.load(b, &core, c, Load::Both));
         }
-        let next = if is_resident && self.staggers() { Load::Staggered } else { Load::Both };
         b.repeat("c", (Expr::from(0), chunks.clone(), 1), |b, c| {
             self.multiply(b, &core, &c);
             b.when((c.clone() + ring).lt(chunks.clone()), |b| self.load(b, &core, c + ring, next));
@@ -234,16 +234,17 @@ impl Emission<'_> {
         (0..accumulators).for_each(|slot| b.wait_flag(Pipe::Fix, Pipe::M, slot));
         if matches!(self.target, Target::Tiles(_)) {
             let turns = tiles * (self.sizes.groups / self.blocking.batch);
-            b.repeat("t", (Expr::from(0), turns.min(2), 1), |b, _| b.cross_wait(Pipe::Fix, Counter::Taken.id()));
+            let places = self.blocking.turns;
+            b.repeat("t", (Expr::from(0), turns.min(places), 1), |b, _| b.cross_wait(Pipe::Fix, Counter::Taken.id()));
         }
         b.barrier_all();
     }
 
     /// Chunk `c`: its tile's number, term and place along K.
-    fn chunk(&self, b: &mut Builder, core: &CoreState, c: &Expr) -> (Tile, Expr, Expr, Expr) {
+    pub(super) fn chunk(&self, b: &mut Builder, core: &CoreState, c: &Expr) -> (Tile, Expr, Expr, Expr) {
         let terms = self.stage.terms.len() as i64;
         let chunks = self.chunks();
-        let index = core.group.clone() + c.clone() / (terms * chunks) * self.groups();
+        let index = core.team.clone() + c.clone() / (terms * chunks) * self.teams();
         let tile = self.tile(b, index);
         let term = if terms == 1 { Expr::from(0) } else { b.bind("term", c.clone() / chunks % terms) };
         let k1 = if chunks == 1 { Expr::from(0) } else { b.bind("k1", c.clone() % chunks * self.blocking.k_l1) };
@@ -256,7 +257,7 @@ impl Emission<'_> {
     }
 
     /// What depends on the term, for each of them.
-    fn of_term(&self, b: &mut Builder, term: &Expr, what: impl Fn(&mut Builder, &Term)) {
+    pub(super) fn of_term(&self, b: &mut Builder, term: &Expr, what: impl Fn(&mut Builder, &Term)) {
         let terms = &self.stage.terms;
         match terms.as_slice() {
             [only] => what(b, only),
@@ -277,7 +278,7 @@ impl Emission<'_> {
         let ordinal = c.clone() / (self.chunks() * self.stage.terms.len() as i64);
         let made = (Builder::core() * 2 + ordinal % 2) * self.blocking.cols;
         let k = (core.begin.clone() + k1.clone(), k);
-        let at = ChunkAt { slot: slot.clone(), tile: &tile, term: &term, made, below: Expr::from(0), k };
+        let at = ChunkAt { slot: slot.clone(), tile: &tile, term: &term, made, from: Expr::from(0), cols: tile.cols.clone(), k };
         if what != Load::Left {
             b.wait_flag(Pipe::Mte1, Pipe::Mte2, slot.clone());
             if self.makes {
@@ -292,7 +293,7 @@ impl Emission<'_> {
             (Load::Both, true) => self.load_right(b, &at),
             // All cores may have waited for their left operands with all buffers full, and go on at the same time.
             (Load::Staggered, _) => b.either(
-                (Builder::core() % 2) * c.clone().equals(self.blocking.ring),
+                (Builder::core() % 2) * (c.clone() % self.blocking.ring).equals(0),
                 |b| self.load_right_in_halves(b, &at),
                 |b| self.load_right(b, &at),
             ),
@@ -317,40 +318,42 @@ impl Emission<'_> {
         }
     }
 
-    /// Whether any chunk may come in two transfers.
+    /// Whether any chunk may come in two transfers: of columns, so that no line of L2 is read twice.
     fn staggers(&self) -> bool {
-        let Blocking { splits, k_l1, .. } = self.blocking;
-        let part = self.blocking.part(&self.sizes);
-        let last = self.sizes.k - (splits - 1) * part;
-        let is_long = |part: i64| part % k_l1 == 0 || part % k_l1 > k_l1 / 2;
-        let is_plain = |term: &Term| is_by_columns(&term.b) && term.scales.is_none() && term.b.dtype.bits() == 8;
-        k_l1 % (2 * BLOCK) == 0 && is_long(part) && is_long(last) && self.stage.terms.iter().all(is_plain)
+        let last = self.sizes.cols % self.blocking.cols;
+        let is_plain = |term: &Term| is_by_columns(&term.b) && term.scales.is_none();
+        let is_wide = |cols: i64| cols > self.half();
+        is_wide(self.blocking.cols) && (last == 0 || is_wide(last)) && self.stage.terms.iter().all(is_plain)
+    }
+
+    /// About half of the columns of a tile.
+    fn half(&self) -> i64 {
+        round_up(self.blocking.cols / 2, FRACTAL)
     }
 
     fn load_right_in_halves(&self, b: &mut Builder, at: &ChunkAt<'_>) {
-        let half = Expr::from(self.blocking.k_l1 / 2);
-        let (at_k, k) = &at.k;
-        for (from, k) in [(Expr::from(0), half.clone()), (half.clone(), k.clone() - half.clone())] {
-            let below = at.tile.cols.clone().round_up(FRACTAL) * from.clone();
-            let k = (at_k.clone() + from, k);
-            self.load_right(b, &ChunkAt { slot: at.slot.clone(), made: at.made.clone(), below, k, ..*at });
+        let (half, all) = (Expr::from(self.half()), at.tile.cols.clone());
+        for (from, cols) in [(Expr::from(0), half.clone()), (half.clone(), all - half.clone())] {
+            let (slot, made, k) = (at.slot.clone(), at.made.clone(), at.k.clone());
+            self.load_right(b, &ChunkAt { slot, made, from, cols, k, ..*at });
         }
     }
 
     fn load_right(&self, b: &mut Builder, at: &ChunkAt<'_>) {
-        let (l1, ChunkAt { slot, tile, term, made: col, below, k: (at_k, k) }) = (self.l1(), at);
+        let (l1, ChunkAt { slot, tile, term, made: col, from, cols, k: (at_k, k) }) = (self.l1(), at);
         self.of_term(b, term, |b, term| {
             let dtype = term.b.dtype;
             let col = if self.reuses { col.clone() } else { tile.col.clone() };
-            let place: Vec<Expr> = tile.outer.iter().cloned().chain([at_k.clone(), col]).collect();
-            let (rows, cols, ld) = match is_by_columns(&term.b) {
-                true => (tile.cols.clone(), k.clone(), term.b.apart(1)),
-                false => (k.clone(), tile.cols.clone(), term.b.apart(2)),
+            let place: Vec<Expr> = tile.outer.iter().cloned().chain([at_k.clone(), col + from.clone()]).collect();
+            let (rows, cols, ld, height) = match is_by_columns(&term.b) {
+                true => (cols.clone(), k.clone(), term.b.apart(1), tile.cols.clone().round_up(FRACTAL)),
+                false => (k.clone(), cols.clone(), term.b.apart(2), k.clone().round_up(FRACTAL)),
             };
-            let dst = Local::new(Space::L1, slot.clone() * l1.right + l1.rights + below.clone());
+            let below = from.clone() * BLOCK;
+            let dst = Local::new(Space::L1, slot.clone() * l1.right + l1.rights + below);
             let source = global(term.b.tensor, term.b.at_expr(&place));
             let cols = if dtype.bits() == 4 { cols.round_up(2) } else { cols };
-            let others = vec![int("rows", rows), int("cols", cols), int("ld", ld)];
+            let others = vec![int("rows", rows), int("cols", cols), int("ld", ld), int("height", height)];
             b.emit(Op::Nd2nz, &[dtype], vec![dst.into(), source], others);
             if let Some((_, scales)) = &term.scales {
                 let place: Vec<Expr> =
@@ -408,209 +411,10 @@ impl Emission<'_> {
 
     /// The left operand of all tiles of a core.
     fn load_left(&self, b: &mut Builder, core: &CoreState) {
-        let tile = self.tile(b, core.group.clone());
+        let tile = self.tile(b, core.team.clone());
         self.load_rows(b, &self.stage.terms[0], &tile, (&core.begin, &core.length), Expr::from(0));
         b.flag(Pipe::Mte2, Pipe::Mte1, self.blocking.ring);
     }
-
-    fn multiply(&self, b: &mut Builder, core: &CoreState, c: &Expr) {
-        let Blocking { ring, accumulators, k_l1, .. } = self.blocking;
-        let chunks = self.chunks();
-        let (tile, term, k1, k) = self.chunk(b, core, c);
-        let slot = b.bind("slot", c.clone() % ring);
-        b.wait_flag(Pipe::Mte2, Pipe::Mte1, slot.clone());
-        let free = |b: &mut Builder| b.set_flag(Pipe::Mte1, Pipe::Mte2, slot.clone());
-        if self.sizes.groups > 1 {
-            let length = self.sizes.group();
-            b.repeat("g0", (Expr::from(0), k.clone(), length), |b, g0| {
-                let group = b.bind("g", (k1.clone() + g0.clone()) / length);
-                let turn = c.clone() * (k_l1 / length) + g0.clone() / length;
-                let accumulator = b.bind("acc", turn % accumulators);
-                let within = Within { from: g0, length: Expr::from(length), begin: Expr::from(0) };
-                self.steps(b, core, &Chunk { tile: &tile, term: &term, slot: &slot, k1: &k1, k: &k }, &accumulator, &within);
-                self.drained(b, core, (c, &term, &group), &tile, accumulator);
-            });
-            return free(b);
-        }
-        let accumulator = b.bind("acc", c.clone() / chunks % accumulators);
-        let within = Within { from: Expr::from(0), length: k.clone(), begin: k1.clone() };
-        self.steps(b, core, &Chunk { tile: &tile, term: &term, slot: &slot, k1: &k1, k: &k }, &accumulator, &within);
-        free(b);
-        let is_last = match chunks {
-            1 => Expr::from(1),
-            _ => (c.clone() % chunks).equals(chunks - 1),
-        };
-        b.when(is_last, |b| self.drained(b, core, (c, &term, &Expr::from(0)), &tile, accumulator));
-    }
-
-    /// Sums leave their place in L0C.
-    fn drained(&self, b: &mut Builder, core: &CoreState, at: (&Expr, &Expr, &Expr), tile: &Tile, accumulator: Expr) {
-        b.flag(Pipe::M, Pipe::Fix, accumulator.clone());
-        self.drain(b, core, at, tile, self.accumulator(&accumulator));
-        b.set_flag(Pipe::Fix, Pipe::M, accumulator);
-    }
-
-    fn accumulator(&self, which: &Expr) -> Local {
-        let sums = self.blocking.rows(&self.sizes) * self.blocking.cols * 4;
-        Local::new(Space::L0c, which.clone() * round_up(sums, 1024))
-    }
-
-    /// Products of a part of a chunk, piece by piece, added to an accumulator.
-    fn steps(&self, b: &mut Builder, core: &CoreState, chunk: &Chunk<'_>, accumulator: &Expr, within: &Within) {
-        let k_l0 = self.blocking.k_l0;
-        let Chunk { tile, term, slot, k1, k } = *chunk;
-        let l1 = self.l1();
-        let (_, rows) = self.rows(tile);
-        let height = self.height(tile);
-        let acc = self.accumulator(accumulator);
-        b.repeat("k0", (Expr::from(0), within.length.clone(), k_l0), |b, at| {
-            let kk = match within.length.number() {
-                Some(k) if k % k_l0 == 0 => Expr::from(k_l0),
-                Some(k) if k < k_l0 => Expr::from(k),
-                _ => b.bind("kk", (within.length.clone() - at.clone()).min(k_l0)),
-            };
-            let k0 = within.from.clone() + at.clone();
-            let q = Expr::variable(core.q);
-            b.wait_flag(Pipe::M, Pipe::Mte1, q.clone());
-            let half = |space| crate::check::capacity(space, self.chip) as i64 / 2;
-            let in_l0 = |space| Local::new(space, q.clone() * half(space));
-            let left = match self.blocking.is_resident {
-                true => self.bytes((k1.clone() + k0.clone()) * height.clone()),
-                false => slot.clone() * l1.left + l1.lefts + self.bytes(k0.clone() * height.clone()),
-            };
-            let dtype = self.stage.terms[0].a.dtype;
-            let others = vec![int("m", rows.clone()), int("k", kk.clone())];
-            b.emit(Op::LoadA, &[dtype], vec![in_l0(Space::L0a).into(), Local::new(Space::L1, left).into()], others);
-            let right = slot.clone() * l1.right + l1.rights;
-            // All terms lie alike in L1 if they lie alike in GM.
-            self.of_term(b, term, |b, term| {
-                let extents = vec![int("k", kk.clone()), int("n", tile.cols.clone())];
-                let dst = in_l0(Space::L0b).into();
-                match is_by_columns(&term.b) {
-                    true => {
-                        let wide = tile.cols.clone().round_up(FRACTAL);
-                        let src = Local::new(Space::L1, right.clone() + self.bytes(k0.clone() * wide));
-                        b.emit(Op::LoadB, &[term.b.dtype], vec![dst, src.into()], extents);
-                    }
-                    false => {
-                        let src = Local::new(Space::L1, right.clone() + k0.clone() * BLOCK);
-                        let height = int("height", k.clone().round_up(FRACTAL));
-                        let others = [extents, vec![height]].concat();
-                        b.emit(Op::LoadBt, &[term.b.dtype], vec![dst, src.into()], others);
-                    }
-                }
-            });
-            if self.sizes.is_scaled {
-                let blocks = || int("blocks", (kk.clone() + 31) / 32);
-                let at = |base: i64, rows: i64| {
-                    Local::new(Space::L1, slot.clone() * (rows * l1.scale_row) + base + k0.clone() / 32)
-                        .rows(l1.scale_row)
-                };
-                let left = at(l1.left_scales, self.blocking.rows(&self.sizes));
-                let right = at(l1.right_scales, self.blocking.cols);
-                let e8m0 = [msd_ir::dtype::DType::E8M0];
-                b.emit(
-                    Op::LoadScales,
-                    &e8m0,
-                    vec![in_l0(Space::L0as).into(), left.into()],
-                    vec![int("rows", rows.clone()), blocks()],
-                );
-                b.emit(
-                    Op::LoadScales,
-                    &e8m0,
-                    vec![in_l0(Space::L0bs).into(), right.into()],
-                    vec![int("rows", tile.cols.clone()), blocks()],
-                );
-            }
-            b.flag(Pipe::Mte1, Pipe::M, q.clone());
-            let is_first = (within.begin.clone() + at.clone()).equals(0);
-            b.when(is_first.clone(), |b| b.wait_flag(Pipe::Fix, Pipe::M, accumulator.clone()));
-            let mut places: Vec<Arg> = vec![acc.clone().into(), in_l0(Space::L0a).into(), in_l0(Space::L0b).into()];
-            let others = vec![int("m", rows.clone()), int("k", kk), int("n", tile.cols.clone()), int("init", is_first)];
-            if self.sizes.is_scaled {
-                places.extend([Arg::from(in_l0(Space::L0as)), in_l0(Space::L0bs).into()]);
-                let right = self.stage.terms[0].b.dtype;
-                b.emit(Op::MmadMx, &[dtype, right], places, others);
-            } else {
-                b.emit(Op::Mmad, &[dtype], places, others);
-            }
-            b.set_flag(Pipe::M, Pipe::Mte1, q.clone());
-            b.set(core.q, Expr::from(1) - q);
-        });
-    }
-
-    /// Sums of a tile out of L0C.
-    fn drain(
-        &self,
-        b: &mut Builder,
-        core: &CoreState,
-        (c, term, group): (&Expr, &Expr, &Expr),
-        tile: &Tile,
-        acc: Local,
-    ) {
-        let terms = self.stage.terms.len() as i64;
-        let (_, rows) = self.rows(tile);
-        let sums = self.stage.terms[0].sums();
-        let ordinal = c.clone() / (terms * self.chunks());
-        let batch = self.blocking.batch;
-        let batches = self.sizes.groups / batch;
-        let (dst, ld, to) = match &self.target {
-            Target::Result(out) => {
-                let place: Vec<Expr> =
-                    tile.outer.iter().cloned().chain([tile.token.clone(), tile.col.clone()]).collect();
-                (global(out.tensor, out.at_expr(&place)), out.apart(2), out.dtype)
-            }
-            Target::Tiles(tensor) => {
-                let turn = b.bind("turn", ordinal.clone() * batches + group.clone() / batch);
-                let is_again = Expr::from(1).lt(turn.clone());
-                let is_first = if terms == 1 { is_again } else { term.clone().equals(0) * is_again };
-                let is_first = if batch == 1 { is_first } else { (group.clone() % batch).equals(0) * is_first };
-                b.when(is_first, |b| b.cross_wait(Pipe::Fix, Counter::Taken.id()));
-                let turns = (Builder::core() * 2 + turn % 2) * batch + group.clone() % batch;
-                let tile_of = turns * terms + term.clone();
-                let size = self.blocking.rows(&self.sizes) * self.blocking.cols;
-                (global(*tensor, tile_of * size), self.blocking.cols, sums)
-            }
-            Target::Parts(parts) => {
-                let part = if parts.shape[0] == 1 { Expr::from(0) } else { core.part.clone() };
-                let place = [part, term.clone()];
-                let place: Vec<Expr> = place
-                    .into_iter()
-                    .chain(tile.outer.iter().cloned())
-                    .chain([tile.token.clone(), tile.col.clone()])
-                    .collect();
-                (global(parts.tensor, parts.at_expr(&place)), parts.apart(2), sums)
-            }
-        };
-        let mut others = vec![int("m", rows), int("n", tile.cols.clone()), int("ld", ld)];
-        if matches!(&self.target, Target::Parts(parts) if parts.shape[0] == 1) {
-            others.push(("atomic", Arg::Word(1)));
-        }
-        b.emit(Op::Fix, &[sums, to], vec![dst, acc.into()], others);
-        if matches!(self.target, Target::Tiles(_)) {
-            let is_last = if terms == 1 { Expr::from(1) } else { term.clone().equals(terms - 1) };
-            let is_last = if batch == 1 { is_last } else { (group.clone() % batch).equals(batch - 1) * is_last };
-            b.when(is_last, |b| b.cross_set(Pipe::Fix, Counter::Sums.id()));
-        }
-    }
-}
-
-/// A chunk in L1.
-#[derive(Clone, Copy)]
-struct Chunk<'a> {
-    tile: &'a Tile,
-    term: &'a Expr,
-    slot: &'a Expr,
-    k1: &'a Expr,
-    k: &'a Expr,
-}
-
-/// A part of a chunk.
-struct Within {
-    from: Expr,
-    length: Expr,
-    /// How much of the same sums came before it.
-    begin: Expr,
 }
 
 /// Which operands' chunk is loaded.
@@ -631,31 +435,32 @@ struct ChunkAt<'t> {
     term: &'t Expr,
     /// The first column of the tile where vector cores made it, if they use places again.
     made: Expr,
-    /// Bytes from the beginning of the buffer.
-    below: Expr,
+    /// Columns of the tile: from where, and how many.
+    from: Expr,
+    cols: Expr,
     /// From where, and how much.
     k: (Expr, Expr),
 }
 
 /// What a cube core keeps while it multiplies.
-struct CoreState {
-    group: Expr,
-    part: Expr,
-    begin: Expr,
-    length: Expr,
+pub(super) struct CoreState {
+    pub(super) team: Expr,
+    pub(super) part: Expr,
+    pub(super) begin: Expr,
+    pub(super) length: Expr,
     /// Which half of L0.
-    q: Slot,
+    pub(super) q: Slot,
 }
 
 /// Places in L1.
-struct L1 {
-    rights: i64,
-    right: i64,
-    lefts: i64,
-    left: i64,
-    right_scales: i64,
-    left_scales: i64,
-    scale_row: i64,
+pub(super) struct L1 {
+    pub(super) rights: i64,
+    pub(super) right: i64,
+    pub(super) lefts: i64,
+    pub(super) left: i64,
+    pub(super) right_scales: i64,
+    pub(super) left_scales: i64,
+    pub(super) scale_row: i64,
 }
 
 /// Whether columns of a right operand lie one element after the other: a weight as stored.

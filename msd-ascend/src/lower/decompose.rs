@@ -64,7 +64,12 @@ impl Scheduler<'_> {
 
     /// Digits `[.., D*M, K]` of a value, and the window of each of them `[.., M, K]`; those of blocks `[.., G, D*M, K]`
     /// lie side by side, and their windows are `[.., M, G, K]`.
-    fn digit_places(&mut self, value: Value, scheme: Scheme, are_blocks: bool) -> Result<(View, Vec<View>), Diagnostic> {
+    fn digit_places(
+        &mut self,
+        value: Value,
+        scheme: Scheme,
+        are_blocks: bool,
+    ) -> Result<(View, Vec<View>), Diagnostic> {
         let dtype = stored(scheme.digit_dtype(), self.chip);
         let mut shape = self.shape(value).to_vec();
         let mut axes: Vec<usize> = (0..shape.len()).collect();

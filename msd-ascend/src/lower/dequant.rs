@@ -9,9 +9,9 @@ use msd_ir::ops::Op;
 use msd_ir::types::{Part as Aligned, Type, block_sizes};
 
 use super::code::{Code, Reg};
-use super::numbers::{Number, stored};
+use super::numbers::Number;
 use super::region::{Region, internal};
-use super::schedule::{Given, Part, Scheduler, Stage};
+use super::schedule::{Part, Scheduler, Stage};
 use super::vector::{Pass, VectorStage};
 use super::view::{View, merge_axes};
 use crate::chip::Chip;
@@ -96,24 +96,6 @@ impl Scheduler<'_> {
         region.shape = shape;
         self.settle(&mut region)?;
         Ok((region, outs))
-    }
-
-    /// A part of a parameter, whether or not a node of the graph reads it.
-    pub(crate) fn part_view(&mut self, index: usize, part: Part, dtype: DType, shape: &[i64]) -> View {
-        let given = Given::Param { index, part };
-        let dtype = stored(dtype, self.chip);
-        if let Some((tensor, _)) = self.schedule.given.iter().find(|(_, known)| *known == given) {
-            return View::dense(*tensor, dtype, shape.to_vec());
-        }
-        let name = self.kernel.params[index].name.to_string();
-        let name = match part {
-            Part::Codes => name,
-            Part::Scale => format!("{name}_scale"),
-            Part::Zero => format!("{name}_zero"),
-        };
-        let view = self.tensor(&name, dtype, shape, Purpose::Weight);
-        self.schedule.given.push((view.tensor, given));
-        view
     }
 }
 

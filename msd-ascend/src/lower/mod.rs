@@ -14,6 +14,7 @@ mod decompose;
 mod dequant;
 mod factors;
 mod model;
+mod multiply;
 mod numbers;
 mod phases;
 mod product;
@@ -177,13 +178,13 @@ impl Writer<'_> {
 
     fn vector(&mut self, stage: VectorStage) {
         let reads: Vec<View> = stage.passes.iter().flat_map(|pass| loads(&pass.code)).collect();
-        self.phases.before_vector(&mut self.builder, reads.iter());
+        let awaited = self.phases.awaited(&mut self.builder, reads.iter());
         let cycles = stage.cycles(self.chip) + 2.0 * *self.chip.latency.cross_core as f64;
         let outputs = stage.passes.iter().flat_map(|pass| &pass.outputs);
         let writes: Vec<View> = outputs.map(|(_, view)| view.clone()).collect();
         self.ledger.moves(&reads, &writes, self.builder.tensors());
         let written: Vec<u16> = writes.iter().map(|view| view.tensor).collect();
-        stage.emit(&mut self.builder, self.chip);
+        stage.emit(&mut self.builder, self.chip, &awaited);
         self.phases.wrote(Core::Vector, written);
         self.ahead += cycles;
     }
@@ -298,7 +299,7 @@ impl Writer<'_> {
             None => Target::Result(stage.out.clone()),
             Some(pass) => {
                 let cores = *chip.cores.cube as i64;
-                let shape = [cores, 2 * blocking.batch, terms, blocking.rows(&sizes), blocking.cols];
+                let shape = [cores, blocking.turns * blocking.batch, terms, blocking.rows(&sizes), blocking.cols];
                 let tensor = self.builder.tensor("sums", sums, &shape, Purpose::Accumulator);
                 if let Some(pass) = groups {
                     // Sums of all rows that a vector core has are kept.

@@ -354,7 +354,7 @@ impl Code {
 
     /// A small float as it is stored: its bits where those of F16 are, its exponent put right by a product.
     fn decoded(&mut self, reg: Reg, format: Minifloat, bits: u32) -> Reg {
-        let own = u32::from(format.exp_bits + format.man_bits) + 1;
+        let own = format.exp_bits + format.man_bits + 1;
         // Its sign is that of the code, if the code is as wide.
         let half = match (bits, bits == own) {
             (4, _) => self.cast(I4, F16, reg),

@@ -35,6 +35,29 @@ impl Counter {
     }
 }
 
+/// What vector cores have not waited for yet.
+#[derive(Debug, Default)]
+pub(crate) struct Awaited {
+    counters: Vec<Counter>,
+    /// What must not be read before.
+    tensors: Vec<u16>,
+}
+
+impl Awaited {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.counters.is_empty()
+    }
+
+    pub(crate) fn has(&self, view: &View) -> bool {
+        self.tensors.contains(&view.tensor)
+    }
+
+    /// Waits for all of it.
+    pub(crate) fn wait(&self, b: &mut Builder) {
+        self.counters.iter().for_each(|counter| b.cross_wait(Pipe::Mte2, counter.id()));
+    }
+}
+
 /// What each kind of core has written, and up to where the other kinds have waited for it.
 #[derive(Debug, Default)]
 pub(crate) struct Phases {
@@ -86,6 +109,16 @@ impl Phases {
 
     /// Vector cores wait for what they are about to read.
     pub(crate) fn before_vector<'v>(&mut self, b: &mut Builder, views: impl Iterator<Item = &'v View>) {
+        let awaited = self.awaited(b, views);
+        awaited.wait(b);
+    }
+
+    /// What vector cores have to wait for before they read: the others say when it is there.
+    pub(crate) fn awaited<'v>(&mut self, b: &mut Builder, views: impl Iterator<Item = &'v View>) -> Awaited {
+        let seen = self.seen[index(Core::Vector)];
+        let is_new = |(_, core, stage): &&(u16, Core, usize)| *stage >= seen[index(*core)];
+        let tensors = self.written.iter().filter(is_new).map(|(tensor, ..)| *tensor).collect();
+        let mut awaited = Awaited { counters: Vec::new(), tensors };
         let tensors: Vec<u16> = views.map(|view| view.tensor).collect();
         for writer in [Core::Cube, Core::Vector] {
             if !self.misses(Core::Vector, writer, &tensors) {
@@ -95,19 +128,19 @@ impl Phases {
                 Core::Vector => {
                     b.on(Core::Vector);
                     b.cross_set_all(Pipe::Mte3, Counter::VectorRead.id());
-                    b.cross_wait(Pipe::Mte2, Counter::VectorRead.id());
+                    awaited.counters.push(Counter::VectorRead);
                 }
                 Core::Cube => {
                     b.on(Core::Cube);
                     b.cross_set_all(Pipe::Fix, Counter::CubeWrite.id());
                     b.cross_wait(Pipe::Fix, Counter::CubeWrite.id());
                     b.cross_set(Pipe::Fix, Counter::Multiplied.id());
-                    b.on(Core::Vector);
-                    b.cross_wait(Pipe::Mte2, Counter::Multiplied.id());
+                    awaited.counters.push(Counter::Multiplied);
                 }
             }
         }
         b.on(Core::Vector);
+        awaited
     }
 
     /// Cube cores wait for what they are about to read.

@@ -3,17 +3,18 @@
 
 use msd_ir::diag::Diagnostic;
 use msd_ir::dtype::DType;
-use msd_ir::graph::Kernel;
+use msd_ir::graph::{Kernel, Value};
 use msd_ir::math::Lanes;
 use msd_ir::ops::Op as Node;
 
 use super::code::{Code, Condition, Extent, Reg, What};
 use super::numbers::Number;
 use super::region::Region;
+use super::schedule::{Scheduler, Stage};
 use super::slots::TileSize;
 use super::tiles::Fold;
 use super::vector::{Pass, VectorStage};
-use super::view::View;
+use super::view::{View, merge_axes};
 use crate::chip::Chip;
 use crate::isa::Op;
 
@@ -27,6 +28,55 @@ pub(crate) trait RowWork {
     fn finish(&self, code: &mut Code, x: &[Number], stats: &[Reg], outs: &[View], chip: &Chip) -> Vec<(Reg, View)>;
     /// The numbers of a row without elements.
     fn of_nothing(&self) -> Vec<f32>;
+}
+
+impl Scheduler<'_> {
+    /// Row by row: `work` on the rows of `value`.
+    pub(crate) fn push_rows(
+        &mut self,
+        value: Value,
+        work: &dyn RowWork,
+        outs: &[View],
+        note: String,
+    ) -> Result<(), Diagnostic> {
+        let region = self.region(value)?;
+        self.push_rows_of(region, work, outs, note)
+    }
+
+    /// The same on the rows of a region.
+    pub(crate) fn push_rows_of(
+        &mut self,
+        mut region: Region,
+        work: &dyn RowWork,
+        outs: &[View],
+        note: String,
+    ) -> Result<(), Diagnostic> {
+        let mut shape = region.shape.clone();
+        let mut outs = outs.to_vec();
+        let mut views = region.views();
+        views.extend(outs.iter_mut());
+        // Outputs have rows of their own lengths; what is outside of rows is the same.
+        let saved: Vec<(i64, i64)> = views
+            .iter()
+            .map(|v| (v.shape.last().copied().unwrap_or(1), v.strides.last().copied().unwrap_or(0)))
+            .collect();
+        for view in &mut views {
+            if let Some(last) = view.shape.last_mut() {
+                *last = shape.last().copied().unwrap_or(1);
+            }
+        }
+        merge_axes(&mut shape, &mut views, true, 0);
+        for (view, (size, _)) in views.into_iter().zip(saved) {
+            if let Some(last) = view.shape.last_mut() {
+                *last = size;
+            }
+        }
+        region.shape = shape;
+        self.settle(&mut region)?;
+        let stage = stage(work, &region, &outs, self.kernel, self.chip)?;
+        self.schedule.stages.push(Stage::Vector(VectorStage { note, ..stage }));
+        Ok(())
+    }
 }
 
 /// The stage that does `work` on the rows of a region.

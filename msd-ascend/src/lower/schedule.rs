@@ -15,7 +15,7 @@ use super::copy::CopyStage;
 use super::numbers::{computed, stored};
 use super::product::{MAX_INT_K, ProductStage, Term};
 use super::region::{Merging, Region, extent_of, internal};
-use super::rows::{self, RowWork};
+use super::rows;
 use super::vector::{Pass, VectorStage};
 use super::view::{View, merge_axes};
 use crate::chip::Chip;
@@ -243,27 +243,31 @@ impl Scheduler<'_> {
     }
 
     fn place_given(&mut self, value: Value, param: usize, part: Part) {
-        let purpose = match self.kernel.params[param].ty {
+        let (dtype, shape) = (self.dtype(value), self.shape(value).to_vec());
+        let view = self.part_view(param, part, dtype, &shape);
+        self.set(value, view);
+    }
+
+    /// A part of a parameter, whether or not a node of the graph reads it.
+    pub(crate) fn part_view(&mut self, index: usize, part: Part, dtype: DType, shape: &[i64]) -> View {
+        let given = Given::Param { index, part };
+        let dtype = stored(dtype, self.chip);
+        if let Some((tensor, _)) = self.schedule.given.iter().find(|(_, known)| *known == given) {
+            return View::dense(*tensor, dtype, shape.to_vec());
+        }
+        let purpose = match self.kernel.params[index].ty {
             Type::Quant(_) => Purpose::Weight,
             Type::Tensor(_) => Purpose::Activation,
         };
-        let given = Given::Param { index: param, part };
-        if let Some((tensor, _)) = self.schedule.given.iter().find(|(_, known)| *known == given) {
-            let dtype = stored(self.dtype(value), self.chip);
-            let view = View::dense(*tensor, dtype, self.shape(value).to_vec());
-            return self.set(value, view);
-        }
-        let name = self.kernel.params[param].name.to_string();
+        let name = self.kernel.params[index].name.to_string();
         let name = match part {
             Part::Codes => name,
             Part::Scale => format!("{name}_scale"),
             Part::Zero => format!("{name}_zero"),
         };
-        let dtype = stored(self.dtype(value), self.chip);
-        let shape = self.shape(value).to_vec();
-        let view = self.tensor(&name, dtype, &shape, purpose);
+        let view = self.tensor(&name, dtype, shape, purpose);
         self.schedule.given.push((view.tensor, given));
-        self.set(value, view);
+        view
     }
 
     /// The integers from 0 to before `count`.
@@ -467,53 +471,6 @@ impl Scheduler<'_> {
                 }
             }
         }
-        Ok(())
-    }
-
-    /// Row by row: `work` on the rows of `value`.
-    pub(crate) fn push_rows(
-        &mut self,
-        value: Value,
-        work: &dyn RowWork,
-        outs: &[View],
-        note: String,
-    ) -> Result<(), Diagnostic> {
-        let region = self.region(value)?;
-        self.push_rows_of(region, work, outs, note)
-    }
-
-    /// The same on the rows of a region.
-    pub(crate) fn push_rows_of(
-        &mut self,
-        mut region: Region,
-        work: &dyn RowWork,
-        outs: &[View],
-        note: String,
-    ) -> Result<(), Diagnostic> {
-        let mut shape = region.shape.clone();
-        let mut outs = outs.to_vec();
-        let mut views = region.views();
-        views.extend(outs.iter_mut());
-        // Outputs have rows of their own lengths; what is outside of rows is the same.
-        let saved: Vec<(i64, i64)> = views
-            .iter()
-            .map(|v| (v.shape.last().copied().unwrap_or(1), v.strides.last().copied().unwrap_or(0)))
-            .collect();
-        for view in &mut views {
-            if let Some(last) = view.shape.last_mut() {
-                *last = shape.last().copied().unwrap_or(1);
-            }
-        }
-        merge_axes(&mut shape, &mut views, true, 0);
-        for (view, (size, _)) in views.into_iter().zip(saved) {
-            if let Some(last) = view.shape.last_mut() {
-                *last = size;
-            }
-        }
-        region.shape = shape;
-        self.settle(&mut region)?;
-        let stage = rows::stage(work, &region, &outs, self.kernel, self.chip)?;
-        self.schedule.stages.push(Stage::Vector(VectorStage { note, ..stage }));
         Ok(())
     }
 

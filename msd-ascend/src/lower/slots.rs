@@ -66,11 +66,7 @@ impl Slots {
         for (index, value) in code.values.iter().enumerate() {
             let reg = Reg(index);
             let size = value.bytes(tile);
-            let times = match (value.is_loaded(), stored.contains(&reg)) {
-                (true, _) => depth,
-                (false, true) => depth.min(2),
-                _ => 1,
-            };
+            let times = if value.is_loaded() || stored.contains(&reg) { depth } else { 1 };
             if let What::Kept(which) = value.what {
                 slots.places[index] = Slot { offset: kept[which], twin: 0 };
             } else if value.is_loaded() || stored.contains(&reg) || code.is_constant(reg) {

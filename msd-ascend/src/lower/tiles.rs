@@ -5,6 +5,7 @@ use msd_ir::dtype::DType;
 
 use super::builder::{Builder, Local, global, int};
 use super::code::{Code, Extent, Reg, Value, What};
+use super::phases::Awaited;
 use super::slots::{Slots, TileSize};
 use super::vector::Pass;
 use super::view::View;
@@ -50,6 +51,8 @@ pub(crate) struct At<'a> {
     pub(crate) part: Option<(Expr, Expr)>,
     /// The first of its rows among those that are kept.
     pub(crate) kept: Expr,
+    /// What is waited for before it is loaded, behind everything else.
+    pub(crate) awaited: Option<&'a Awaited>,
     /// Where sums of a product's digit are: element of GM, and elements from row to row.
     pub(crate) sums: Option<&'a dyn Fn(usize, usize) -> (Arg, i64)>,
 }
@@ -57,7 +60,7 @@ pub(crate) struct At<'a> {
 impl At<'_> {
     /// As much of a tile, wherever it stands.
     pub(crate) fn sized(rows: Expr, cols: Expr) -> At<'static> {
-        At { place: Vec::new(), rows, cols, to: None, part: None, kept: Expr::from(0), sums: None }
+        At { place: Vec::new(), rows, cols, to: None, part: None, kept: Expr::from(0), awaited: None, sums: None }
     }
 }
 
@@ -94,7 +97,7 @@ impl Body {
         self.slots.end
     }
 
-    fn has_loads(&self) -> bool {
+    pub(crate) fn has_loads(&self) -> bool {
         self.code.values.iter().any(|v| matches!(v.what, What::Load(_) | What::Sums { .. }))
     }
 
@@ -125,7 +128,7 @@ impl Body {
             if self.has_loads() {
                 b.set_flag(Pipe::V, Pipe::Mte2, self.flags + which);
             }
-            if !self.outputs.is_empty() && which < 2 {
+            if !self.outputs.is_empty() {
                 b.set_flag(Pipe::Mte3, Pipe::V, self.flags + which);
             }
         }
@@ -137,7 +140,7 @@ impl Body {
             if self.has_loads() {
                 b.wait_flag(Pipe::V, Pipe::Mte2, self.flags + which);
             }
-            if !self.outputs.is_empty() && which < 2 {
+            if !self.outputs.is_empty() {
                 b.wait_flag(Pipe::Mte3, Pipe::V, self.flags + which);
             }
         }
@@ -147,16 +150,21 @@ impl Body {
     pub(crate) fn emit(&self, b: &mut Builder, at: &At<'_>, parity: Variable) {
         let which = Expr::variable(parity);
         let flag = || Expr::variable(parity) + self.flags;
-        let out_flag = || self.half(&Expr::variable(parity)) + self.flags;
+
         if self.has_loads() {
             b.wait_flag(Pipe::V, Pipe::Mte2, flag());
-            for (index, value) in self.code.values.iter().enumerate() {
-                self.load(b, Reg(index), value, at, &which);
-            }
+            let is_late = |value: &Value| match (&value.what, at.awaited) {
+                (What::Load(view), Some(awaited)) => awaited.has(view),
+                _ => false,
+            };
+            let values = || self.code.values.iter().enumerate();
+            values().filter(|(_, v)| !is_late(v)).for_each(|(i, v)| self.load(b, Reg(i), v, at, &which));
+            at.awaited.inspect(|awaited| awaited.wait(b));
+            values().filter(|(_, v)| is_late(v)).for_each(|(i, v)| self.load(b, Reg(i), v, at, &which));
             b.flag(Pipe::Mte2, Pipe::V, flag());
         }
         if !self.outputs.is_empty() {
-            b.wait_flag(Pipe::Mte3, Pipe::V, out_flag());
+            b.wait_flag(Pipe::Mte3, Pipe::V, flag());
         }
         let varying: Vec<usize> = (0..self.code.values.len()).filter(|i| !self.code.is_constant(Reg(*i))).collect();
         self.compute(b, at, &which, &varying);
@@ -177,11 +185,11 @@ impl Body {
             b.set_flag(Pipe::V, Pipe::Mte2, flag());
         }
         if !self.outputs.is_empty() {
-            b.flag(Pipe::V, Pipe::Mte3, out_flag());
+            b.flag(Pipe::V, Pipe::Mte3, flag());
             for (reg, view) in &self.outputs {
                 self.store(b, *reg, view, at, &which);
             }
-            b.set_flag(Pipe::Mte3, Pipe::V, out_flag());
+            b.set_flag(Pipe::Mte3, Pipe::V, flag());
         }
         match self.depth {
             1 => {}
@@ -204,11 +212,6 @@ impl Body {
             b.barrier(Pipe::V);
             left -= half;
         }
-    }
-
-    /// Which of two places for what is stored belongs to a tile.
-    fn half(&self, which: &Expr) -> Expr {
-        if self.depth <= 2 { which.clone() } else { which.clone() % 2 }
     }
 
     /// Where something is kept, and how much of it there is.
@@ -243,10 +246,8 @@ impl Body {
         if matches!(value.what, What::Kept(_)) && value.extent.has_rows() {
             return at.kept.clone() * value.pitch(self.tile) + slot.offset;
         }
-        let is_stored = self.outputs.iter().any(|(output, _)| *output == reg);
         match slot.twin {
             0 => Expr::from(slot.offset),
-            twin if is_stored => self.half(parity) * twin + slot.offset,
             twin => parity.clone() * twin + slot.offset,
         }
     }
@@ -371,7 +372,8 @@ impl Body {
                 && (value.extent == Extent::One || value.extent == Extent::Tile && is_dense)
         };
         let is_elementwise = self.code.value(reg).extent == Extent::Tile && !matches!(op, Op::Vrsum | Op::Vrmax);
-        (rows > 1 && is_whole && is_elementwise && args.iter().chain([&reg]).all(is_flat)).then(|| At::sized(Expr::from(1), at.rows.clone() * cols))
+        (rows > 1 && is_whole && is_elementwise && args.iter().chain([&reg]).all(is_flat))
+            .then(|| At::sized(Expr::from(1), at.rows.clone() * cols))
     }
 
     /// Columns of a value that has any.

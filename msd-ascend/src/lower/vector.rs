@@ -3,6 +3,7 @@
 
 use super::builder::Builder;
 use super::code::{Code, Reg};
+use super::phases::Awaited;
 use super::slots::{Slots, TileSize};
 use super::tiles::{At, Body, Fold};
 use super::view::View;
@@ -51,13 +52,13 @@ impl Pass {
 }
 
 impl VectorStage {
-    /// Emits the stage for the vector cores.
-    pub(crate) fn emit(self, b: &mut Builder, chip: &Chip) {
+    /// Emits the stage for the vector cores, which wait for what it reads.
+    pub(crate) fn emit(self, b: &mut Builder, chip: &Chip, awaited: &Awaited) {
         let rank = self.shape.len();
         let (rows, cols) = (self.shape[rank - 2], self.shape[rank - 1]);
         let batch: i64 = self.shape[..rank - 2].iter().product();
         if batch * rows * cols == 0 {
-            return;
+            return awaited.wait(b);
         }
         let per_cube = *chip.cores.vectors_per_cube as i64;
         let cores = *chip.cores.cube as i64 * per_cube;
@@ -87,7 +88,15 @@ impl VectorStage {
         if !several {
             bodies.iter().for_each(|(body, _)| body.open(b));
         }
-        b.repeat("u", (unit, Expr::from(batch * row_tiles * col_tiles * shares), cores), |b, u| {
+        let count = batch * row_tiles * col_tiles * shares;
+        // Who has one tile at most loads what is there before it waits for the rest.
+        let is_whole = !is_rowwise || cols <= tile.cols;
+        let is_lone = count <= cores && !several && is_whole && bodies[0].0.has_loads() && !awaited.is_empty();
+        if !is_lone {
+            awaited.wait(b);
+        }
+        let behind = is_lone.then_some(awaited);
+        let tile_of = |b: &mut Builder, u: Expr| {
             let part = (shares > 1).then(|| {
                 let begin = b.bind("begin", u.clone() % shares * share);
                 let cols = b.bind("part", (Expr::from(cols) - begin.clone()).min(share));
@@ -114,7 +123,7 @@ impl VectorStage {
                     let at = |group: Option<Expr>| {
                         let (outer, row) = place.split_at(place.len() - 1);
                         let place = outer.iter().chain(&group).chain(row).chain([&col]).cloned().collect();
-                        At { place, part: part.clone(), ..At::sized(height.clone(), width.clone()) }
+                        At { place, part: part.clone(), awaited: behind, ..At::sized(height.clone(), width.clone()) }
                     };
                     match groups {
                         Some(groups) => {
@@ -138,7 +147,11 @@ impl VectorStage {
                     b.barrier_all();
                 }
             }
-        });
+        };
+        match is_lone {
+            true => b.either(unit.clone().lt(count), |b| tile_of(b, unit), |b| awaited.wait(b)),
+            false => b.repeat("u", (unit, Expr::from(count), cores), tile_of),
+        }
         if !several {
             bodies.iter().for_each(|(body, _)| body.close(b));
         }
@@ -202,7 +215,11 @@ impl VectorStage {
         let rank = self.shape.len();
         let cols = self.shape[rank - 1];
         let rows: i64 = self.shape[..rank - 1].iter().product();
-        let each = super::blocking::ceil(rows, vector as i64) as f64 * cols as f64;
+        // What keeps nothing for its rows is cut into columns as well.
+        let each = match self.is_rowwise {
+            true => super::blocking::ceil(rows, vector as i64) as f64 * cols as f64,
+            false => super::blocking::ceil(rows * cols, vector as i64) as f64,
+        };
         let shares = super::blocking::ceil(cols.max(1), self.share(chip).max(1));
         let depth = (*latency.vector_start + *latency.vector_tail) as f64;
         let of_pass = |pass: &Pass| {
