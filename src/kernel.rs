@@ -23,7 +23,7 @@ use msd_jit::argument::Argument;
 
 use crate::cache::{Cache, Call, Class, ClassKey};
 use crate::explain::Explanation;
-use crate::npu::{DequantVariant, Npu};
+use crate::npu::{Npu, NpuVariant};
 use crate::options::Options;
 use crate::session::{Rewritten, Source};
 use crate::{Error, Result};
@@ -147,7 +147,7 @@ impl Kernel {
     /// # Ok::<(), msd::Error>(())
     /// ```
     pub fn npu(&self, chip: &Chip, sizes: &Sizes) -> Result<Npu> {
-        Ok(Npu::new(&self.inner.graph, sizes, chip, &self.inner.options, DequantVariant::default())?)
+        Ok(Npu::new(&self.inner.graph, sizes, chip, &self.inner.options, NpuVariant::default())?)
     }
 
     /// Calls the kernel with one argument per parameter, in order, and allocates its results.

@@ -205,7 +205,7 @@ pub use element::Element;
 pub use error::Error;
 pub use explain::{Explanation, SiteReport, StoppedRule};
 pub use kernel::{ClassReport, Kernel};
-pub use npu::{DequantVariant, Npu};
+pub use npu::{Npu, NpuVariant};
 pub use options::Options;
 pub use quant_argument::QuantArgument;
 pub use session::{Checked, Compiled, PassEvent, Rewritten, Source};

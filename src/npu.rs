@@ -18,24 +18,29 @@ use msd_ir::tensor::Tensor;
 use crate::options::Options;
 use crate::session::Rewritten;
 
-/// How weights are dequantized where they are.
+/// What can be done otherwise in a lowering.
 ///
-/// The default is what the MSD paper compares with: BF16, the scale applied in the conversion, all of the weight
-/// written to memory and read back.
+/// The default is what the MSD paper compares with: weights are dequantized to BF16, the scale applied in the
+/// conversion, all of the weight written to memory and read back; digits are merged by one rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DequantVariant {
-    /// Scales are applied to the sums, where that is possible.
+pub struct NpuVariant {
+    /// Scales of dequantized weights are applied to the sums, where that is possible.
     pub hoisted: bool,
-    /// F16 in place of BF16.
+    /// Weights are dequantized to F16 in place of BF16. What F16 does not reach becomes infinite.
     pub f16: bool,
     /// What is dequantized lies in a few buffers that are used again and stay in L2.
     pub l2: bool,
+    /// Digits are merged on their way out of the cube, where each weight has 11 bits at most, no zero point is taken
+    /// off, groups have no scales, and cores share no contraction. Every digit's sum times its weight is rounded to
+    /// F32, and so is each addition. Vector cores fuse both: half an ulp of F32 is lost for each digit beyond the
+    /// second, and for each weight that is no power of two; nothing with `int8x2-pow2`.
+    pub fix: bool,
 }
 
-impl DequantVariant {
+impl NpuVariant {
     fn lowering(self) -> lower::Options {
         let dequantized = if self.f16 { DType::F16 } else { DType::BF16 };
-        lower::Options { dequantized, reuses_workspace: self.l2 }
+        lower::Options { dequantized, reuses_workspace: self.l2, merges_in_fix: self.fix }
     }
 }
 
@@ -43,13 +48,13 @@ impl DequantVariant {
 ///
 /// ```
 /// use msd::ascend::chip::Chip;
-/// use msd::{DequantVariant, Npu, Options, Source};
+/// use msd::{NpuVariant, Npu, Options, Source};
 ///
 /// let text = "kernel f(w: i8[N, K] scale f32[N], x: bf16[M, K]) -> f32[M, N] { x @ dequant(w).T }";
 /// let checked = Source::new("f.msd", text).check()?;
 /// let sizes = [("M", 4), ("N", 64), ("K", 128)].map(|(name, size)| (name.into(), size)).into();
 /// let chip = Chip::named("ascend-910b")?;
-/// let npu = Npu::new(checked.kernel(None)?, &sizes, &chip, &Options::new(), DequantVariant::default())?;
+/// let npu = Npu::new(checked.kernel(None)?, &sizes, &chip, &Options::new(), NpuVariant::default())?;
 /// assert!(npu.cycles()?.cycles > 0);
 /// assert!(npu.stream().starts_with("program f"));
 /// # Ok::<(), msd::Error>(())
@@ -73,7 +78,7 @@ impl Npu {
         sizes: &Sizes,
         chip: &Chip,
         options: &Options,
-        variant: DequantVariant,
+        variant: NpuVariant,
     ) -> Result<Npu, Diagnostic> {
         let asked = options.request.lowering.or(kernel.attributes.lowering).unwrap_or(Lowering::Auto);
         if asked != Lowering::Auto {
@@ -101,7 +106,7 @@ impl Npu {
         sizes: &Sizes,
         chip: &Chip,
         options: &Options,
-        variant: DequantVariant,
+        variant: NpuVariant,
     ) -> Vec<(Way, Result<Npu, Diagnostic>)> {
         let mut list = Vec::new();
         for way in ways(kernel, options) {
@@ -117,14 +122,7 @@ impl Npu {
 
     /// The kernel with single products computed in another way, where that takes fewer cycles: one after the other,
     /// each with those before it as they were found best.
-    fn by_site(
-        &self,
-        way: Way,
-        kernel: &Graph,
-        chip: &Chip,
-        options: &Options,
-        variant: DequantVariant,
-    ) -> Option<Npu> {
+    fn by_site(&self, way: Way, kernel: &Graph, chip: &Chip, options: &Options, variant: NpuVariant) -> Option<Npu> {
         let sites = self.rewritten.plan.sites.len();
         if !(2..=MOST_SITES).contains(&sites) {
             return None;
@@ -152,7 +150,7 @@ impl Npu {
         sizes: &Sizes,
         chip: &Chip,
         options: &Options,
-        variant: DequantVariant,
+        variant: NpuVariant,
         because: String,
     ) -> Result<Npu, Diagnostic> {
         let mut options = options.clone();
@@ -184,7 +182,7 @@ impl Npu {
             let mut sizes = sizes.clone();
             sizes.insert(dim.into(), size);
             let with = |lowering: Lowering| {
-                let (options, variant) = (asking(options, (lowering, None)), DequantVariant::default());
+                let (options, variant) = (asking(options, (lowering, None)), NpuVariant::default());
                 Npu::planned(kernel, &sizes, chip, &options, variant, String::new()).map(|npu| npu.model().cycles)
             };
             if with(Lowering::Dequant)? < with(Lowering::Msd)? {

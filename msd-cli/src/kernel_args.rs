@@ -147,6 +147,9 @@ pub(crate) struct NpuArgs {
     /// How weights are dequantized, where that is not the paper's way: BF16, scaled, all of it through memory
     #[arg(long, value_enum, value_name = "VARIANT,…", value_delimiter = ',')]
     pub(crate) dequant_variant: Vec<Variant>,
+    /// Where digits' sums are merged [default: vector]
+    #[arg(long, value_enum, value_name = "WHERE")]
+    pub(crate) merge: Option<Merge>,
     /// How activations are split into digits [default: by their element type]
     #[arg(long, value_name = "SCHEME", value_parser = scheme_parser())]
     pub(crate) scheme: Option<Scheme>,
@@ -159,6 +162,9 @@ pub(crate) struct NpuArgs {
     /// Draw cycles over the size that varies
     #[arg(long, value_name = "OUT.svg")]
     pub(crate) sweep: Option<PathBuf>,
+    /// Draw the bytes that move, by what they are for
+    #[arg(long, value_name = "OUT.svg")]
+    pub(crate) bars: Option<PathBuf>,
     /// Compute values as well
     #[arg(long)]
     pub(crate) functional: bool,
@@ -198,6 +204,15 @@ pub(crate) enum Variant {
     F16,
     /// Through a few buffers that stay in L2
     L2,
+}
+
+/// `--merge`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Merge {
+    /// On the vector cores, fused
+    Vector,
+    /// On the way out of the cube, where it can be: each digit's sum times its weight is rounded, then each addition
+    Fix,
 }
 
 /// `--target`

@@ -9,7 +9,7 @@ use msd::ir::graph::Lowering;
 use msd::ir::input::Input;
 use msd::ir::quant::scheme::{Family, Scheme};
 use msd::ir::tensor::Tensor;
-use msd::{DequantVariant, Npu, Options, Source};
+use msd::{Npu, NpuVariant, Options, Source};
 
 use super::case::Case;
 use super::for_seeds;
@@ -36,9 +36,14 @@ fn check(draw: &mut Draw) -> Result<(), String> {
     let chip = Chip::named(chip).map_err(|d| d.message)?;
     let case = if draw.below(3) == 0 { small_floats::draw(draw) } else { Case::draw(draw) };
     let source = case.source();
-    let told = |e: String| format!("{source}\n{:?} on {}, {:?}: {e}", case.sizes, chip.name, case.request.scheme);
+    let mut variant = NpuVariant { hoisted: draw.below(3) == 0, l2: draw.below(3) == 0, ..NpuVariant::default() };
+    variant.fix = draw.below(2) == 0;
+    // Activations that are F16 anyway lose nothing.
+    variant.f16 = case.x == DType::F16 && draw.below(2) == 0;
+    let scheme = case.request.scheme;
+    let told = |e: String| format!("{source}\n{:?} on {}, {scheme:?}, {variant:?}: {e}", case.sizes, chip.name);
     // The kernel as it is, for faults; its product alone, for values.
-    let whole = lowered(&case, &chip).map_err(told)?;
+    let whole = lowered(&case, &chip, variant).map_err(told)?;
     whole.check().map_err(|d| told(format!("{d:?}")))?;
     let stream = whole.stream();
     let is_empty = !stream.contains("cube {") && !stream.contains("vector {");
@@ -48,7 +53,7 @@ fn check(draw: &mut Draw) -> Result<(), String> {
         return Err(told(format!("{stream}does not read back: {again:?}")));
     }
     let bare = case.bare();
-    let npu = lowered(&bare, &chip).map_err(told)?;
+    let npu = lowered(&bare, &chip, variant).map_err(told)?;
     npu.check().map_err(|d| told(format!("{d:?}")))?;
     let mut inputs = draw.inputs(&npu.rewritten().source, &npu.rewritten().sizes, Values::Ordinary);
     if bare.x != DType::F16 {
@@ -68,7 +73,7 @@ fn check(draw: &mut Draw) -> Result<(), String> {
     Ok(())
 }
 
-fn lowered(case: &Case, chip: &Chip) -> Result<Npu, String> {
+fn lowered(case: &Case, chip: &Chip, variant: NpuVariant) -> Result<Npu, String> {
     let text = case.source();
     let checked = Source::new("npu.msd", &*text).check().map_err(|d| format!("{text}: {d:?}"))?;
     let mut options = Options { request: case.request.clone(), ..Options::default() };
@@ -76,7 +81,7 @@ fn lowered(case: &Case, chip: &Chip) -> Result<Npu, String> {
     if options.request.scheme.is_some_and(|s| s.is_unsigned()) {
         options.request.scheme = None;
     }
-    let npu = Npu::new(&checked.kernels()[0], &case.sizes(), chip, &options, DequantVariant::default());
+    let npu = Npu::new(&checked.kernels()[0], &case.sizes(), chip, &options, variant);
     npu.map_err(|d| format!("{d:?}"))
 }
 
@@ -123,7 +128,7 @@ fn rows_as_large_as_f32_holds() {
         options.request.lowering = Some(Lowering::Msd);
         options.request.scheme = Some(*scheme);
         let chip = Chip::named("ascend-950").unwrap();
-        let npu = Npu::new(&checked.kernels()[0], &sizes, &chip, &options, DequantVariant::default()).unwrap();
+        let npu = Npu::new(&checked.kernels()[0], &sizes, &chip, &options, NpuVariant::default()).unwrap();
         let mut inputs = Draw::new(1).inputs(&checked.kernels()[0], &sizes, Values::Ordinary);
         inputs[0].scale = Some(Tensor::from_f32(DType::F32, vec![3], &[1e-3; 3]).unwrap());
         inputs[1].tensor = Tensor::from_f32(DType::F32, vec![2, 32], &[3e38; 64]).unwrap();

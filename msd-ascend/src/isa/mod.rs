@@ -19,7 +19,7 @@ use operand::{default, flag, float, id, int, pipe, read, update, word, write};
 /// Most operands in memory, and most others.
 pub const MAX_PLACES: usize = 5;
 /// Most operands that are not in memory.
-pub const MAX_INTS: usize = 6;
+pub const MAX_INTS: usize = 7;
 
 /// An instruction about to execute: operands have their values.
 #[derive(Clone, Copy, Debug)]
@@ -264,12 +264,13 @@ instructions! {
     }
     /// `dst[i, j] = cast(relu(L0C[i, j] * scale))` in F32; the mantissa of `scale` is cut to 10 bits. I32 to I32
     /// with a scale of 1 passes as it is; integers are rounded to nearest even and saturate. `ld` is the row of GM,
-    /// or the height of NZ in L1.
+    /// or the height of NZ in L1; `height` is that of the whole of L0C's matrix, from 16 to 16 rows of which `acc`
+    /// may be.
     Fix {
         "fix", Unit::Pipe(Pipe::Fix), CUBE, Types::Pair(DRAINED),
         &[
             write("dst", &[Gm, L1, Ub]), read("acc", &[L0c]), int("m", 1, 4095), int("n", 1, 4095),
-            default("ld", 0), ATOMIC, flag("relu"), float("scale", 1.0),
+            default("ld", 0), ATOMIC, flag("relu"), default("height", 0), float("scale", 1.0),
         ],
         region::fix, cost::FIX, values::product::fix,
     }
@@ -278,7 +279,7 @@ instructions! {
         "fix_columns", Unit::Pipe(Pipe::Fix), CUBE, Types::Pair(DRAINED),
         &[
             write("dst", &[Gm, L1, Ub]), read("acc", &[L0c]), read("scales", &[L1]), int("m", 1, 4095),
-            int("n", 1, 4095), default("ld", 0), ATOMIC, flag("relu"),
+            int("n", 1, 4095), default("ld", 0), ATOMIC, flag("relu"), default("height", 0),
         ],
         region::fix, cost::FIX, values::product::fix_columns,
     }

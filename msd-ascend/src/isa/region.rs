@@ -148,16 +148,19 @@ pub(super) fn mmad(issue: &Issue, _: &Chip) -> Regions {
 
 /// What leaves L0C lies in NZ there, columns of 16 accumulators.
 pub(super) fn fix(issue: &Issue, _: &Chip) -> Regions {
-    let [m, n, ld, atomic, ..] = issue.ints;
+    let [m, n, ld, atomic, _, height, ..] = issue.ints;
     let [dst, acc, scales, ..] = &issue.places;
-    let sums = round_up(m, FRACTAL) * round_up(n, FRACTAL) * 4;
+    // Columns of fractals, each of as many rows as the whole matrix has.
+    let (own, whole) = (round_up(m, FRACTAL), round_up(height.max(m), FRACTAL));
+    let panel = FRACTAL * 4;
     let to = issue.to();
     let written = match dst.space {
         Space::Gm => global(dst, true, to, m, n, ld),
         Space::Ub => local(dst, true, m, bytes(n, to)),
         _ => nz(dst, true, to, m, n, ld),
     };
-    let mut regions = vec![written, dense(acc, false, sums)];
+    let sums = region(acc, false, round_up(n, FRACTAL) / FRACTAL, own * panel, whole * panel);
+    let mut regions = vec![written, sums];
     if atomic != 0 {
         regions.push(Region { writes: false, ..written });
     }

@@ -31,13 +31,21 @@ pub(crate) struct Blocking {
     pub(crate) turns: i64,
 }
 
-/// What vector cores do beside a product, as [`Sizes`] has it.
-#[derive(Clone, Copy, Debug, Default)]
+/// What vector cores do beside a product.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Work {
+    /// Cycles in which one makes an element of a right operand; 0 if it lies in GM.
     pub(crate) convert: f64,
+    /// Bytes that it reads for that.
+    pub(crate) source: f64,
+    /// Cycles in which it makes a result of its sums; 0 if those are the result. With groups, of all of them.
     pub(crate) merge: f64,
-    pub(crate) chain: f64,
-    pub(crate) bytes: f64,
+    /// Cycles in which instructions wait for each other on a tile, on the sums of a group, and on what is made at a
+    /// time.
+    pub(crate) chains: [f64; 3],
+    /// Bytes of UB for each sum of a group, and for each element that is made.
+    pub(crate) rooms: [f64; 2],
+    /// Cycles until vector cores have made the left operand.
     pub(crate) ahead: f64,
 }
 
@@ -60,23 +68,16 @@ pub(crate) struct Sizes {
     pub(crate) columns: i64,
     /// Whether sums are integers.
     pub(crate) is_int: bool,
+    /// Whether digits are merged on their way out of L0C, so that each begins with whole fractals.
+    pub(crate) is_merged: bool,
     /// Cube cores.
     pub(crate) cores: i64,
     /// Steps of the cube's own shape.
     pub(crate) cube: [i64; 3],
-    /// Cycles in which a vector core makes an element of a right operand; 0 if it lies in GM.
-    pub(crate) convert: f64,
-    /// Cycles in which it makes a result of its sums; 0 if those are the result. With groups, of all of them.
-    pub(crate) merge: f64,
-    /// Cycles in which instructions on the sums of one group wait for each other, as many rows at a time as there is
-    /// room for.
-    pub(crate) chain: f64,
-    /// Bytes of UB for each of those sums.
-    pub(crate) room: f64,
-    /// Whether those are rows of several groups.
+    /// What vector cores do meanwhile.
+    pub(crate) work: Work,
+    /// Whether sums of groups are rows of several groups.
     pub(crate) are_rows: bool,
-    /// Cycles until vector cores have made the left operand.
-    pub(crate) ahead: f64,
     /// Whether the right operand is in L2, where cores put it.
     pub(crate) is_near: bool,
 }
@@ -86,6 +87,8 @@ pub(crate) struct Sizes {
 pub(crate) struct Estimate {
     pub(crate) hbm: f64,
     pub(crate) mte2: f64,
+    /// What L2 gives a cube core and its vector cores.
+    pub(crate) port: f64,
     pub(crate) mte1: f64,
     pub(crate) cube: f64,
     pub(crate) fix: f64,
@@ -106,9 +109,16 @@ pub(crate) struct Estimate {
 }
 
 impl Estimate {
+    /// By what blockings are chosen. Where a right operand is made meanwhile, those who read it and those who make it
+    /// wait for each other: of two that vector cores bind, the one that reads less is faster by most of the
+    /// difference.
+    fn rank(&self, made: bool) -> f64 {
+        self.cycles() + if made { 0.6 * self.mte2.max(self.port) } else { 0.0 }
+    }
+
     pub(crate) fn cycles(&self) -> f64 {
         // What loads begins at once; what multiplies waits for the first chunk, but not for the last.
-        let loads = self.hbm.max(self.mte2).max(self.stream) + self.chunk;
+        let loads = self.hbm.max(self.mte2).max(self.port).max(self.stream) + self.chunk;
         let others = [self.mte1, self.cube, self.fix, self.drain, self.vector].into_iter().fold(0.0, f64::max);
         loads.max(others + self.enter) + self.stall + self.leave
     }
@@ -137,13 +147,10 @@ impl Sizes {
                 false => BLOCK * 8 / i64::from(term.a.dtype.bits()),
             },
             is_int: term.a.dtype.is_int(),
+            is_merged: stage.merged.is_some(),
             cores: *chip.cores.cube as i64,
             cube: shape.map(|n| n as i64),
-            convert: work.convert,
-            merge: work.merge,
-            chain: work.chain,
-            room: work.bytes,
-            ahead: work.ahead,
+            work,
             is_near,
         })
     }
@@ -195,10 +202,15 @@ impl Blocking {
 
     /// Rows that a tile of the left operand has at most, in whole fractals.
     pub(crate) fn rows(&self, sizes: &Sizes) -> i64 {
-        match self.tokens >= sizes.tokens {
+        match self.is_stacked(sizes) {
             true => round_up(sizes.digits * sizes.tokens, FRACTAL),
-            false => sizes.digits * round_up(self.tokens, FRACTAL),
+            false => sizes.digits * round_up(self.tokens.min(sizes.tokens), FRACTAL),
         }
+    }
+
+    /// Whether digits of all tokens lie below each other as they do in GM.
+    pub(crate) fn is_stacked(&self, sizes: &Sizes) -> bool {
+        self.tokens >= sizes.tokens && !sizes.is_merged
     }
 
     /// Elements of K of a part.
@@ -211,7 +223,10 @@ impl Blocking {
     /// The cheapest. Where vector cores make the right operand meanwhile, cores share no contraction.
     pub(crate) fn choose(sizes: &Sizes, chip: &Chip) -> Option<Blocking> {
         let mut best: Option<(f64, Blocking)> = None;
-        let whole = round_up(sizes.digits * sizes.tokens, FRACTAL);
+        let whole = match sizes.is_merged {
+            true => sizes.digits * round_up(sizes.tokens, FRACTAL),
+            false => round_up(sizes.digits * sizes.tokens, FRACTAL),
+        };
         let mut tokens: Vec<i64> = [32, 64, 128, 256].into_iter().map(|rows| rows / sizes.digits / 16 * 16).collect();
         tokens.retain(|t| *t > 0 && *t < sizes.tokens);
         if whole <= 512 {
@@ -224,12 +239,12 @@ impl Blocking {
             for cols in columns(sizes, chip) {
                 for splits in [1, 2, 3, 4, 6, 8, 12, 16, 24, 32] {
                     for (is_resident, chunk) in [true, false].into_iter().flat_map(|r| CHUNKS.map(|c| (r, c))) {
-                        if (sizes.convert > 0.0 || sizes.groups > 1) && splits > 1 {
+                        if (sizes.work.convert > 0.0 || sizes.groups > 1 || sizes.is_merged) && splits > 1 {
                             continue;
                         }
                         let shape = Shape { tokens, cols, splits, is_resident, chunk };
                         let Some(blocking) = Blocking::of(shape, sizes, chip) else { continue };
-                        let cycles = blocking.estimate(sizes, chip).cycles();
+                        let cycles = blocking.estimate(sizes, chip).rank(sizes.work.convert > 0.0);
                         if best.is_none_or(|(least, _)| cycles < least) {
                             best = Some((cycles, blocking));
                         }
@@ -326,8 +341,13 @@ impl Blocking {
         let latency = &chip.latency;
         let all = sizes.bytes(sizes.batch * sizes.terms * sizes.cols * sizes.k) as f64;
         // What is made tile by tile comes from HBM as it is made.
-        let is_near = sizes.is_near && (sizes.convert == 0.0 || tiles_m > 1);
-        let weight = if is_near { 0.0 } else { all };
+        let is_near = sizes.is_near && (sizes.work.convert == 0.0 || tiles_m > 1);
+        let made = sizes.work.convert > 0.0;
+        let weight = match (is_near, made) {
+            (true, _) => 0.0,
+            (false, true) => (sizes.batch * sizes.terms * sizes.cols * sizes.k) as f64 * sizes.work.source,
+            (false, false) => all,
+        };
         let left = sizes.bytes(sizes.batch * sizes.digits * sizes.tokens * sizes.k) as f64;
         let results = (sizes.batch * sizes.tokens * sizes.cols * 4) as f64;
         let hbm = (weight + left + results) / (*chip.rates.hbm_per_core as f64 * blocks);
@@ -343,7 +363,7 @@ impl Blocking {
         // With buffers enough, cores read the left operand one after the other.
         let shared = if self.ring > 4 { 0.2 } else { 1.0 };
         // Cores with less to do leave their part of HBM to the others.
-        let even = weight / (*chip.rates.hbm_per_core as f64 * blocks);
+        let even = if made { 0.0 } else { weight / (*chip.rates.hbm_per_core as f64 * blocks) };
         let own = first * sizes.bytes(self.cols * part) as f64 / read;
         let mte2 = even.max(own)
             + again
@@ -381,20 +401,23 @@ impl Blocking {
         let per_cube = *chip.cores.vectors_per_cube as f64;
         let moved = *chip.rates.gm_to_ub as f64;
         let tokens = self.tokens.min(sizes.tokens) as f64;
-        let of_sum = sizes.merge.max(groups * (sizes.digits * sizes.terms * 4) as f64 / moved);
+        let left_sums = if sizes.is_merged { 1 } else { sizes.digits };
+        let of_sum = sizes.work.merge.max(groups * (left_sums * sizes.terms * 4) as f64 / moved);
         let merge = match self.splits {
             1 => {
                 let sums = tokens * self.cols as f64 / per_cube;
-                let room = *chip.memory.ub as f64 * if sizes.convert > 0.0 { 0.5 } else { 0.75 };
+                let room = *chip.memory.ub as f64 * if made { 0.5 } else { 0.75 };
                 let times = match sizes.are_rows {
-                    false => groups * (sums * sizes.room / room).ceil(),
+                    _ if sizes.groups == 1 => 0.0,
+                    false => groups * (sums * sizes.work.rooms[0] / room).ceil(),
                     true => {
                         let batch = self.cols as f64 * self.batch as f64;
-                        let pieces = (batch * sizes.room / room).ceil() * groups / self.batch as f64;
+                        let pieces = (batch * sizes.work.rooms[0] / room).ceil() * groups / self.batch as f64;
                         (tokens / per_cube).ceil() * pieces
                     }
                 };
-                items / sizes.terms as f64 * (sums * of_sum + times * sizes.chain)
+                let [of_tile, of_group, _] = sizes.work.chains;
+                items / sizes.terms as f64 * (sums * of_sum + of_tile + times * of_group)
             }
             // Behind everything else, and every part is read: the more of them, the shorter each transfer.
             splits => {
@@ -404,29 +427,42 @@ impl Blocking {
                 let loads = (splits * sizes.digits * sizes.terms) as f64;
                 let in_tile = *chip.memory.ub as f64 * 0.8 / (loads * 8.0);
                 let each = 4.0 / moved.min(read / per_cube) + (*latency.dma_issue as f64) / in_tile;
-                all * (loads * each).max(sizes.merge + loads * 4.0 / 64.0)
+                all * (loads * each).max(sizes.work.merge + loads * 4.0 / 64.0)
             }
         };
-        let convert = items * (self.cols * part) as f64 / per_cube * sizes.convert;
+        let convert = match made {
+            true => {
+                let own = (self.cols * part) as f64 / per_cube;
+                let pieces = (own * sizes.work.rooms[1] / (*chip.memory.ub as f64 * 0.75)).ceil();
+                items * (own * sizes.work.convert + pieces * sizes.work.chains[2])
+            }
+            false => 0.0,
+        };
         let first = sizes.bytes(self.cols * self.k_l1) as f64 / *chip.rates.hbm_per_core as f64;
         let (merge, parts) = if self.splits > 1 { (0.0, merge + 3.0 * gm) } else { (merge, 0.0) };
-        let merging = sizes.merge > 0.0 || self.splits > 1;
+        let merging = sizes.work.merge > 0.0 || self.splits > 1;
         // What leaves L0C is merged a load and a store later.
         let leave = fix / drains.max(1.0)
             + gm
             + if merging { *latency.cross_core as f64 + 2.0 * gm + merge / drains.max(1.0) } else { 0.0 }
             + parts
             // A tile is multiplied once all of it is made.
-            + if sizes.convert > 0.0 { sizes.bytes(self.cols * part) as f64 / read } else { 0.0 };
+            + if sizes.work.convert > 0.0 { sizes.bytes(self.cols * part) as f64 / read } else { 0.0 };
+        // Vector cores read sums and what they convert beside.
+        let of_sums =
+            if sizes.work.merge > 0.0 { tokens * self.cols as f64 * (left_sums * 4) as f64 * groups } else { 0.0 };
+        let of_made = if made { (self.cols * part) as f64 * sizes.work.source } else { 0.0 };
+        let port = mte2 - items * transfers - even.max(own) + own + items * (of_sums + of_made) / read;
         let made = convert / items.max(1.0);
         // Chunks that are there before the left operand is; vector cores make it before the right one.
         let buffers = self.ring - i64::from(self.is_resident);
-        let early = if sizes.convert > 0.0 { 0.0 } else { buffers as f64 * first };
-        let stall = (sizes.ahead - early).max(0.0);
+        let early = if sizes.work.convert > 0.0 { 0.0 } else { buffers as f64 * first };
+        let stall = (sizes.work.ahead - early).max(0.0);
         Estimate {
             stall,
             hbm,
             mte2,
+            port,
             mte1,
             cube,
             fix,

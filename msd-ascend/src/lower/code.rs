@@ -337,6 +337,12 @@ impl Code {
         self.values.iter().zip(self.late()).map(|(value, is_late)| of(value) * part(is_late)).sum()
     }
 
+    /// Bytes that are loaded for each element.
+    pub(crate) fn loaded_bytes(&self) -> f64 {
+        let is_loaded = |value: &&Value| matches!(value.what, What::Load(_)) && value.extent == Extent::Tile;
+        self.values.iter().filter(is_loaded).map(|value| f64::from(value.dtype.bits()) / 8.0).sum()
+    }
+
     /// Cycles for each element of adding it to what is kept.
     pub(crate) fn added(&self, chip: &Chip) -> f64 {
         *chip.vector.two_sources as f64 * 4.0 / *chip.vector.bytes as f64

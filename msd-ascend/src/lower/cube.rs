@@ -127,7 +127,7 @@ impl Emission<'_> {
     /// Rows of a tile from digit to digit, and all of them.
     pub(super) fn rows(&self, tile: &Tile) -> (Expr, Expr) {
         let digits = self.sizes.digits;
-        if self.blocking.tokens >= self.sizes.tokens {
+        if self.blocking.is_stacked(&self.sizes) {
             return (Expr::from(self.sizes.tokens), Expr::from(digits * self.sizes.tokens));
         }
         let apart = tile.tokens.clone().round_up(FRACTAL);
@@ -278,7 +278,15 @@ impl Emission<'_> {
         let ordinal = c.clone() / (self.chunks() * self.stage.terms.len() as i64);
         let made = (Builder::core() * 2 + ordinal % 2) * self.blocking.cols;
         let k = (core.begin.clone() + k1.clone(), k);
-        let at = ChunkAt { slot: slot.clone(), tile: &tile, term: &term, made, from: Expr::from(0), cols: tile.cols.clone(), k };
+        let at = ChunkAt {
+            slot: slot.clone(),
+            tile: &tile,
+            term: &term,
+            made,
+            from: Expr::from(0),
+            cols: tile.cols.clone(),
+            k,
+        };
         if what != Load::Left {
             b.wait_flag(Pipe::Mte1, Pipe::Mte2, slot.clone());
             if self.makes {
@@ -390,7 +398,7 @@ impl Emission<'_> {
         let dtype = term.a.dtype;
         let cols = if dtype.bits() == 4 { k.clone().round_up(2) } else { k.clone() };
         let ld = term.a.apart(2);
-        let loads: Vec<(Expr, Expr, Expr)> = match self.blocking.tokens >= self.sizes.tokens {
+        let loads: Vec<(Expr, Expr, Expr)> = match self.blocking.is_stacked(&self.sizes) {
             true => vec![(Expr::from(0), rows, Expr::from(0))],
             false => (0..self.sizes.digits)
                 .map(|d| {

@@ -9,7 +9,7 @@ use msd_ir::ops::Op;
 use msd_ir::types::Type;
 
 use super::code::{Code, Condition, Reg};
-use super::numbers::Number;
+use super::numbers::{Number, computed};
 use super::region::{Region, internal};
 use super::schedule::{Scheduler, Stage};
 use super::vector::{Pass, VectorStage};
@@ -150,6 +150,21 @@ impl Scheduler<'_> {
         let out = to.stretched(&natural.shape).transposed(&back);
         self.converted.push((value, (dtype, less), out.clone()));
         Ok(out)
+    }
+
+    /// Codes of a weight as integers, which lie as those do: they are a factor of a product.
+    pub(super) fn place_steps(&mut self, value: Value) -> Result<(), Diagnostic> {
+        let codes = self.view(self.kernel.node(value).operands[0])?;
+        let order = super::schedule::by_strides(&codes);
+        let shape: Vec<i64> = order.iter().map(|axis| self.shape(value)[*axis]).collect();
+        let dtype = computed(self.dtype(value), self.chip);
+        let mut back = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(new, old)| back[*old] = new);
+        let out = self.tensor("steps", dtype, &shape, Purpose::Workspace).transposed(&back);
+        let region = self.region(value)?;
+        self.push_map_as(region, self.dtype(value), out.clone(), true, self.note(value))?;
+        self.set(value, out);
+        Ok(())
     }
 
     /// Elements of a view, of that type in the graph, as those of another, less a number.

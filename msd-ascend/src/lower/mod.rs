@@ -73,11 +73,14 @@ pub struct Options {
     pub dequantized: DType,
     /// Whether what is made for the cube lies in a few buffers that are used again.
     pub reuses_workspace: bool,
+    /// Whether digits are merged in F32 on their way out of L0C, where they can be: their sums are rounded one by one
+    /// and added in memory, not merged by one rounding.
+    pub merges_in_fix: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { dequantized: DType::BF16, reuses_workspace: false }
+        Options { dequantized: DType::BF16, reuses_workspace: false, merges_in_fix: false }
     }
 }
 
@@ -86,6 +89,7 @@ impl Default for Options {
 /// # Errors
 /// If a size is not known, or the chip cannot compute an op of the kernel.
 pub fn lower(kernel: &Kernel, sizes: &Sizes, chip: &Chip, options: &Options) -> Result<Lowered, Diagnostic> {
+    check(chip)?;
     let Schedule { builder, mut stages, given, outputs } =
         schedule::schedule(kernel, sizes, chip, options.dequantized)?;
     join_conversions(&mut stages);
@@ -108,6 +112,23 @@ pub fn lower(kernel: &Kernel, sizes: &Sizes, chip: &Chip, options: &Options) -> 
     let given = given.into_iter().map(|(tensor, given)| (usize::from(tensor), given)).collect();
     let shapes = kernel.result_types().iter().map(|ty| shape_under(&ty.shape, sizes)).collect::<Result<_, _>>()?;
     Ok(Lowered { program, given, outputs: outputs.into_iter().map(usize::from).collect(), shapes, model, is_native })
+}
+
+/// Whether kernels can be lowered for a chip at all; streams by hand make do with less.
+fn check(chip: &Chip) -> Result<(), Diagnostic> {
+    let least = [
+        ("cores.vectors_per_cube", *chip.cores.vectors_per_cube, 1),
+        ("memory.ub", *chip.memory.ub, 64 << 10),
+        ("limits.flags", *chip.limits.flags, 8),
+        ("limits.counters", *chip.limits.counters, 10),
+    ];
+    match least.into_iter().find(|(_, is, least)| is < least) {
+        Some((name, is, least)) => {
+            let message = format!("kernels are not lowered for {}: {name} is {is}, less than {least}", chip.name);
+            Err(Diagnostic::new(Fault::NotOnChip, message).help("write a stream by hand, or choose another chip"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Moves what makes a right operand that nothing else reads to the product that does.
@@ -193,6 +214,9 @@ impl Writer<'_> {
         let chip = self.chip;
         let mut conversions = std::mem::take(&mut stage.conversions);
         let is_direct = stage.is_bare(self.kernel);
+        if self.options.merges_in_fix {
+            stage.merge_early();
+        }
         let merging = if is_direct { None } else { Some(stage.pass(self.kernel, chip)?) };
         let groups = match &stage.groups {
             Some(groups) => Some(groups.region.scaled_sum(groups.times, self.kernel, chip)?),
@@ -201,18 +225,25 @@ impl Writer<'_> {
         let cycles = |pass: &Pass, shape: &[i64]| pass.code.cycles(1, shape.last().copied().unwrap_or(1), chip);
         let mut work = blocking::Work {
             convert: conversions.iter().map(|c| cycles(&c.passes[0], &c.shape)).sum(),
+            source: conversions.iter().map(|c| c.passes[0].code.loaded_bytes()).sum::<f64>() / stage.terms.len() as f64,
             merge: merging.as_ref().map_or(0.0, |pass| cycles(pass, &stage.shape)),
             ahead: self.ahead,
             ..blocking::Work::default()
         };
+        let room = |pass: &Pass, depth: i64| {
+            let tile = TileSize { rows: 8, cols: 256 };
+            pass.slots(&[], tile, (0, depth)).end as f64 / (tile.rows * tile.cols) as f64
+        };
+        work.chains[0] = merging.as_ref().map_or(0.0, |pass| pass.code.chain(chip));
+        work.chains[2] = conversions.iter().map(|c| c.passes[0].code.chain(chip)).sum();
+        work.rooms[1] = conversions.iter().map(|c| room(&c.passes[0], CONVERSION_DEPTH)).sum();
         if let (Some(pass), Some(groups)) = (&groups, &stage.groups) {
             work.merge += groups.count as f64 * (cycles(pass, &stage.shape) + pass.code.added(chip));
             // Rows of groups are added up by halves.
             let halves = if groups.are_rows { 4 } else { 0 };
             let wait = *chip.latency.vector_start + *chip.latency.vector_tail;
-            work.chain = pass.code.chain(chip) + (halves * wait) as f64;
-            let tile = TileSize { rows: 8, cols: 256 };
-            work.bytes = pass.slots(&[], tile, (0, GROUP_DEPTH)).end as f64 / (tile.rows * tile.cols) as f64;
+            work.chains[1] = pass.code.chain(chip) + (halves * wait) as f64;
+            work.rooms[0] = room(pass, GROUP_DEPTH);
         }
         let right = stage.terms[0].b.tensor;
         let is_near = !conversions.is_empty() || self.phases.has_written(right);
@@ -247,7 +278,8 @@ impl Writer<'_> {
         }
         let out = stage.out.tensor;
         // Made beforehand, it is no part of the estimate.
-        let sizes = if is_joint { sizes } else { blocking::Sizes { convert: 0.0, ..sizes } };
+        let work = if is_joint { sizes.work } else { blocking::Work { convert: 0.0, ..sizes.work } };
+        let sizes = blocking::Sizes { work, ..sizes };
         let estimate = blocking.estimate(&sizes, chip);
         let parts = (&sizes, &blocking, &estimate);
         self.ledger.product(&stage, parts, is_direct && blocking.splits == 1, self.builder.tensors());
@@ -294,7 +326,7 @@ impl Writer<'_> {
             vector.conversions.push(cube::Conversion { body, shape: conversion.shape, note: conversion.note });
         }
         let terms = stage.terms.len() as i64;
-        let sums = stage.terms[0].sums();
+        let sums = stage.sums();
         let target = match merging {
             None => Target::Result(stage.out.clone()),
             Some(pass) => {

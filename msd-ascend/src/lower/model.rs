@@ -52,7 +52,7 @@ impl Ledger {
             let sums = sizes.batch * sizes.groups * sizes.terms * sizes.digits * sizes.tokens * sizes.cols;
             let each = (sums * 4) as u64;
             self.model.traffic.l2_write += each * blocking.splits as u64;
-            self.model.traffic.l2_read += each;
+            self.model.traffic.l2_read += if sizes.is_merged { each / sizes.digits as u64 } else { each };
         }
         self.writes(&stage.out, tensors);
     }

@@ -1,6 +1,8 @@
 //! Products of what is in L1, piece by piece through L0, and where their sums go. Owns places in L0 and in L0C; chunks
 //! in L1 are `cube.rs`'s.
 
+use msd_ir::dtype::DType;
+
 use super::blocking::Blocking;
 use super::builder::{Builder, Local, global, int};
 use super::cube::{CoreState, Emission, Target, Tile, is_by_columns};
@@ -114,7 +116,7 @@ impl Emission<'_> {
                 };
                 let left = at(l1.left_scales, self.blocking.rows(&self.sizes));
                 let right = at(l1.right_scales, self.blocking.cols);
-                let e8m0 = [msd_ir::dtype::DType::E8M0];
+                let e8m0 = [DType::E8M0];
                 b.emit(
                     Op::LoadScales,
                     &e8m0,
@@ -155,8 +157,8 @@ impl Emission<'_> {
         acc: Local,
     ) {
         let terms = self.stage.terms.len() as i64;
-        let (_, rows) = self.rows(tile);
-        let sums = self.stage.terms[0].sums();
+        let (apart, rows) = self.rows(tile);
+        let sums = self.stage.sums();
         let ordinal = c.clone() / (terms * self.chunks());
         let batch = self.blocking.batch;
         let batches = self.sizes.groups / batch;
@@ -189,11 +191,24 @@ impl Emission<'_> {
                 (global(parts.tensor, parts.at_expr(&place)), parts.apart(2), sums)
             }
         };
-        let mut others = vec![int("m", rows), int("n", tile.cols.clone()), int("ld", ld)];
-        if matches!(&self.target, Target::Parts(parts) if parts.shape[0] == 1) {
-            others.push(("atomic", Arg::Word(1)));
+        let sized = |rows: Expr| vec![int("m", rows), int("n", tile.cols.clone()), int("ld", ld)];
+        if let Some(weights) = &self.stage.merged {
+            // Each behind the one before it, which it is added to.
+            for (digit, weight) in weights.iter().enumerate() {
+                let below = apart.clone() * (digit as i64 * FRACTAL * 4);
+                let acc = Local { offset: acc.offset.clone() + below, ..acc.clone() };
+                let mut others = sized(tile.tokens.clone());
+                let atomic = Arg::Word(u8::from(digit > 0));
+                others.extend([int("height", rows.clone()), ("atomic", atomic), ("scale", Arg::Float(*weight))]);
+                b.emit(Op::Fix, &[DType::I32, to], vec![dst.clone(), acc.into()], others);
+            }
+        } else {
+            let mut others = sized(rows);
+            if matches!(&self.target, Target::Parts(parts) if parts.shape[0] == 1) {
+                others.push(("atomic", Arg::Word(1)));
+            }
+            b.emit(Op::Fix, &[sums, to], vec![dst, acc.into()], others);
         }
-        b.emit(Op::Fix, &[sums, to], vec![dst, acc.into()], others);
         if matches!(self.target, Target::Tiles(_)) {
             let is_last = if terms == 1 { Expr::from(1) } else { term.clone().equals(terms - 1) };
             let is_last = if batch == 1 { is_last } else { (group.clone() % batch).equals(batch - 1) * is_last };

@@ -40,6 +40,8 @@ pub(crate) struct ProductStage {
     pub(crate) out: View,
     /// What its contraction is in groups of.
     pub(crate) groups: Option<Box<Groups>>,
+    /// Weights of digits that are added up on their way out of L0C, if they are.
+    pub(crate) merged: Option<Vec<f32>>,
     /// What makes right operands, tile by tile.
     pub(crate) conversions: Vec<VectorStage>,
     pub(crate) note: String,
@@ -253,8 +255,8 @@ impl Scheduler<'_> {
         term: &Term,
     ) -> Result<Merging, Diagnostic> {
         let (digits, rank) = (merging.weights.len(), term.b.rank());
-        // Together they may be too large for an integer.
-        let mut whole = Merging { weights: Vec::new(), parts: Some(Vec::new()), is_whole: false, ..merging.clone() };
+        // Together they may be too large for an integer, which then wraps around if it is to be one.
+        let mut whole = Merging { weights: Vec::new(), parts: Some(Vec::new()), ..merging.clone() };
         let length = MAX_INT_K / 2;
         let mut start = 0;
         while start < term.k() {
@@ -294,6 +296,7 @@ impl Scheduler<'_> {
             region,
             out: sums,
             groups: None,
+            merged: None,
             conversions: Vec::new(),
             note,
         };
@@ -316,7 +319,7 @@ impl Scheduler<'_> {
         self.settle(&mut region)?;
         let (shape, terms) = (region.shape.clone(), std::mem::take(&mut region.terms));
         let groups = region.groups.take();
-        let stage = ProductStage { shape, terms, region, out, groups, conversions: Vec::new(), note };
+        let stage = ProductStage { shape, terms, region, out, groups, merged: None, conversions: Vec::new(), note };
         self.schedule.stages.push(Stage::Product(Box::new(stage)));
         Ok(())
     }
@@ -335,6 +338,29 @@ impl ProductStage {
         let is_whole = merging.weights == [1] && merging.zero.is_none() && merging.parts.is_none();
         let drained = matches!((merging.sums, self.out.dtype), (F32, F32 | F16 | BF16) | (I32, I32));
         is_root && is_whole && drained && self.out.strides[self.out.rank() - 1] == 1
+    }
+
+    /// Type of the sums as they leave L0C.
+    pub(crate) fn sums(&self) -> DType {
+        if self.merged.is_some() { F32 } else { self.terms[0].sums() }
+    }
+
+    /// Has digits merged on their way out of L0C, if nothing else is done with the sums of each, and weights have no
+    /// more bits than scales there.
+    pub(crate) fn merge_early(&mut self) {
+        let merges = self.region.merges.iter().map(|(_, merging)| merging);
+        let is_plain =
+            |m: &Merging| m.parts.is_none() && m.zero.is_none() && !m.is_whole && !m.is_kept && m.sums == I32;
+        let is_short = |weight: &i64| (*weight as f32) as i64 == *weight && (*weight as f32).to_bits() & 0x1FFF == 0;
+        let Some(weights) = merges.clone().map(|m| m.weights.clone()).next() else { return };
+        let fits = weights.len() > 1 && weights.iter().all(is_short);
+        if !fits || self.groups.is_some() || !merges.clone().all(|m| is_plain(m) && m.weights == weights) {
+            return;
+        }
+        for (_, merging) in &mut self.region.merges {
+            (merging.weights, merging.sums) = (vec![1], F32);
+        }
+        self.merged = Some(weights.iter().map(|weight| *weight as f32).collect());
     }
 
     /// What vector cores make of the sums.

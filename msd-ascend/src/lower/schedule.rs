@@ -130,7 +130,7 @@ impl Scheduler<'_> {
         &self.shapes[value.node][value.result]
     }
 
-    fn dtype(&self, value: Value) -> DType {
+    pub(crate) fn dtype(&self, value: Value) -> DType {
         self.kernel.tensor_ty(value).dtype
     }
 
@@ -215,21 +215,6 @@ impl Scheduler<'_> {
                 Ok(())
             }
         }
-    }
-
-    /// Codes of a weight as integers, which lie as those do: they are a factor of a product.
-    fn place_steps(&mut self, value: Value) -> Result<(), Diagnostic> {
-        let codes = self.view(self.kernel.node(value).operands[0])?;
-        let order = by_strides(&codes);
-        let shape: Vec<i64> = order.iter().map(|axis| self.shape(value)[*axis]).collect();
-        let dtype = computed(self.dtype(value), self.chip);
-        let mut back = vec![0; order.len()];
-        order.iter().enumerate().for_each(|(new, old)| back[*old] = new);
-        let out = self.tensor("steps", dtype, &shape, Purpose::Workspace).transposed(&back);
-        let region = self.region(value)?;
-        self.push_map_as(region, self.dtype(value), out.clone(), true, self.note(value))?;
-        self.set(value, out);
-        Ok(())
     }
 
     /// Whether a value lies somewhere already.
@@ -345,9 +330,15 @@ impl Scheduler<'_> {
     }
 
     fn place_concat(&mut self, value: Value, axis: usize) -> Result<View, Diagnostic> {
-        let out = self.home(value, Purpose::Activation);
+        let operands = self.kernel.node(value).operands.clone();
+        let mut out = self.home(value, Purpose::Activation);
+        // Halves of bytes are not put together.
+        if out.dtype.bits() == 4 && axis + 1 == out.rank() && operands.iter().any(|v| self.shape(*v)[axis] % 2 != 0) {
+            let shape = self.shape(value).to_vec();
+            out = self.tensor("concat", byte_of(out.dtype), &shape, Purpose::Activation);
+        }
         let mut at = 0;
-        for operand in self.kernel.node(value).operands.clone() {
+        for operand in operands {
             let size = self.shape(operand)[axis];
             let window = out.sliced(axis, at, at + size);
             at += size;

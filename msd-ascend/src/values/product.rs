@@ -292,7 +292,7 @@ fn block_in_parts(row: &[f64], panel: &[Columns<f64>]) -> Columns<f64> {
 }
 
 pub(crate) fn fix(issue: &Issue, view: &mut View<'_>) -> Result<(), Fault> {
-    let [_, n, _, _, _, scale] = issue.ints;
+    let [_, n, _, _, _, _, scale] = issue.ints;
     drain(issue, view, &vec![cut(f32::from_bits(scale as u32)); extent(n)?])
 }
 
@@ -313,12 +313,15 @@ fn cut(scale: f32) -> f32 {
 /// Accumulators with a scale for each column to wherever they go. What is added to what is there is rounded to its
 /// type before.
 fn drain(issue: &Issue, view: &mut View<'_>, scales: &[f32]) -> Result<(), Fault> {
-    let [m, n, ld, atomic, relu, ..] = issue.ints;
+    let [m, n, ld, atomic, relu, height, ..] = issue.ints;
     let [dst, acc, ..] = &issue.places;
     let matrix = Matrix { dtype: issue.to(), rows: m, cols: n };
-    let (m, n) = (extent(m)?, extent(n)?);
-    let panel_bytes = m.next_multiple_of(WIDTH) * SUMS_BYTES;
-    let sums = slice(view.bytes(acc), acc.offset, (n.div_ceil(WIDTH) * panel_bytes) as i64)?;
+    let (m, n, height) = (extent(m)?, extent(n)?, extent(height.max(m))?);
+    // The last column of fractals is read as far as it has rows.
+    let own_bytes = m.next_multiple_of(WIDTH) * SUMS_BYTES;
+    let panel_bytes = height.next_multiple_of(WIDTH) * SUMS_BYTES;
+    let all = n.div_ceil(WIDTH).saturating_sub(1) * panel_bytes + own_bytes;
+    let sums = slice(view.bytes(acc), acc.offset, all as i64)?;
     let (mut data, mut row, mut raw) = (Vec::new(), Vec::new(), Vec::new());
     for i in 0..m {
         row.clear();

@@ -8,7 +8,7 @@ use msd::io::{self, Staged};
 use msd::ir::diag::{Code, Diagnostic};
 
 use crate::kernel_args::NpuArgs;
-use crate::npu::{self, Runs, sweep};
+use crate::npu::{self, Runs, charts};
 use crate::origin::Fault;
 use crate::report::page::stage;
 use crate::report::{Body, Outcome, npu as report};
@@ -22,7 +22,7 @@ pub(crate) fn run(args: &NpuArgs) -> Outcome {
 fn execute(args: &NpuArgs) -> Result<Outcome, Vec<Fault>> {
     let chip = npu::chip(&args.chip)?;
     for read in [args.file.as_path(), Path::new(&args.chip)] {
-        let written = args.outputs.iter().chain(&args.trace).chain(&args.csv).chain(&args.sweep);
+        let written = args.outputs.iter().chain(&args.trace).chain(&args.csv).chain(&args.sweep).chain(&args.bars);
         request::check_not_source(read, written).map_err(|d| vec![d.into()])?;
     }
     let runs = npu::runs(args, &chip)?;
@@ -44,8 +44,11 @@ fn staged(args: &NpuArgs, runs: &Runs, chip: &str) -> Result<Vec<Staged>, Vec<Fa
         files.push(stage(path, &first.report.csv())?);
     }
     if let Some(path) = &args.sweep {
-        let chart = sweep::chart(runs, chip).map_err(|d| vec![d.into()])?;
+        let chart = charts::sweep(runs, chip).map_err(|d| vec![d.into()])?;
         files.push(stage(path, &chart.svg())?);
+    }
+    if let Some(path) = &args.bars {
+        files.push(stage(path, &charts::traffic(runs, chip).svg())?);
     }
     if args.outputs.len() > first.outputs.len() {
         let message = format!("{} `-o` files for {} output tensors", args.outputs.len(), first.outputs.len());

@@ -4,7 +4,7 @@
 use msd::ir::diag::{Code, Diagnostic};
 use msd::ir::dim::Sizes;
 use msd::ir::text;
-use msd::{DequantVariant, Npu, Options, PassEvent, Rewritten};
+use msd::{Npu, NpuVariant, Options, PassEvent, Rewritten};
 
 use crate::inputs::{dims, sizes};
 use crate::kernel_args::{Emit, OptArgs, Target};
@@ -58,7 +58,7 @@ fn stream(target: &Target, subject: &Subject, dims: &Sizes, options: &Options) -
         Target::Chip(name) => npu::chip(name)?,
         Target::Cpu | Target::Reference => npu::chip("ascend-910b")?,
     };
-    let npu = Npu::new(&subject.kernel, dims, &chip, options, DequantVariant::default());
+    let npu = Npu::new(&subject.kernel, dims, &chip, options, NpuVariant::default());
     let npu = npu.map_err(|d| subject.faults(vec![d]))?;
     Ok(Function { name: chip.name, text: npu.stream() })
 }

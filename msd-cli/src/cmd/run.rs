@@ -11,7 +11,7 @@ use msd::ir::dim::Sizes;
 use msd::ir::graph::Kernel;
 use msd::ir::input::Input;
 use msd::ir::tensor::Tensor;
-use msd::{Argument, DequantVariant, Npu, Options, Rewritten, SiteReport, Weight};
+use msd::{Argument, Npu, NpuVariant, Options, Rewritten, SiteReport, Weight};
 
 use crate::inputs::{self, Missing, Resolved, dims};
 use crate::kernel_args::{OutputType, RunArgs, Target};
@@ -108,7 +108,7 @@ fn on_chip(
     options: &Options,
 ) -> Result<Done, Vec<Diagnostic>> {
     let start = Instant::now();
-    let npu = Npu::new(kernel, sizes, chip, options, DequantVariant::default()).map_err(|d| vec![d])?;
+    let npu = Npu::new(kernel, sizes, chip, options, NpuVariant::default()).map_err(|d| vec![d])?;
     let compile_ms = Some(start.elapsed().as_secs_f64() * 1e3);
     let start = Instant::now();
     let results = npu.call(inputs).map_err(|d| vec![d])?;

@@ -5,11 +5,11 @@ use msd::ir::diag::Diagnostic;
 use msd::ir::dim::Sizes;
 use msd::ir::graph::Lowering;
 use msd::ir::tensor::Tensor;
-use msd::{DequantVariant, Npu, Options};
+use msd::{Npu, NpuVariant, Options};
 
 use super::Runs;
 use crate::inputs::{self, Missing, dims, sizes};
-use crate::kernel_args::{NpuArgs, NpuLowering, Variant};
+use crate::kernel_args::{Merge, NpuArgs, NpuLowering, Variant};
 use crate::origin::Fault;
 use crate::report::npu::Run;
 use crate::request::Subject;
@@ -47,7 +47,7 @@ pub(super) fn runs(args: &NpuArgs, chip: &Chip) -> Result<Runs, Vec<Fault>> {
 
 /// The streams to run: one, or both lowerings where there is something to dequantize.
 fn lowered(args: &NpuArgs, subject: &Subject, point: &Sizes, chip: &Chip) -> Result<Vec<Npu>, Diagnostic> {
-    let variant = variant(&args.dequant_variant);
+    let variant = variant(&args.dequant_variant, args.merge);
     let lower = |lowering: Lowering| {
         let mut options = Options::new();
         options.request.scheme = args.scheme;
@@ -70,11 +70,12 @@ fn lowered(args: &NpuArgs, subject: &Subject, point: &Sizes, chip: &Chip) -> Res
 }
 
 /// The variants asked for, together.
-pub(crate) fn variant(said: &[Variant]) -> DequantVariant {
-    DequantVariant {
+fn variant(said: &[Variant], merge: Option<Merge>) -> NpuVariant {
+    NpuVariant {
         hoisted: said.contains(&Variant::Hoisted),
         f16: said.contains(&Variant::F16),
         l2: said.contains(&Variant::L2),
+        fix: merge == Some(Merge::Fix),
     }
 }
 

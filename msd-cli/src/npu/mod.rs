@@ -1,10 +1,10 @@
 //! What `msd npu` runs: streams as they are ([`stream`]), and kernels lowered to such ([`kernel`]). Owns how a stream
 //! is looked at before it counts: faults, races, cycles.
 
+pub(crate) mod charts;
 pub(crate) mod kernel;
 pub(crate) mod predict;
 pub(crate) mod stream;
-pub(crate) mod sweep;
 
 use std::path::Path;
 use std::rc::Rc;

@@ -6,7 +6,7 @@ use msd::ir::diag::Diagnostic;
 use msd::ir::dim::Sizes;
 use msd::ir::graph::{Kernel, Lowering};
 use msd::ir::types::Type;
-use msd::{DequantVariant, Npu, Options};
+use msd::{Npu, NpuVariant, Options};
 use serde::Serialize;
 
 use crate::origin::Fault;
@@ -38,7 +38,7 @@ pub(crate) fn predict(
     options: &Options,
 ) -> Result<Prediction, Vec<Fault>> {
     let in_source = |d: Diagnostic| subject.faults(vec![d]);
-    let variant = DequantVariant::default();
+    let variant = NpuVariant::default();
     let chosen = Npu::new(&subject.kernel, sizes, chip, options, variant).map_err(in_source)?;
     let mut cycles = Vec::new();
     for lowering in [Lowering::Msd, Lowering::Dequant] {

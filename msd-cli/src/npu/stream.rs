@@ -65,6 +65,7 @@ fn only_for_kernels(args: &NpuArgs) -> Result<(), Diagnostic> {
         ("--block", args.block.is_some()),
         ("--lowering", args.lowering.is_some()),
         ("--dequant-variant", !args.dequant_variant.is_empty()),
+        ("--merge", args.merge.is_some()),
     ];
     match said.iter().find(|(_, is_said)| *is_said) {
         Some((flag, _)) => {

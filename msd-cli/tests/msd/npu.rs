@@ -148,7 +148,8 @@ fn what_is_wrong_is_said_at_its_place() {
 fn a_kernel_in_both_lowerings() {
     let dir = dir(&[("linear.msd", LINEAR)]);
     let sizes = ["-D", "N=512,K=1024", "-D", "M=1,64"];
-    let args = [&["npu", "linear.msd", "--check", "--functional", "--sweep", "s.svg"][..], &sizes].concat();
+    let args =
+        [&["npu", "linear.msd", "--check", "--functional", "--sweep", "s.svg", "--bars", "b.svg"][..], &sizes].concat();
     let (status, object) = json(&dir, &args, "msd.npu/1");
     let runs = object["runs"].as_array().unwrap();
     let lowerings: Vec<&str> = runs.iter().filter_map(|run| run["lowering"].as_str()).collect();
@@ -165,6 +166,8 @@ fn a_kernel_in_both_lowerings() {
     }
     let chart = fs::read_to_string(dir.path().join("s.svg")).unwrap();
     assert!(chart.starts_with("<svg") && chart.contains("dequant, closed form"), "{chart}");
+    let bars = fs::read_to_string(dir.path().join("b.svg")).unwrap();
+    assert!(bars.contains("K=1024 M=1 N=512") && bars.contains("workspace, L2"), "{bars}");
     let text = msd(&dir, &["npu", "linear.msd", "-D", "N=512,K=1024,M=4"]).stdout;
     assert!(text.contains("dequant / msd") && text.contains("closed form"), "{text}");
     // Nothing to rewrite: one run.

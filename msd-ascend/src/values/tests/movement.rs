@@ -61,7 +61,7 @@ proptest! {
         let loaded = before.after(&issue(Op::Load, types, &[chip(space), gm], &[rows, cols, ld])).unwrap();
         let store = issue(Op::Store, types, &[gm, chip(Space::Ub)], &[rows, cols, ld, 0]);
         let stored = before.after(&store).unwrap();
-        let add_too = Issue { ints: [rows, cols, ld, i64::from(add), 0, 0], ..store };
+        let add_too = Issue { ints: [rows, cols, ld, i64::from(add), 0, 0, 0], ..store };
         let added = before.after(&add_too).unwrap();
         let (mut load, mut store, mut sum) = (before.clone(), before.clone(), before.clone());
         let (ld, row) = (if ld == 0 { cols } else { ld }, row.unwrap_or(up(bytes, 32)));

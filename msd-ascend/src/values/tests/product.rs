@@ -175,8 +175,9 @@ proptest! {
             (DType::F32, DType::F32), (DType::F32, DType::F16), (DType::F32, DType::BF16), (DType::F32, DType::I8),
             (DType::I32, DType::I32), (DType::I32, DType::F16), (DType::I32, DType::F32), (DType::I32, DType::I8),
         ]),
-        m in 1..40i64, n in 1..50i64, more in 0..3i64, space in select(&[Space::Gm, Space::L1, Space::Ub]), add: bool,
-        relu: bool, by_column: bool, scale in select(&[1.0f32, -0.37, 3e-5, 1.0009, 12345.678, 0.0]), seed: u64,
+        m in 1..40i64, n in 1..50i64, more in 0..3i64, above in 0..3i64,
+        space in select(&[Space::Gm, Space::L1, Space::Ub]), add: bool, relu: bool, by_column: bool,
+        scale in select(&[1.0f32, -0.37, 3e-5, 1.0009, 12345.678, 0.0]), seed: u64,
     ) {
         let mut before = Memory::noise(seed, Layout::Zz);
         tame(&mut before, DType::F32, Space::L1, Noise::Tame);
@@ -199,10 +200,11 @@ proptest! {
         };
         let row = (space == Space::Ub && more > 0).then_some(256 + more * 32);
         let dst = Place { row, ..place(space, if space == Space::Gm { 5 } else { 64 }) };
+        let height = if above == 0 { 0 } else { up(m, 16) + above * 16 };
         let places = [dst, place(Space::L0c, 1024), place(Space::L1, scales_at)];
         let (op, numbers) = match by_column {
-            true => (Op::FixColumns, vec![m, n, ld, add.into(), relu.into()]),
-            false => (Op::Fix, vec![m, n, ld, add.into(), relu.into(), scale.to_bits().into()]),
+            true => (Op::FixColumns, vec![m, n, ld, add.into(), relu.into(), height]),
+            false => (Op::Fix, vec![m, n, ld, add.into(), relu.into(), height, scale.to_bits().into()]),
         };
         let after = before.after(&issue(op, [Some(types.0), Some(types.1)], &places, &numbers)).unwrap();
         let mut expected = before.clone();
@@ -210,7 +212,7 @@ proptest! {
             for j in 0..n {
                 let by = before.value(DType::F32, Space::L1, scales_at * 8 + j * 32) as f32;
                 let by = if by_column { by } else { scale };
-                let value = drained(&before, types, (m, i, j), by, relu);
+                let value = drained(&before, types, (m.max(height), i, j), by, relu);
                 let at = match space {
                     Space::Gm => (5 + i * if ld == 0 { n } else { ld } + j) * width(types.1),
                     Space::Ub => (64 + i * row.unwrap_or(up(n * width(types.1) / 8, 32))) * 8 + j * width(types.1),
@@ -290,7 +292,7 @@ fn integers_pass_unchanged() {
     memory.set_code(DType::I32, Space::L0c, 0, 0x7FFF_FFF1);
     let places = [place(Space::Gm, 0), place(Space::L0c, 0)];
     let fix = |scale: f32| {
-        let numbers = [1, 1, 0, 0, 0, scale.to_bits().into()];
+        let numbers = [1, 1, 0, 0, 0, 0, scale.to_bits().into()];
         let after = memory.after(&issue(Op::Fix, [Some(DType::I32), Some(DType::I32)], &places, &numbers)).unwrap();
         after.value(DType::I32, Space::Gm, 0) as i32
     };
