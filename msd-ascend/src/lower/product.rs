@@ -255,8 +255,9 @@ impl Scheduler<'_> {
         term: &Term,
     ) -> Result<Merging, Diagnostic> {
         let (digits, rank) = (merging.weights.len(), term.b.rank());
-        // Together they may be too large for an integer, which then wraps around if it is to be one.
-        let mut whole = Merging { weights: Vec::new(), parts: Some(Vec::new()), ..merging.clone() };
+        // Together they may be too large for an integer; one of 32 bits wraps around.
+        let is_whole = merging.is_whole && self.dtype(value) == I32;
+        let mut whole = Merging { weights: Vec::new(), parts: Some(Vec::new()), is_whole, ..merging.clone() };
         let length = MAX_INT_K / 2;
         let mut start = 0;
         while start < term.k() {
