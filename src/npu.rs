@@ -31,8 +31,8 @@ pub struct NpuVariant {
     /// What is dequantized lies in a few buffers that are used again and stay in L2.
     pub l2: bool,
     /// Digits are merged on their way out of the cube, where each weight has 11 bits at most, no zero point is taken
-    /// off, groups have no scales, and cores share no contraction. Every digit's sum times its weight is rounded to
-    /// F32, and so is each addition. Vector cores fuse both: half an ulp of F32 is lost for each digit beyond the
+    /// off and groups have no scales; cores then share no contraction. Every digit's sum times its weight is rounded
+    /// to F32, and so is each addition. Vector cores fuse both: half an ulp of F32 is lost for each digit beyond the
     /// second, and for each weight that is no power of two; nothing with `int8x2-pow2`.
     pub fix: bool,
 }

@@ -162,7 +162,7 @@ pub(crate) struct NpuArgs {
     /// Draw cycles over the size that varies
     #[arg(long, value_name = "OUT.svg")]
     pub(crate) sweep: Option<PathBuf>,
-    /// Draw the bytes that move, by what they are for
+    /// Draw the bytes that move, by what they are for; of a sweep, those of its first size
     #[arg(long, value_name = "OUT.svg")]
     pub(crate) bars: Option<PathBuf>,
     /// Compute values as well
@@ -200,7 +200,7 @@ pub(crate) enum NpuLowering {
 pub(crate) enum Variant {
     /// Scales applied behind the product
     Hoisted,
-    /// F16 in place of BF16
+    /// F16 in place of BF16; what it does not reach becomes infinite
     F16,
     /// Through a few buffers that stay in L2
     L2,

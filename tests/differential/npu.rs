@@ -140,3 +140,66 @@ fn rows_as_large_as_f32_holds() {
         }
     }
 }
+
+/// Sizes and chips that are seldom drawn: nothing at all, one element, one group, operands as they seldom lie, narrow
+/// ways, little room.
+#[test]
+fn kernels_at_the_edges() {
+    let narrow = "[rates]\nl2_read_per_core = { value = 1, source = \"test\" }";
+    let small =
+        "[memory]\nub = { value = 131072, source = \"test\" }\n[cores]\ncube = { value = 1, source = \"test\" }";
+    let two = "kernel f(G: i8[N, K] scale f32[N], U: i8[N, K] scale f32[N], X: bf16[M, K]) -> f32[M, N] {
+        silu(X @ dequant(G).T) * (X @ dequant(U).T) }";
+    let rows = "kernel f(W: i4[K, N] scale f16[N], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W) }";
+    let floats = "kernel f(W: e2m1[N, K] scale f16[N], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }";
+    let one = "kernel f(W: i8[N, K] scale f16[N, K/1024], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }";
+    let groups = "kernel f(W: u4[N, K] scale f16[N, K/128] zero u4[N, K/128], X: bf16[M, K]) -> f32[M, N] {
+        X @ dequant(W).T }";
+    for (text, [m, n, k], scheme, changed) in [
+        (two, [0, 32, 64], Scheme::Int8x2Pow2, ""),
+        (two, [2, 0, 64], Scheme::Int8x2Pow2, ""),
+        (rows, [2, 16, 64], Scheme::Int4x3Radix, ""),
+        (rows, [3, 31, 33], Scheme::Int4x4Radix, ""),
+        (floats, [3, 2, 1], Scheme::Int8x2Pow2, ""),
+        (one, [1, 16, 1024], Scheme::Int8x2Pow2, narrow),
+        (groups, [200, 512, 256], Scheme::Int8x2Pow2, small),
+    ] {
+        for base in ["ascend-910b", "ascend-950"] {
+            let told = format!("{text} {m} {n} {k} {scheme:?} {base} {changed}");
+            let chip = Chip::parse(&format!("extends = \"{base}\"\nname = \"changed\"\n{changed}")).expect(&told);
+            let checked = Source::new("edge.msd", text).check().expect(&told);
+            let kernel = &checked.kernels()[0];
+            let sizes = [("M", m), ("N", n), ("K", k)].map(|(name, size)| (name.into(), size)).into();
+            let mut options = Options::default();
+            options.request.lowering = Some(Lowering::Msd);
+            options.request.scheme = Some(scheme);
+            let npu = Npu::new(kernel, &sizes, &chip, &options, NpuVariant::default()).expect(&told);
+            npu.check().expect(&told);
+            let inputs = Draw::new(7).inputs(kernel, &sizes, Values::Ordinary);
+            let found = npu.call(&inputs).expect(&told).remove(0);
+            let expected = npu.rewritten().evaluate(&inputs).expect(&told).remove(0);
+            let largest = (0..expected.len()).map(|at| expected.value(at).abs()).fold(0.0, f64::max);
+            for at in 0..expected.len() {
+                let (found, expected) = (found.value(at), expected.value(at));
+                assert!((found - expected).abs() <= 1e-5 * largest, "{told}: element {at}: {found} for {expected}");
+            }
+        }
+    }
+}
+
+/// Where zero points would leave 32 bits, that is said.
+#[test]
+fn contractions_too_long_for_zero_points() {
+    let text = "kernel f(W: i8[N, K] scale f32[N] zero i8[N], X: f32[M, K]) -> f32[M, N] { X @ dequant(W).T }";
+    let checked = Source::new("long.msd", text).check().unwrap();
+    let chip = Chip::named("ascend-910b").unwrap();
+    let mut options = Options::default();
+    options.request.lowering = Some(Lowering::Msd);
+    let lowered = |k: u64| {
+        let sizes = [("M", 1), ("N", 4), ("K", k)].map(|(name, size)| (name.into(), size)).into();
+        Npu::new(&checked.kernels()[0], &sizes, &chip, &options, NpuVariant::default())
+    };
+    assert!(lowered(65_535).is_ok());
+    let refused = lowered(65_536).err().expect("sums of 2^31");
+    assert!(refused.message.contains("65536 elements with zero points"), "{refused:?}");
+}

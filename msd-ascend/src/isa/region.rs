@@ -27,6 +27,11 @@ pub(crate) fn round_up(n: i64, multiple: i64) -> i64 {
     n.saturating_add(multiple - 1) / multiple * multiple
 }
 
+/// How many parts of `by` hold `n`.
+pub(crate) fn ceil(n: i64, by: i64) -> i64 {
+    n.div_euclid(by) + i64::from(n.rem_euclid(by) != 0)
+}
+
 /// Bytes of so many elements.
 pub(crate) fn bytes(elements: i64, dtype: DType) -> i64 {
     round_up(elements.saturating_mul(i64::from(dtype.bits())), 8) / 8

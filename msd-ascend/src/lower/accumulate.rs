@@ -9,8 +9,7 @@ use msd_ir::quant::scheme::Scheme;
 
 use super::code::{Code, Extent, What};
 use super::numbers::Number;
-use super::product::Term;
-use super::region::{Groups, Merging, Region, internal};
+use super::region::{Groups, Merging, Region, Term, internal};
 use super::schedule::{Scheduler, Stage};
 use super::tiles::Fold;
 use super::vector::{Pass, VectorStage};
@@ -118,7 +117,9 @@ impl Scheduler<'_> {
         let count = self.shape(operands[0])[product_rank - 3];
         grouped.insert(grouped.len() - 2, count);
         let (mut merging, term) = self.merging(operands[0], 0)?;
-        let Some(mut term) = term else { return Err(internal("groups that are not multiplied here")) };
+        let Some(mut term) = term.filter(|term| term.scales.is_none()) else {
+            return Err(internal("groups that are not multiplied here"));
+        };
         if let Op::AccumulateWide { scheme } = self.kernel.node(value).op {
             let digits = scheme.weights().len() as i64;
             let halves = merging.weights.clone();

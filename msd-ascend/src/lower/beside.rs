@@ -1,7 +1,7 @@
 //! What vector cores do beside a product: right operands of a tile are made before the cube core needs them, and its
 //! sums become results after. Owns the order of both and the counters between.
 
-use super::builder::{Builder, global};
+use super::builder::{Builder, global, outer_place};
 use super::cube::{Conversion, Emission, Target, VectorWork};
 use super::phases::Counter;
 use super::slots::TileSize;
@@ -76,7 +76,7 @@ impl Emission<'_> {
                         0 => Expr::from(width),
                         _ => b.bind("cols", (Expr::from(cols) - c.clone()).min(width)),
                     };
-                    let mut place = super::vector::outer_place(b, row.clone() / shape[rank - 2], &shape[..rank - 2]);
+                    let mut place = outer_place(b, row.clone() / shape[rank - 2], &shape[..rank - 2]);
                     place.push(if rank > 2 { row.clone() % shape[rank - 2] } else { row.clone() });
                     place.push(c.clone());
                     let to = self.reuses.then(|| {

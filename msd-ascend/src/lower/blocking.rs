@@ -1,10 +1,9 @@
 //! How a product is cut for a chip's cube cores: tiles, chunks of K, buffers, and who does what. Owns the choice, made
 //! by the cycles that each pipe would need.
 
-use super::cube::is_by_columns;
 use super::product::ProductStage;
 use crate::chip::Chip;
-use crate::isa::region::{BLOCK, FRACTAL, round_up};
+use crate::isa::region::{BLOCK, FRACTAL, ceil, round_up};
 
 /// How a product is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +141,7 @@ impl Sizes {
             shares_left: term.a.strides[..rank - 2].iter().zip(&stage.shape).all(|(s, n)| *s == 0 || *n == 1),
             is_scaled: term.scales.is_some(),
             // One whose rows lie one element after the other has fractals of 32 bytes of them.
-            columns: match stage.terms.iter().all(|term| is_by_columns(&term.b)) {
+            columns: match stage.terms.iter().all(|term| term.b.is_by_columns()) {
                 true => FRACTAL,
                 false => BLOCK * 8 / i64::from(term.a.dtype.bits()),
             },
@@ -220,7 +219,8 @@ impl Blocking {
         round_up(ceil(sizes.k, self.splits), if self.splits == 1 { 1 } else { line })
     }
 
-    /// The cheapest. Where vector cores make the right operand meanwhile, cores share no contraction.
+    /// The cheapest. Where vector cores make the right operand meanwhile, where there are groups, and where digits are
+    /// merged on their way out, cores share no contraction.
     pub(crate) fn choose(sizes: &Sizes, chip: &Chip) -> Option<Blocking> {
         let mut best: Option<(f64, Blocking)> = None;
         let whole = match sizes.is_merged {
@@ -274,6 +274,9 @@ impl Blocking {
         let rows = start.rows(sizes);
         let sums = rows * cols * 4;
         let l0c = *chip.memory.l0c as i64;
+        if sums == 0 || sums > l0c || !start.fits_ub(sizes, chip) {
+            return None;
+        }
         // Sums of a tile's groups may all be there before vector cores take them, if L2 has the room.
         let turns = match sizes.groups {
             1 => 2,
@@ -282,9 +285,6 @@ impl Blocking {
         // Sums of groups leave soon: the more places, the more of their way out is hidden.
         let most = if sizes.groups > 1 { *chip.limits.flags as i64 } else { 2 };
         let accumulators = (l0c / round_up(sums, 1024)).clamp(1, most);
-        if sums > l0c {
-            return None;
-        }
         let part = start.part(sizes);
         // Blocks of scales are never cut.
         let unit = if sizes.is_scaled { 64.max(per_block) } else { per_block };
@@ -329,13 +329,24 @@ impl Blocking {
         Some(Blocking { k_l1, k_l0, ring, accumulators, turns, ..start })
     }
 
+    /// Whether what vector cores keep of groups leaves room for a few rows of what they compute.
+    fn fits_ub(&self, sizes: &Sizes, chip: &Chip) -> bool {
+        if sizes.groups == 1 {
+            return true;
+        }
+        let all = *chip.memory.ub as i64;
+        let free = if sizes.work.convert > 0.0 { all - all / 3 } else { all };
+        let kept = ceil(self.tokens.min(sizes.tokens), *chip.cores.vectors_per_cube as i64) * self.cols * 4;
+        (free - kept) as f64 / 4.0 >= self.cols as f64 * sizes.work.rooms[0]
+    }
+
     /// What its pipes would need.
     pub(crate) fn estimate(&self, sizes: &Sizes, chip: &Chip) -> Estimate {
         let blocks = *chip.cores.cube as f64;
-        let groups = (*chip.cores.cube as i64 / self.splits).max(1);
+        let teams = (*chip.cores.cube as i64 / self.splits).max(1);
         let (tiles_m, tiles_n) = self.tiles(sizes);
         let tiles = sizes.batch * tiles_m * tiles_n;
-        let items = ceil(tiles, groups) as f64 * sizes.terms as f64;
+        let items = ceil(tiles, teams) as f64 * sizes.terms as f64;
         let (rows, part) = (self.rows(sizes), self.part(sizes));
         let chunks = ceil(part, self.k_l1) as f64;
         let latency = &chip.latency;
@@ -358,7 +369,7 @@ impl Blocking {
         let of_left_again = if self.is_resident { 0.0 } else { of_left / read };
         let transfers = loads * chunks * *latency.dma_issue as f64;
         // Another tile of tokens finds the weight in L2.
-        let first = items.min(ceil(sizes.batch * tiles_n, groups) as f64 * sizes.terms as f64);
+        let first = items.min(ceil(sizes.batch * tiles_n, teams) as f64 * sizes.terms as f64);
         let again = (items - first) * sizes.bytes(self.cols * part) as f64 / read;
         // With buffers enough, cores read the left operand one after the other.
         let shared = if self.ring > 4 { 0.2 } else { 1.0 };
@@ -453,7 +464,7 @@ impl Blocking {
             if sizes.work.merge > 0.0 { tokens * self.cols as f64 * (left_sums * 4) as f64 * groups } else { 0.0 };
         let of_made = if made { (self.cols * part) as f64 * sizes.work.source } else { 0.0 };
         let port = mte2 - items * transfers - even.max(own) + own + items * (of_sums + of_made) / read;
-        let made = convert / items.max(1.0);
+        let of_first = convert / items.max(1.0);
         // Chunks that are there before the left operand is; vector cores make it before the right one.
         let buffers = self.ring - i64::from(self.is_resident);
         let early = if sizes.work.convert > 0.0 { 0.0 } else { buffers as f64 * first };
@@ -469,13 +480,9 @@ impl Blocking {
             stream,
             drain,
             vector: merge + convert,
-            enter: first + gm + made,
+            enter: first + gm + of_first,
             chunk: gm + of_chunk,
             leave,
         }
     }
-}
-
-pub(crate) fn ceil(n: i64, by: i64) -> i64 {
-    n.div_euclid(by) + i64::from(n.rem_euclid(by) != 0)
 }

@@ -259,3 +259,26 @@ impl Builder {
         self.order(Op::CrossWait, vec![Arg::Pipe(pipe), Arg::Int(id.into())]);
     }
 }
+
+/// Places along outer axes of the `index`-th of all.
+pub(crate) fn outer_place(b: &mut Builder, index: Expr, shape: &[i64]) -> Vec<Expr> {
+    if shape.iter().product::<i64>() == 1 {
+        return shape.iter().map(|_| Expr::from(0)).collect();
+    }
+    let index = b.bind("o", index);
+    let mut apart: i64 = 1;
+    let mut place = Vec::new();
+    for (axis, size) in shape.iter().enumerate().rev() {
+        let at = index.clone() / apart;
+        place.push(if *size == 1 {
+            Expr::from(0)
+        } else if axis == 0 {
+            at
+        } else {
+            at % *size
+        });
+        apart *= size;
+    }
+    place.reverse();
+    place
+}

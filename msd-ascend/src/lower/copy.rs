@@ -2,14 +2,12 @@
 //! element that lies apart is a row of its own to the units that move them, so that this is slow; whoever
 //! can do without it does.
 
-use super::blocking::ceil;
-use super::builder::{Builder, Local, global, int};
-use super::vector::outer_place;
+use super::builder::{Builder, Local, global, int, outer_place};
 use super::view::{View, merge_axes};
 use crate::chip::Chip;
 use crate::expr::Expr;
 use crate::isa::memory::{Pipe, Space};
-use crate::isa::region::{BLOCK, bytes, round_up};
+use crate::isa::region::{BLOCK, bytes, ceil, round_up};
 use crate::isa::{MOST_EXTENT, Op};
 
 /// `to` becomes `from`, of as many elements.

@@ -5,18 +5,18 @@
 //! holds; a left operand that is the same for all tiles of a core comes once. Sums leave L0C for the result, or for a
 //! tile in GM that the vector cores beside merge.
 
-use super::blocking::{Blocking, Sizes, ceil};
-use super::builder::{Builder, Local, global, int};
+use super::blocking::{Blocking, Sizes};
+use super::builder::{Builder, Local, global, int, outer_place};
 use super::phases::{Counter, Phases};
-use super::product::{ProductStage, Term};
+use super::product::ProductStage;
+use super::region::Term;
 use super::tiles::Body;
-use super::vector::outer_place;
 use super::view::View;
 use crate::chip::Chip;
 use crate::expr::{Expr, Slot};
 use crate::isa::Op;
 use crate::isa::memory::{Core, Pipe, Space};
-use crate::isa::region::{BLOCK, FRACTAL, round_up};
+use crate::isa::region::{BLOCK, FRACTAL, ceil, round_up};
 
 /// Where the sums of a product go.
 pub(crate) enum Target {
@@ -329,7 +329,7 @@ impl Emission<'_> {
     /// Whether any chunk may come in two transfers: of columns, so that no line of L2 is read twice.
     fn staggers(&self) -> bool {
         let last = self.sizes.cols % self.blocking.cols;
-        let is_plain = |term: &Term| is_by_columns(&term.b) && term.scales.is_none();
+        let is_plain = |term: &Term| term.b.is_by_columns() && term.scales.is_none();
         let is_wide = |cols: i64| cols > self.half();
         is_wide(self.blocking.cols) && (last == 0 || is_wide(last)) && self.stage.terms.iter().all(is_plain)
     }
@@ -353,7 +353,7 @@ impl Emission<'_> {
             let dtype = term.b.dtype;
             let col = if self.reuses { col.clone() } else { tile.col.clone() };
             let place: Vec<Expr> = tile.outer.iter().cloned().chain([at_k.clone(), col + from.clone()]).collect();
-            let (rows, cols, ld, height) = match is_by_columns(&term.b) {
+            let (rows, cols, ld, height) = match term.b.is_by_columns() {
                 true => (cols.clone(), k.clone(), term.b.apart(1), tile.cols.clone().round_up(FRACTAL)),
                 false => (k.clone(), cols.clone(), term.b.apart(2), k.clone().round_up(FRACTAL)),
             };
@@ -469,9 +469,4 @@ pub(super) struct L1 {
     pub(super) right_scales: i64,
     pub(super) left_scales: i64,
     pub(super) scale_row: i64,
-}
-
-/// Whether columns of a right operand lie one element after the other: a weight as stored.
-pub(crate) fn is_by_columns(view: &View) -> bool {
-    view.apart(2) == 1 || view.apart(1) != 1
 }

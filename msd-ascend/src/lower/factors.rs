@@ -19,7 +19,7 @@ use crate::program::Purpose;
 use DType::{BF16, F16, F32, I4, I8, I32, U4};
 
 impl Scheduler<'_> {
-    /// Both operands of a product without block scales, the right one less as much as `zero` may be less.
+    /// Both operands of a product without block scales; codes on the right are `less` less than stored.
     pub(super) fn factors(
         &mut self,
         product: Value,

@@ -5,7 +5,7 @@ use msd_ir::dtype::DType;
 
 use super::blocking::Blocking;
 use super::builder::{Builder, Local, global, int};
-use super::cube::{CoreState, Emission, Target, Tile, is_by_columns};
+use super::cube::{CoreState, Emission, Target, Tile};
 use super::phases::Counter;
 use crate::expr::Expr;
 use crate::isa::Op;
@@ -94,7 +94,7 @@ impl Emission<'_> {
             self.of_term(b, term, |b, term| {
                 let extents = vec![int("k", kk.clone()), int("n", tile.cols.clone())];
                 let dst = in_l0(Space::L0b).into();
-                match is_by_columns(&term.b) {
+                match term.b.is_by_columns() {
                     true => {
                         let wide = tile.cols.clone().round_up(FRACTAL);
                         let src = Local::new(Space::L1, right.clone() + self.bytes(k0.clone() * wide));

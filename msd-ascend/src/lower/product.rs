@@ -1,13 +1,14 @@
 //! Matrix products of the graph as stages: what is multiplied by what in which type, and what becomes of the sums.
 //! Owns the preparation of operands; tiles are `blocking.rs`'s, instructions `cube.rs`'s.
 
-use msd_ir::diag::Diagnostic;
+use msd_ir::diag::{Code as Fault, Diagnostic};
 use msd_ir::dtype::DType;
 use msd_ir::graph::{Kernel, Value};
 use msd_ir::ops::{Class, Op};
 
 use super::code::Code;
-use super::region::{Groups, Merging, Region};
+use super::numbers::stored;
+use super::region::{Groups, Merging, Region, Term};
 use super::schedule::{Scheduler, Stage};
 use super::vector::{Pass, VectorStage};
 use super::view::View;
@@ -15,19 +16,6 @@ use crate::chip::Chip;
 use crate::program::Purpose;
 
 use DType::{BF16, F16, F32, I32};
-
-/// A product of rows and columns.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Term {
-    /// `[.., D*M, K]`
-    pub(crate) a: View,
-    /// `[.., K, N]`
-    pub(crate) b: View,
-    /// Scales of blocks of 32, `[.., D*M, K/32]` and `[.., N, K/32]`.
-    pub(crate) scales: Option<(View, View)>,
-    /// Rows of `a` for each token.
-    pub(crate) digits: i64,
-}
 
 /// Products, and what becomes of their sums.
 #[derive(Clone, Debug)]
@@ -45,17 +33,6 @@ pub(crate) struct ProductStage {
     /// What makes right operands, tile by tile.
     pub(crate) conversions: Vec<VectorStage>,
     pub(crate) note: String,
-}
-
-impl Term {
-    /// Type of the sums.
-    pub(crate) fn sums(&self) -> DType {
-        if self.a.dtype.is_int() { I32 } else { F32 }
-    }
-
-    pub(crate) fn k(&self) -> i64 {
-        self.a.shape.last().copied().unwrap_or(0)
-    }
 }
 
 /// Longest group that is added up as it is multiplied.
@@ -116,10 +93,13 @@ impl Scheduler<'_> {
         }
         let types = [0, 1].map(|i| self.kernel.tensor_ty(multiplied.operands[i]).dtype);
         // Groups begin with whole blocks in L1, and are no longer than what is loaded at a time.
-        let block = if types.iter().all(|dtype| dtype.bits() == 4) { 64 } else { 32 };
+        let is_short = |dtype: &DType| stored(*dtype, self.chip).bits() == 4;
+        let block = if types.iter().all(is_short) { 64 } else { 32 };
+        let shape = self.shape(product);
         let length = self.shape(multiplied.operands[0]).last().copied().unwrap_or(0);
         let fits = length > 0 && length % block == 0 && length <= MAX_GROUP;
-        fits && [merged, product].iter().all(|v| self.uses[v.node] == 1) && !self.shape(product).contains(&0)
+        let are_several = shape.len() > 2 && shape[shape.len() - 3] > 1 && !shape.contains(&0);
+        fits && are_several && [merged, product].iter().all(|v| self.uses[v.node] == 1)
     }
 
     /// Whether products melt into the loop of a value.
@@ -247,6 +227,19 @@ impl Scheduler<'_> {
         Ok(term)
     }
 
+    /// Whether zero points can be taken off sums in 32 bits: bytes are up to 255 from theirs, 4 bits up to 30.
+    pub(super) fn check_zero(&self, merging: &Merging, term: &Term, value: Value) -> Result<(), Diagnostic> {
+        let Some((_, zero)) = &merging.zero else { return Ok(()) };
+        let is_short = zero.dtype.bits() == 4 || merging.less == 8;
+        let most = if is_short { 4 * MAX_INT_K } else { MAX_INT_K / 2 };
+        if term.k() < most || zero.dtype.is_float() && merging.less == 0 {
+            return Ok(());
+        }
+        let message = format!("a contraction of {} elements with zero points on {}", term.k(), self.chip.name);
+        let help = format!("sums of up to {most} are sure to fit 32 bits; run the kernel with `--target cpu`");
+        Err(Diagnostic::new(Fault::NotOnChip, message).help(help).at_known(Some(self.kernel.node(value).span)))
+    }
+
     /// A product whose sums would leave 32 bits: parts of the contraction as digits of their own.
     pub(crate) fn merged_in_parts(
         &mut self,
@@ -301,7 +294,9 @@ impl Scheduler<'_> {
             conversions: Vec::new(),
             note,
         };
-        self.schedule.stages.push(Stage::Product(Box::new(stage)));
+        if !stage.shape.contains(&0) {
+            self.schedule.stages.push(Stage::Product(Box::new(stage)));
+        }
         Ok(Merging { parts: Some(parts), ..merging })
     }
 

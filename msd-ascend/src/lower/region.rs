@@ -9,12 +9,35 @@ use msd_ir::ops::Op as Node;
 
 use super::code::{Code, Condition, Extent, Reg, What};
 use super::numbers::Number;
-use super::product::Term;
 use super::view::View;
 use crate::chip::Chip;
 use crate::isa::Op;
 
 use DType::{F32, I32};
+
+/// A product of rows and columns.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Term {
+    /// `[.., D*M, K]`
+    pub(crate) a: View,
+    /// `[.., K, N]`
+    pub(crate) b: View,
+    /// Scales of blocks of 32, `[.., D*M, K/32]` and `[.., N, K/32]`.
+    pub(crate) scales: Option<(View, View)>,
+    /// Rows of `a` for each token.
+    pub(crate) digits: i64,
+}
+
+impl Term {
+    /// Type of the sums.
+    pub(crate) fn sums(&self) -> DType {
+        if self.a.dtype.is_int() { I32 } else { F32 }
+    }
+
+    pub(crate) fn k(&self) -> i64 {
+        self.a.shape.last().copied().unwrap_or(0)
+    }
+}
 
 /// A product of a region, merged to one number for each element.
 #[derive(Clone, Debug)]

@@ -13,8 +13,8 @@ use super::builder::Builder;
 use super::code::Code;
 use super::copy::CopyStage;
 use super::numbers::{computed, stored};
-use super::product::{MAX_INT_K, ProductStage, Term};
-use super::region::{Merging, Region, extent_of, internal};
+use super::product::{MAX_INT_K, ProductStage};
+use super::region::{Merging, Region, Term, extent_of, internal};
 use super::rows;
 use super::vector::{Pass, VectorStage};
 use super::view::{View, merge_axes};
@@ -521,9 +521,10 @@ impl Scheduler<'_> {
             return Ok(());
         };
         let shares = |other: &Term| (&other.a, other.digits) == (&term.a, term.digits) && other.scales == term.scales;
+        self.check_zero(&merging, &term, value)?;
         if merging.is_empty {
             // Nothing to multiply.
-        } else if term.a.dtype.is_int() && term.k() >= if merging.less > 8 { MAX_INT_K / 2 } else { MAX_INT_K } {
+        } else if term.a.dtype.is_int() && term.k() >= MAX_INT_K {
             merging = self.merged_in_parts(value, merging, &term)?;
         } else if region.groups.is_none() && region.terms.iter().all(shares) {
             region.terms.push(term);

@@ -1,5 +1,5 @@
-//! Where the values of a tile lie in UB. Owns sizes and lifetimes; what is loaded and what is stored lies there
-//! twice, so that one tile moves while the other is computed.
+//! Where the values of a tile lie in UB. Owns sizes and lifetimes; what is loaded and what is stored has several
+//! places, so that some tiles move while one is computed.
 
 use super::code::{Code, Extent, Reg, Value, What};
 use crate::isa::Op;
@@ -51,7 +51,7 @@ impl Value {
 
 impl Slots {
     /// Places of the values of `code` from `base` on; `kept` are where earlier passes put what they keep. What is
-    /// loaded has `depth` places.
+    /// loaded or stored has `depth` places.
     pub(crate) fn new(code: &Code, stored: &[Reg], kept: &[i64], tile: TileSize, (base, depth): (i64, i64)) -> Slots {
         let count = code.values.len();
         let mut last_use: Vec<usize> = (0..count).collect();
@@ -61,7 +61,7 @@ impl Slots {
             }
         }
         let mut slots = Slots { places: vec![Slot { offset: 0, twin: 0 }; count], end: base };
-        // What is always there, and what is there twice.
+        // What is always there, and what has several places.
         let mut is_fixed = vec![false; count];
         for (index, value) in code.values.iter().enumerate() {
             let reg = Reg(index);

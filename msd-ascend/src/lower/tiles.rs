@@ -146,21 +146,21 @@ impl Body {
         }
     }
 
-    /// One tile; `parity` says which of two places is its, and is changed for the next.
+    /// One tile; `parity` says which of its places are its, and is changed for the next.
     pub(crate) fn emit(&self, b: &mut Builder, at: &At<'_>, parity: Variable) {
         let which = Expr::variable(parity);
         let flag = || Expr::variable(parity) + self.flags;
 
         if self.has_loads() {
             b.wait_flag(Pipe::V, Pipe::Mte2, flag());
-            let is_late = |value: &Value| match (&value.what, at.awaited) {
+            let is_awaited = |value: &Value| match (&value.what, at.awaited) {
                 (What::Load(view), Some(awaited)) => awaited.has(view),
                 _ => false,
             };
             let values = || self.code.values.iter().enumerate();
-            values().filter(|(_, v)| !is_late(v)).for_each(|(i, v)| self.load(b, Reg(i), v, at, &which));
+            values().filter(|(_, v)| !is_awaited(v)).for_each(|(i, v)| self.load(b, Reg(i), v, at, &which));
             at.awaited.inspect(|awaited| awaited.wait(b));
-            values().filter(|(_, v)| is_late(v)).for_each(|(i, v)| self.load(b, Reg(i), v, at, &which));
+            values().filter(|(_, v)| is_awaited(v)).for_each(|(i, v)| self.load(b, Reg(i), v, at, &which));
             b.flag(Pipe::Mte2, Pipe::V, flag());
         }
         if !self.outputs.is_empty() {

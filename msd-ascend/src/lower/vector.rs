@@ -1,7 +1,7 @@
 //! Stages of the vector cores: a region element by element, or row by row in as many passes as it has statistics of
 //! a row. Owns how a region is cut into tiles and who does which.
 
-use super::builder::Builder;
+use super::builder::{Builder, outer_place};
 use super::code::{Code, Reg};
 use super::phases::Awaited;
 use super::slots::{Slots, TileSize};
@@ -9,6 +9,7 @@ use super::tiles::{At, Body, Fold};
 use super::view::View;
 use crate::chip::Chip;
 use crate::expr::Expr;
+use crate::isa::region::{ceil, round_up};
 
 /// What is loaded, computed and stored for each tile of a region.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +65,7 @@ impl VectorStage {
         let cores = *chip.cores.cube as i64 * per_cube;
         let (tile, depth) = self.tile(chip, rows, cols, batch, cores);
         let share = self.share(chip);
-        let shares = super::blocking::ceil(cols, share);
+        let shares = ceil(cols, share);
         let is_rowwise = self.is_rowwise;
         b.note(self.note.clone());
         // What is kept lies before everything else.
@@ -79,9 +80,7 @@ impl VectorStage {
             body.folds = folds;
             bodies.push((body, groups));
         }
-        let (row_tiles, col_tiles) = (rows.div_euclid(tile.rows) + i64::from(rows % tile.rows != 0), {
-            if is_rowwise { 1 } else { cols.div_euclid(tile.cols) + i64::from(cols % tile.cols != 0) }
-        });
+        let (row_tiles, col_tiles) = (ceil(rows, tile.rows), if is_rowwise { 1 } else { ceil(cols, tile.cols) });
         let parity = b.cell("p", 0);
         let unit = Builder::core() * per_cube + Builder::sub();
         let several = bodies.len() > 1;
@@ -186,7 +185,7 @@ impl VectorStage {
         let shares = (cores / (rows * batch).max(1)).max(1);
         let shared = if is_rowwise || shares == 1 { cols } else { round_up(cols.div_euclid(shares) + 1, 64).min(cols) };
         let mut tile = fitting(bytes, budget, shared, rows);
-        tile.rows = tile.rows.min(super::blocking::ceil(rows * batch, cores)).max(1);
+        tile.rows = tile.rows.min(ceil(rows * batch, cores)).max(1);
         (tile, depth)
     }
 
@@ -206,7 +205,7 @@ impl VectorStage {
             return cols;
         }
         // Masks have a bit for each element, and begin with whole blocks.
-        round_up(super::blocking::ceil(cols, cores / rows), 256).max(MIN_SHARE).min(cols)
+        round_up(ceil(cols, cores / rows), 256).max(MIN_SHARE).min(cols)
     }
 
     /// About how long the vector cores take: what is computed, and the latencies of a tile.
@@ -217,10 +216,10 @@ impl VectorStage {
         let rows: i64 = self.shape[..rank - 1].iter().product();
         // What keeps nothing for its rows is cut into columns as well.
         let each = match self.is_rowwise {
-            true => super::blocking::ceil(rows, vector as i64) as f64 * cols as f64,
-            false => super::blocking::ceil(rows * cols, vector as i64) as f64,
+            true => ceil(rows, vector as i64) as f64 * cols as f64,
+            false => ceil(rows * cols, vector as i64) as f64,
         };
-        let shares = super::blocking::ceil(cols.max(1), self.share(chip).max(1));
+        let shares = ceil(cols.max(1), self.share(chip).max(1));
         let depth = (*latency.vector_start + *latency.vector_tail) as f64;
         let of_pass = |pass: &Pass| {
             let chain = pass.code.values.len() as f64 * depth;
@@ -249,31 +248,4 @@ pub(crate) fn fitting(bytes: impl Fn(TileSize) -> i64, budget: i64, cols: i64, r
         tile.rows -= 1;
     }
     tile
-}
-
-fn round_up(n: i64, multiple: i64) -> i64 {
-    (n + multiple - 1) / multiple * multiple
-}
-
-/// Places along outer axes of the `index`-th of all.
-pub(crate) fn outer_place(b: &mut Builder, index: Expr, shape: &[i64]) -> Vec<Expr> {
-    if shape.iter().product::<i64>() == 1 {
-        return shape.iter().map(|_| Expr::from(0)).collect();
-    }
-    let index = b.bind("o", index);
-    let mut apart: i64 = 1;
-    let mut place = Vec::new();
-    for (axis, size) in shape.iter().enumerate().rev() {
-        let at = index.clone() / apart;
-        place.push(if *size == 1 {
-            Expr::from(0)
-        } else if axis == 0 {
-            at
-        } else {
-            at % *size
-        });
-        apart *= size;
-    }
-    place.reverse();
-    place
 }

@@ -119,6 +119,12 @@ impl View {
 }
 
 impl View {
+    /// Whether columns of a right operand lie one element after the other: a weight as stored.
+    pub(crate) fn is_by_columns(&self) -> bool {
+        let rank = self.rank();
+        self.strides[rank - 2] == 1 || self.strides[rank - 1] != 1
+    }
+
     /// Elements from row to row along an axis counted from the end, from 1. A single row of 4-bit elements may have any
     /// distance; instructions want whole bytes.
     pub(crate) fn apart(&self, axis: usize) -> i64 {

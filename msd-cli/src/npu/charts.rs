@@ -81,7 +81,7 @@ pub(crate) fn traffic(runs: &Runs, chip: &str) -> Chart {
 }
 
 fn bars(title: String, names: Vec<String>, series: Vec<Series>) -> Chart {
-    let most = series.iter().flat_map(|s| &s.points).map(|point| point.1).fold(1.0, f64::max);
+    let most = series.iter().flat_map(|s| &s.points).map(|point| point.1).fold(1e-6, f64::max);
     let y = Axis { label: "megabytes".into(), range: (0.0, most * 1.05), logarithmic: false };
     Chart { title, x: Across::Names(names), y, series }
 }

@@ -38,6 +38,7 @@ pub(super) fn runs(args: &NpuArgs, chip: &Chip) -> Result<Runs, Vec<Fault>> {
                 report: executed.report,
                 races: executed.races,
                 model: Some(npu.model().clone()),
+                because: (args.lowering == Some(NpuLowering::Auto)).then(|| npu.because().to_owned()),
                 outputs,
             });
         }

@@ -41,13 +41,18 @@ pub(crate) fn predict(
     let variant = NpuVariant::default();
     let chosen = Npu::new(&subject.kernel, sizes, chip, options, variant).map_err(in_source)?;
     let mut cycles = Vec::new();
-    for lowering in [Lowering::Msd, Lowering::Dequant] {
+    let is_plain = chosen.lowering() == "plain";
+    if is_plain {
+        cycles.push((chosen.lowering(), chosen.model().cycles.round()));
+    }
+    for lowering in [Lowering::Msd, Lowering::Dequant].into_iter().filter(|_| !is_plain) {
         let mut options = options.clone();
         options.request.lowering = Some(lowering);
         let npu = Npu::new(&subject.kernel, sizes, chip, &options, variant).map_err(in_source)?;
         cycles.push((lowering.name(), npu.model().cycles.round()));
     }
-    let tokens = tokens(&subject.kernel);
+    // Where there is nothing to choose from, there is no crossover.
+    let tokens = tokens(&subject.kernel).filter(|_| !is_plain);
     let crossover = match &tokens {
         Some(dim) => Npu::crossover(&subject.kernel, sizes, (dim, MOST), chip, options).map_err(in_source)?,
         None => None,

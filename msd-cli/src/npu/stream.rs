@@ -51,6 +51,7 @@ pub(super) fn runs(args: &NpuArgs, chip: &Chip) -> Result<Runs, Vec<Fault>> {
             report: executed.report,
             races: executed.races,
             model: None,
+            because: None,
             outputs,
         });
     }

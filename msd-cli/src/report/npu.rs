@@ -38,6 +38,8 @@ pub(crate) struct Run {
     pub(crate) races: Races,
     /// What formulas say of a kernel.
     pub(crate) model: Option<Model>,
+    /// Why this lowering, if it was not asked for.
+    pub(crate) because: Option<String>,
     /// Output tensors, of a functional run.
     pub(crate) outputs: Vec<(String, Tensor)>,
 }
@@ -48,6 +50,8 @@ pub(crate) struct JsonRun {
     lowering: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     scheme: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chosen_because: Option<String>,
     dims: BTreeMap<String, i64>,
     /// Modelled, on the device until the last instruction was through, its start included.
     cycles: u64,
@@ -139,7 +143,7 @@ fn bytes(traffic: Traffic) -> JsonBytes {
 
 /// For programs.
 pub(crate) fn json(run: Run, files: &[PathBuf]) -> JsonRun {
-    let Run { lowering, scheme, dims, report, races, model, outputs } = run;
+    let Run { lowering, scheme, dims, report, races, model, because, outputs } = run;
     let outputs = summaries(&outputs, files);
     let kinds = || report.cores.iter().map(|(kind, count, _)| (*kind, *count));
     let mut lanes: BTreeMap<&'static str, f64> = BTreeMap::new();
@@ -163,6 +167,7 @@ pub(crate) fn json(run: Run, files: &[PathBuf]) -> JsonRun {
     JsonRun {
         lowering,
         scheme,
+        chosen_because: because,
         dims,
         cycles: report.cycles,
         microseconds: report.microseconds,
@@ -196,6 +201,9 @@ pub(crate) fn text(program: &str, chip: &str, runs: &[Run]) -> String {
         }
         if run.races == Races::NotLookedFor {
             text += "; too large to look for races";
+        }
+        if let Some(because) = &run.because {
+            text += &format!("\nchosen by {because}");
         }
         text += "\n\n";
         text += &pipe_table(report);
