@@ -21,7 +21,7 @@ use crate::session::Rewritten;
 /// What can be done otherwise in a lowering.
 ///
 /// The default is what the MSD paper compares with: weights are dequantized to BF16, the scale applied in the
-/// conversion, all of the weight written to memory and read back; digits are merged by one rounding.
+/// conversion, all of the weight written to memory and read back; digits are merged on the vector cores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NpuVariant {
     /// Scales of dequantized weights are applied to the sums, where that is possible.

@@ -1,6 +1,9 @@
 //! What the NPU's model says of compiled kernels: published timings, decode layers in both lowerings, where
 //! dequantizing becomes cheaper, and how near the closed form is. The tables of docs/npu-model.md are written here.
 
+#[path = "../msd-ascend/tests/page/mod.rs"]
+mod page;
+
 use std::fmt::Write as _;
 
 use msd::ascend::chip::Chip;
@@ -9,6 +12,7 @@ use msd::ascend::program::Purpose;
 use msd::ascend::timing::Report;
 use msd::ir::dim::Sizes;
 use msd::{Lowering, Npu, NpuVariant, Options, Source};
+use page::check_page;
 
 const LINEAR: &str = include_str!("../kernels/linear.msd");
 const GEMM: &str = "kernel gemm(A: f16[M, K], B: f16[N, K]) -> f32[M, N] { A @ B.T }";
@@ -208,18 +212,4 @@ fn other_formats_in_both_lowerings() {
         }
     }
     check_page("formats", &table);
-}
-
-/// docs/npu-model.md says so between its marks.
-fn check_page(mark: &str, text: &str) {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/npu-model.md");
-    let page = std::fs::read_to_string(path).expect("the page is there");
-    let (open, close) = (format!("<!-- {mark}: written by a test -->\n"), format!("<!-- /{mark} -->"));
-    let (before, rest) = page.split_once(&open).expect("the page has the mark");
-    let (kept, after) = rest.split_once(&close).expect("the mark ends");
-    if std::env::var_os("MSD_BLESS").is_some() {
-        std::fs::write(path, format!("{before}{open}{text}{close}{after}")).expect("the page can be written");
-    } else {
-        assert!(kept == text, "docs/npu-model.md is out of date: run this test with MSD_BLESS=1 and review the change");
-    }
 }

@@ -1,6 +1,8 @@
 //! The hand-written GEMMs: their values against plain loops, exactly; no finding and no race; their cycles
 //! against the published timings. The page on the model shows what is checked here.
 
+mod page;
+
 use std::borrow::Cow;
 
 use msd_ascend::chip::Chip;
@@ -9,6 +11,7 @@ use msd_ascend::program::Program;
 use msd_ascend::{race, text, timing, values, verify};
 use msd_ir::dtype::DType;
 use msd_ir::tensor::Tensor;
+use page::check_page;
 
 const F16: &str = include_str!("../../kernels/npu/gemm_f16.npu");
 const BF16: &str = include_str!("../../kernels/npu/gemm_bf16.npu");
@@ -202,18 +205,4 @@ fn cycles_agree_with_published_timings() {
 fn the_page_shows_the_stream_and_the_chips_that_are_checked() {
     check_page("chips", &msd_ascend::reference::chips());
     check_page("stream", &format!("```\n{F16}```\n"));
-}
-
-/// docs/npu-model.md says so between its marks.
-fn check_page(mark: &str, text: &str) {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/npu-model.md");
-    let page = std::fs::read_to_string(path).expect("the page is there");
-    let (open, close) = (format!("<!-- {mark}: written by a test -->\n"), format!("<!-- /{mark} -->"));
-    let (before, rest) = page.split_once(&open).expect("the page has the mark");
-    let (kept, after) = rest.split_once(&close).expect("the mark ends");
-    if std::env::var_os("MSD_BLESS").is_some() {
-        std::fs::write(path, format!("{before}{open}{text}{close}{after}")).expect("the page can be written");
-    } else {
-        assert!(kept == text, "docs/npu-model.md is out of date: run this test with MSD_BLESS=1 and review the change");
-    }
 }

@@ -115,6 +115,7 @@ impl Estimate {
         self.cycles() + if made { 0.6 * self.mte2.max(self.port) } else { 0.0 }
     }
 
+    /// Cycles of the whole product.
     pub(crate) fn cycles(&self) -> f64 {
         // What loads begins at once; what multiplies waits for the first chunk, but not for the last.
         let loads = self.hbm.max(self.mte2).max(self.port).max(self.stream) + self.chunk;
@@ -376,10 +377,9 @@ impl Blocking {
         // Cores with less to do leave their part of HBM to the others.
         let even = if made { 0.0 } else { weight / (*chip.rates.hbm_per_core as f64 * blocks) };
         let own = first * sizes.bytes(self.cols * part) as f64 / read;
-        let mte2 = even.max(own)
-            + again
-            + items * (of_left_again + transfers)
-            + if self.is_resident { of_left / read * shared } else { 0.0 };
+        // What is in L2 by then.
+        let held = again + items * of_left_again + if self.is_resident { of_left / read * shared } else { 0.0 };
+        let mte2 = even.max(own) + held + items * transfers;
         let piece = if sizes.groups > 1 { sizes.group() } else { part };
         let groups = sizes.groups as f64;
         let steps = groups * ceil(piece, self.k_l0) as f64;
@@ -403,8 +403,8 @@ impl Blocking {
         let pieces = ceil(self.k_l1, self.k_l0) as f64;
         let in_l1 = mte1.max(cube * (1.0 - 1.0 / pieces)) / (items * chunks).max(1.0);
         // What comes from HBM comes in turn with what other cores ask for: as if nothing in this core overlapped.
-        let held = if self.is_resident || is_near { in_l1 } else { of_chunk };
-        let stream = items * chunks * (gm + chunk / read + held + 2.0 * *latency.flag as f64) / self.ring as f64;
+        let in_place = if self.is_resident || is_near { in_l1 } else { of_chunk };
+        let stream = items * chunks * (gm + chunk / read + in_place + 2.0 * *latency.flag as f64) / self.ring as f64;
         let drains = items * groups;
         let of_tile = (cube + fix) / drains.max(1.0) + gm + 3.0 * *latency.flag as f64;
         let drain = drains * of_tile / self.accumulators as f64;
@@ -458,16 +458,16 @@ impl Blocking {
             + if merging { *latency.cross_core as f64 + 2.0 * gm + merge / drains.max(1.0) } else { 0.0 }
             + parts
             // A tile is multiplied once all of it is made.
-            + if sizes.work.convert > 0.0 { sizes.bytes(self.cols * part) as f64 / read } else { 0.0 };
+            + if made { sizes.bytes(self.cols * part) as f64 / read } else { 0.0 };
         // Vector cores read sums and what they convert beside.
         let of_sums =
             if sizes.work.merge > 0.0 { tokens * self.cols as f64 * (left_sums * 4) as f64 * groups } else { 0.0 };
         let of_made = if made { (self.cols * part) as f64 * sizes.work.source } else { 0.0 };
-        let port = mte2 - items * transfers - even.max(own) + own + items * (of_sums + of_made) / read;
+        let port = own + held + items * (of_sums + of_made) / read;
         let of_first = convert / items.max(1.0);
         // Chunks that are there before the left operand is; vector cores make it before the right one.
         let buffers = self.ring - i64::from(self.is_resident);
-        let early = if sizes.work.convert > 0.0 { 0.0 } else { buffers as f64 * first };
+        let early = if made { 0.0 } else { buffers as f64 * first };
         let stall = (sizes.work.ahead - early).max(0.0);
         Estimate {
             stall,

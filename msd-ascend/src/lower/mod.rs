@@ -70,7 +70,7 @@ pub struct Options {
     /// Whether what is made for the cube lies in a few buffers that are used again.
     pub reuses_workspace: bool,
     /// Whether digits are merged in F32 on their way out of L0C, where they can be: their sums are rounded one by one
-    /// and added in memory, not merged by one rounding.
+    /// and added in memory, each addition rounded as well.
     pub merges_in_fix: bool,
 }
 

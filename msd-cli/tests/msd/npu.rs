@@ -190,6 +190,40 @@ fn variants_of_dequantization() {
 }
 
 #[test]
+fn a_choice_says_why() {
+    let dir = dir(&[("linear.msd", LINEAR)]);
+    let auto = ["npu", "linear.msd", "-D", "N=512,K=1024,M=4", "--lowering", "auto"];
+    let (status, object) = json(&dir, &auto, "msd.npu/1");
+    let because = object["runs"][0]["chosen_because"].as_str().unwrap();
+    assert!(status == 0 && because.contains("predicted cycles: msd") && because.contains("dequant"), "{object}");
+    assert!(msd(&dir, &auto).stdout.contains(&format!("chosen by {because}")));
+    let asked = json(&dir, &[&auto[..4], &["--lowering", "msd"]].concat(), "msd.npu/1").1;
+    assert!(asked["runs"][0].get("chosen_because").is_none(), "{asked}");
+    // Nothing to choose from.
+    fs::write(dir.path().join("gemm.msd"), "kernel g(A: f16[M, K], B: f16[N, K]) -> f32[M, N] { A @ B.T }").unwrap();
+    let plain = msd(&dir, &["explain", "gemm.msd", "-D", "M=64,N=64,K=64", "--target", "ascend-910b"]).stdout;
+    assert!(plain.contains("predicted cycles, launch excluded: plain ") && !plain.contains("cheaper"), "{plain}");
+}
+
+#[test]
+fn a_chip_may_be_too_small_for_kernels() {
+    let dir = dir(&[("linear.msd", LINEAR)]);
+    for (group, number, value) in
+        [("cores", "vectors_per_cube", 0), ("memory", "ub", 65536), ("limits", "flags", 7), ("limits", "counters", 9)]
+    {
+        let changed = format!("[{group}]\n{number} = {{ value = {value}, source = \"test\" }}\n");
+        let text = format!("extends = \"ascend-910b\"\nname = \"small\"\n{changed}");
+        fs::write(dir.path().join("small.toml"), text).unwrap();
+        let args = ["npu", "linear.msd", "-D", "N=64,K=64,M=1", "--chip", "small.toml"];
+        let (status, object) = json(&dir, &args, "msd.npu/1");
+        let fault = &object["diagnostics"][0];
+        let message = fault["message"].as_str().unwrap();
+        assert_eq!((status, &fault["code"]), (1, &"E1104".into()), "{object}");
+        assert!(message.contains(&format!("{group}.{number} is {value}")), "{message}");
+    }
+}
+
+#[test]
 fn a_printed_stream_is_the_one_that_runs() {
     let dir = dir(&[("linear.msd", LINEAR)]);
     let sizes = ["-D", "N=300,K=500,M=5", "--lowering", "msd"];
