@@ -11,7 +11,7 @@ use msd_ir::types::Type;
 use super::code::{Code, Condition, Reg};
 use super::numbers::{Number, computed};
 use super::region::{Region, internal};
-use super::schedule::{Scheduler, Stage};
+use super::schedule::{Scheduler, Stage, by_strides};
 use super::vector::{Pass, VectorStage};
 use super::view::View;
 use crate::program::Purpose;
@@ -134,20 +134,15 @@ impl Scheduler<'_> {
             return Ok(view.clone());
         }
         // Converted as it lies, so that nothing has to be turned.
-        let order = super::schedule::by_strides(&view);
-        let natural = view.transposed(&order);
-        let mut once = natural.clone();
+        let mut once = view.clone();
         for axis in 0..once.rank() {
             if once.strides[axis] == 0 {
                 once.shape[axis] = once.shape[axis].min(1);
             }
         }
-        let own_shape = once.shape.clone();
-        let to = self.tensor("factor", dtype, &own_shape, Purpose::Workspace);
+        let to = self.lying_as("factor", dtype, &once);
         self.cast_map(&once, self.kernel.tensor_ty(value).dtype, to.clone(), less)?;
-        let mut back = vec![0; order.len()];
-        order.iter().enumerate().for_each(|(new, old)| back[*old] = new);
-        let out = to.stretched(&natural.shape).transposed(&back);
+        let out = to.stretched(&view.shape);
         self.converted.push((value, (dtype, less), out.clone()));
         Ok(out)
     }
@@ -155,16 +150,20 @@ impl Scheduler<'_> {
     /// Codes of a weight as integers, which lie as those do: they are a factor of a product.
     pub(super) fn place_steps(&mut self, value: Value) -> Result<(), Diagnostic> {
         let codes = self.view(self.kernel.node(value).operands[0])?;
-        let order = super::schedule::by_strides(&codes);
-        let shape: Vec<i64> = order.iter().map(|axis| self.shape(value)[*axis]).collect();
-        let dtype = computed(self.dtype(value), self.chip);
-        let mut back = vec![0; order.len()];
-        order.iter().enumerate().for_each(|(new, old)| back[*old] = new);
-        let out = self.tensor("steps", dtype, &shape, Purpose::Workspace).transposed(&back);
+        let out = self.lying_as("steps", computed(self.dtype(value), self.chip), &codes);
         let region = self.region(value)?;
         self.push_map_as(region, self.dtype(value), out.clone(), true, self.note(value))?;
         self.set(value, out);
         Ok(())
+    }
+
+    /// A new tensor of another type whose axes lie in the same order.
+    fn lying_as(&mut self, name: &str, dtype: DType, view: &View) -> View {
+        let order = by_strides(view);
+        let shape: Vec<i64> = order.iter().map(|axis| view.shape[*axis]).collect();
+        let mut back = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(new, old)| back[*old] = new);
+        self.tensor(name, dtype, &shape, Purpose::Workspace).transposed(&back)
     }
 
     /// Elements of a view, of that type in the graph, as those of another, less a number.
