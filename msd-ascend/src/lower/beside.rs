@@ -1,13 +1,15 @@
 //! What vector cores do beside a product: right operands of a tile are made before the cube core needs them, and its
 //! sums become results after. Owns the order of both and the counters between.
 
+use super::blocking::Right;
 use super::builder::{Builder, global, outer_place};
 use super::cube::{Conversion, Emission, Target, VectorWork};
 use super::phases::Counter;
 use super::slots::TileSize;
-use super::tiles::{At, Body};
+use super::tiles::{At, Body, To};
 use crate::expr::{Expr, Slot};
 use crate::isa::memory::{Core, Pipe};
+use crate::isa::region::{BLOCK, FRACTAL};
 
 /// Tiles that vector cores make right operands of before they ask for the sums of the first: loads for those would wait
 /// behind them.
@@ -25,15 +27,20 @@ impl Emission<'_> {
         let conversions = || work.conversions.iter().map(|conversion| &conversion.body);
         let bodies = || conversions().chain(&work.groups).chain(&work.merge);
         bodies().for_each(|body| body.open(b));
-        let lag = match (work.conversions.is_empty(), &work.groups) {
-            (true, _) => 0,
+        let lag = match (self.sizes.right, &work.groups) {
+            (Right::Given, _) => 0,
+            // No more than L1 has room for: the cube makes room only as its sums are taken.
+            (Right::MadeInL1, _) => (self.blocking.ring / self.chunks_of_tile()).clamp(1, 2),
             // Long enough by themselves.
-            (false, Some(_)) => 1,
-            (false, None) => LAG,
+            (_, Some(_)) => 1,
+            (_, None) => LAG,
         };
         b.repeat("t", (Expr::from(0), tiles.clone() + lag, 1), |b, t| {
             if lag > 0 {
-                b.when(t.clone().lt(tiles.clone()), |b| self.convert(b, &work.conversions, &team, &t, &places));
+                b.when(t.clone().lt(tiles.clone()), |b| match self.sizes.right {
+                    Right::MadeInL1 => self.convert_in_l1(b, &work.conversions, &team, &t, &places),
+                    _ => self.convert(b, &work.conversions, &team, &t, &places),
+                });
             }
             if let Some(merge) = &work.merge {
                 let before = t.clone() - lag;
@@ -44,8 +51,13 @@ impl Emission<'_> {
                 });
             }
         });
-        if self.reuses {
-            b.repeat("t", (Expr::from(0), tiles.min(2), 1), |b, _| b.cross_wait(Pipe::Mte3, Counter::Reused.id()));
+        let places = match self.sizes.right {
+            Right::MadeAgain => Some(tiles.min(2)),
+            Right::MadeInL1 => Some((tiles * self.chunks_of_tile()).min(self.blocking.ring)),
+            Right::Given | Right::Made => None,
+        };
+        if let Some(places) = places {
+            b.repeat("t", (Expr::from(0), places, 1), |b, _| b.cross_wait(Pipe::Mte3, Counter::Reused.id()));
         }
         bodies().for_each(|body| body.close(b));
         b.barrier_all();
@@ -55,7 +67,8 @@ impl Emission<'_> {
     fn convert(&self, b: &mut Builder, conversions: &[Conversion], team: &Expr, t: &Expr, places: &[Slot]) {
         let tile = self.tile(b, team.clone() + t.clone() * self.teams());
         let per_cube = *self.chip.cores.vectors_per_cube as i64;
-        if self.reuses {
+        let is_again = self.sizes.right == Right::MadeAgain;
+        if is_again {
             b.when(Expr::from(1).lt(t.clone()), |b| b.cross_wait(Pipe::Mte3, Counter::Reused.id()));
         }
         for (conversion, parity) in conversions.iter().zip(places) {
@@ -72,22 +85,50 @@ impl Emission<'_> {
                 let n = b.bind("rows", (count - r.clone()).min(height));
                 let row = b.bind("at", begin + r.clone());
                 b.repeat("c", (Expr::from(0), Expr::from(cols), width), |b, c| {
-                    let cols = match cols % width {
-                        0 => Expr::from(width),
-                        _ => b.bind("cols", (Expr::from(cols) - c.clone()).min(width)),
-                    };
+                    let cols = b.rest("cols", &c, width, &Expr::from(cols));
                     let mut place = outer_place(b, row.clone() / shape[rank - 2], &shape[..rank - 2]);
                     place.push(if rank > 2 { row.clone() % shape[rank - 2] } else { row.clone() });
                     place.push(c.clone());
-                    let to = self.reuses.then(|| {
+                    let to = is_again.then(|| {
                         let first = (Builder::core() * 2 + t.clone() % 2) * (self.blocking.cols * each);
-                        vec![first + r.clone(), c]
+                        To::Place(vec![first + r.clone(), c])
                     });
                     body.emit(b, &At { place, to, ..At::sized(n.clone(), cols) }, *parity);
                 });
             });
         }
         b.cross_set(Pipe::Mte3, Counter::Made.id());
+    }
+
+    /// Right operands of the `t`-th tile, chunk by chunk, in L1.
+    fn convert_in_l1(&self, b: &mut Builder, conversions: &[Conversion], team: &Expr, t: &Expr, places: &[Slot]) {
+        let tile = self.tile(b, team.clone() + t.clone() * self.teams());
+        let per_cube = *self.chip.cores.vectors_per_cube as i64;
+        let (ring, k_l1, l1) = (self.blocking.ring, self.blocking.k_l1, self.l1());
+        let in_l1 = tile.cols.clone().round_up(FRACTAL);
+        for (index, (conversion, parity)) in conversions.iter().zip(places).enumerate() {
+            let TileSize { rows: height, cols: width } = conversion.body.tile;
+            b.note(conversion.note.clone());
+            b.repeat("k", (Expr::from(0), Expr::from(self.sizes.k), k_l1), |b, k1| {
+                let in_tile = k1.clone() / k_l1 + index as i64 * self.chunks();
+                let c = b.bind("chunk", t.clone() * self.chunks_of_tile() + in_tile);
+                b.when(Expr::from(ring - 1).lt(c.clone()), |b| b.cross_wait(Pipe::Mte3, Counter::Reused.id()));
+                let slot = b.bind("slot", c % ring * l1.right + l1.rights);
+                let depth = b.rest("depth", &k1, k_l1, &Expr::from(self.sizes.k));
+                let rows = (Builder::sub() * height, tile.cols.clone(), height * per_cube);
+                b.repeat("r", rows, |b, r| {
+                    let n = b.bind("rows", (tile.cols.clone() - r.clone()).min(height));
+                    b.repeat("c", (Expr::from(0), depth.clone(), width), |b, from| {
+                        let cols = b.rest("cols", &from, width, &depth);
+                        let place = vec![tile.col.clone() + r.clone(), k1.clone() + from.clone()];
+                        let first = slot.clone() + r.clone() * BLOCK + self.bytes(from) * in_l1.clone();
+                        let to = Some(To::L1 { first, height: in_l1.clone() });
+                        conversion.body.emit(b, &At { place, to, ..At::sized(n.clone(), cols) }, *parity);
+                    });
+                });
+                b.cross_set(Pipe::Mte3, Counter::Made.id());
+            });
+        }
     }
 
     /// What becomes of the sums of the `t`-th tile.

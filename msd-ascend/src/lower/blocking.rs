@@ -37,6 +37,8 @@ pub(crate) struct Work {
     pub(crate) convert: f64,
     /// Bytes that it reads for that.
     pub(crate) source: f64,
+    /// Transfers in which it does.
+    pub(crate) loads: f64,
     /// Cycles in which it makes a result of its sums; 0 if those are the result. With groups, of all of them.
     pub(crate) merge: f64,
     /// Cycles in which instructions wait for each other on a tile, on the sums of a group, and on what is made at a
@@ -46,6 +48,19 @@ pub(crate) struct Work {
     pub(crate) rooms: [f64; 2],
     /// Cycles until vector cores have made the left operand.
     pub(crate) ahead: f64,
+}
+
+/// Where the right operand of a product comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Right {
+    /// It lies in GM before.
+    Given,
+    /// Vector cores make it meanwhile, tile by tile, in GM.
+    Made,
+    /// The same, in two places for each core, which take turns.
+    MadeAgain,
+    /// Vector cores make it meanwhile, chunk by chunk, in L1.
+    MadeInL1,
 }
 
 /// What is known of a product.
@@ -79,53 +94,12 @@ pub(crate) struct Sizes {
     pub(crate) are_rows: bool,
     /// Whether the right operand is in L2, where cores put it.
     pub(crate) is_near: bool,
-}
-
-/// Cycles of a blocking's pipes.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Estimate {
-    pub(crate) hbm: f64,
-    pub(crate) mte2: f64,
-    /// What L2 gives a cube core and its vector cores.
-    pub(crate) port: f64,
-    pub(crate) mte1: f64,
-    pub(crate) cube: f64,
-    pub(crate) fix: f64,
-    /// What a ring of buffers lets through.
-    pub(crate) stream: f64,
-    /// What accumulators let through.
-    pub(crate) drain: f64,
-    /// Of the vector cores, on what enters L1 and what leaves L0C.
-    pub(crate) vector: f64,
-    /// For which nothing is loaded, as the left operand is not made yet.
-    pub(crate) stall: f64,
-    /// Until the first chunk is there.
-    pub(crate) enter: f64,
-    /// From a chunk's last byte to the end of its products.
-    pub(crate) chunk: f64,
-    /// From the last product to the last result.
-    pub(crate) leave: f64,
-}
-
-impl Estimate {
-    /// By what blockings are chosen. Where a right operand is made meanwhile, those who read it and those who make it
-    /// wait for each other: of two that vector cores bind, the one that reads less is faster by most of the
-    /// difference.
-    fn rank(&self, made: bool) -> f64 {
-        self.cycles() + if made { 0.6 * self.mte2.max(self.port) } else { 0.0 }
-    }
-
-    /// Cycles of the whole product.
-    pub(crate) fn cycles(&self) -> f64 {
-        // What loads begins at once; what multiplies waits for the first chunk, but not for the last.
-        let loads = self.hbm.max(self.mte2).max(self.port).max(self.stream) + self.chunk;
-        let others = [self.mte1, self.cube, self.fix, self.drain, self.vector].into_iter().fold(0.0, f64::max);
-        loads.max(others + self.enter) + self.stall + self.leave
-    }
+    /// Who makes it.
+    pub(crate) right: Right,
 }
 
 impl Sizes {
-    pub(crate) fn of(stage: &ProductStage, work: Work, is_near: bool, chip: &Chip) -> Option<Sizes> {
+    pub(crate) fn of(stage: &ProductStage, (right, is_near): (Right, bool), work: Work, chip: &Chip) -> Option<Sizes> {
         let rank = stage.shape.len();
         let term = stage.terms.first()?;
         let shape = chip.multiplies(term.a.dtype)?;
@@ -152,11 +126,17 @@ impl Sizes {
             cube: shape.map(|n| n as i64),
             work,
             is_near,
+            right,
         })
     }
 
-    fn bytes(&self, elements: i64) -> i64 {
+    pub(crate) fn bytes(&self, elements: i64) -> i64 {
         elements * self.bits / 8
+    }
+
+    /// Whether vector cores make the right operand meanwhile.
+    pub(crate) fn is_made(&self) -> bool {
+        self.right != Right::Given
     }
 
     /// Elements of a group.
@@ -213,6 +193,11 @@ impl Blocking {
         self.tokens >= sizes.tokens && !sizes.is_merged
     }
 
+    /// Whether the right operand is made in L1, and never lies in GM. What several tiles of tokens need does.
+    pub(crate) fn is_right_in_l1(&self, sizes: &Sizes) -> bool {
+        sizes.right == Right::MadeInL1 && self.tiles(sizes).0 == 1
+    }
+
     /// Elements of K of a part.
     pub(crate) fn part(&self, sizes: &Sizes) -> i64 {
         // Whole lines of L2.
@@ -240,12 +225,12 @@ impl Blocking {
             for cols in columns(sizes, chip) {
                 for splits in [1, 2, 3, 4, 6, 8, 12, 16, 24, 32] {
                     for (is_resident, chunk) in [true, false].into_iter().flat_map(|r| CHUNKS.map(|c| (r, c))) {
-                        if (sizes.work.convert > 0.0 || sizes.groups > 1 || sizes.is_merged) && splits > 1 {
+                        if (sizes.is_made() || sizes.groups > 1 || sizes.is_merged) && splits > 1 {
                             continue;
                         }
                         let shape = Shape { tokens, cols, splits, is_resident, chunk };
                         let Some(blocking) = Blocking::of(shape, sizes, chip) else { continue };
-                        let cycles = blocking.estimate(sizes, chip).rank(sizes.work.convert > 0.0);
+                        let cycles = blocking.estimate(sizes, chip).rank(&blocking, sizes);
                         if best.is_none_or(|(least, _)| cycles < least) {
                             best = Some((cycles, blocking));
                         }
@@ -336,153 +321,8 @@ impl Blocking {
             return true;
         }
         let all = *chip.memory.ub as i64;
-        let free = if sizes.work.convert > 0.0 { all - all / 3 } else { all };
+        let free = if sizes.is_made() { all - all / 3 } else { all };
         let kept = ceil(self.tokens.min(sizes.tokens), *chip.cores.vectors_per_cube as i64) * self.cols * 4;
         (free - kept) as f64 / 4.0 >= self.cols as f64 * sizes.work.rooms[0]
-    }
-
-    /// What its pipes would need.
-    pub(crate) fn estimate(&self, sizes: &Sizes, chip: &Chip) -> Estimate {
-        let blocks = *chip.cores.cube as f64;
-        let teams = (*chip.cores.cube as i64 / self.splits).max(1);
-        let (tiles_m, tiles_n) = self.tiles(sizes);
-        let tiles = sizes.batch * tiles_m * tiles_n;
-        let items = ceil(tiles, teams) as f64 * sizes.terms as f64;
-        let (rows, part) = (self.rows(sizes), self.part(sizes));
-        let chunks = ceil(part, self.k_l1) as f64;
-        let latency = &chip.latency;
-        let all = sizes.bytes(sizes.batch * sizes.terms * sizes.cols * sizes.k) as f64;
-        // What is made tile by tile comes from HBM as it is made.
-        let is_near = sizes.is_near && (sizes.work.convert == 0.0 || tiles_m > 1);
-        let made = sizes.work.convert > 0.0;
-        let weight = match (is_near, made) {
-            (true, _) => 0.0,
-            (false, true) => (sizes.batch * sizes.terms * sizes.cols * sizes.k) as f64 * sizes.work.source,
-            (false, false) => all,
-        };
-        let left = sizes.bytes(sizes.batch * sizes.digits * sizes.tokens * sizes.k) as f64;
-        let results = (sizes.batch * sizes.tokens * sizes.cols * 4) as f64;
-        let hbm = (weight + left + results) / (*chip.rates.hbm_per_core as f64 * blocks);
-        let of_left = sizes.bytes(rows * part) as f64;
-        let loads = if self.is_resident { 1.0 } else { 2.0 };
-        let read = *chip.rates.l2_read_per_core as f64;
-        // All cores read their weights at the same time, and all of them what is in L2 then.
-        let of_left_again = if self.is_resident { 0.0 } else { of_left / read };
-        let transfers = loads * chunks * *latency.dma_issue as f64;
-        // Another tile of tokens finds the weight in L2.
-        let first = items.min(ceil(sizes.batch * tiles_n, teams) as f64 * sizes.terms as f64);
-        let again = (items - first) * sizes.bytes(self.cols * part) as f64 / read;
-        // With buffers enough, cores read the left operand one after the other.
-        let shared = if self.ring > 4 { 0.2 } else { 1.0 };
-        // Cores with less to do leave their part of HBM to the others.
-        let even = if made { 0.0 } else { weight / (*chip.rates.hbm_per_core as f64 * blocks) };
-        let own = first * sizes.bytes(self.cols * part) as f64 / read;
-        // What is in L2 by then.
-        let held = again + items * of_left_again + if self.is_resident { of_left / read * shared } else { 0.0 };
-        let mte2 = even.max(own) + held + items * transfers;
-        let piece = if sizes.groups > 1 { sizes.group() } else { part };
-        let groups = sizes.groups as f64;
-        let steps = groups * ceil(piece, self.k_l0) as f64;
-        let mte1 = items
-            * (of_left / *chip.rates.l1_to_l0a as f64
-                + sizes.bytes(self.cols * part) as f64 / *chip.rates.l1_to_l0b as f64
-                + 2.0 * steps * *latency.mte1 as f64);
-        let [m0, k0, n0] = sizes.cube;
-        let products = (ceil(rows, m0) * ceil(self.cols, n0) * sizes.groups * ceil(piece, k0)) as f64;
-        let cube = items * (products + steps * *latency.mmad as f64);
-        let drained = (rows.min(sizes.digits * sizes.tokens) * self.cols * 4) as f64;
-        let fix = items
-            * groups
-            * (*latency.l0c_out as f64 + drained / (*chip.rates.l0c_out).min(*chip.rates.l2_write_per_core) as f64);
-        // Buffers are free again once what they held is through: a few of them hide that much of the latency.
-        let gm = *latency.gm as f64;
-        let chunk = sizes.bytes(self.cols * self.k_l1) as f64
-            + if self.is_resident { 0.0 } else { sizes.bytes(rows * self.k_l1) as f64 };
-        let of_chunk = (mte1 + cube) / (items * chunks).max(1.0);
-        // A buffer in L1 is free once its last piece is in L0, while the cube still works on it and the one before.
-        let pieces = ceil(self.k_l1, self.k_l0) as f64;
-        let in_l1 = mte1.max(cube * (1.0 - 1.0 / pieces)) / (items * chunks).max(1.0);
-        // What comes from HBM comes in turn with what other cores ask for: as if nothing in this core overlapped.
-        let in_place = if self.is_resident || is_near { in_l1 } else { of_chunk };
-        let stream = items * chunks * (gm + chunk / read + in_place + 2.0 * *latency.flag as f64) / self.ring as f64;
-        let drains = items * groups;
-        let of_tile = (cube + fix) / drains.max(1.0) + gm + 3.0 * *latency.flag as f64;
-        let drain = drains * of_tile / self.accumulators as f64;
-        // Of a vector core, on its part of a tile.
-        let per_cube = *chip.cores.vectors_per_cube as f64;
-        let moved = *chip.rates.gm_to_ub as f64;
-        let tokens = self.tokens.min(sizes.tokens) as f64;
-        let left_sums = if sizes.is_merged { 1 } else { sizes.digits };
-        let of_sum = sizes.work.merge.max(groups * (left_sums * sizes.terms * 4) as f64 / moved);
-        let merge = match self.splits {
-            1 => {
-                let sums = tokens * self.cols as f64 / per_cube;
-                let room = *chip.memory.ub as f64 * if made { 0.5 } else { 0.75 };
-                let times = match sizes.are_rows {
-                    _ if sizes.groups == 1 => 0.0,
-                    false => groups * (sums * sizes.work.rooms[0] / room).ceil(),
-                    true => {
-                        let batch = self.cols as f64 * self.batch as f64;
-                        let pieces = (batch * sizes.work.rooms[0] / room).ceil() * groups / self.batch as f64;
-                        (tokens / per_cube).ceil() * pieces
-                    }
-                };
-                let [of_tile, of_group, _] = sizes.work.chains;
-                items / sizes.terms as f64 * (sums * of_sum + of_tile + times * of_group)
-            }
-            // Behind everything else, and every part is read: the more of them, the shorter each transfer.
-            splits => {
-                // Integers are added up on their way out of L0C.
-                let splits = if sizes.is_int { 1 } else { splits };
-                let all = (sizes.batch * sizes.tokens * sizes.cols) as f64 / blocks / per_cube;
-                let loads = (splits * sizes.digits * sizes.terms) as f64;
-                let in_tile = *chip.memory.ub as f64 * 0.8 / (loads * 8.0);
-                let each = 4.0 / moved.min(read / per_cube) + (*latency.dma_issue as f64) / in_tile;
-                all * (loads * each).max(sizes.work.merge + loads * 4.0 / 64.0)
-            }
-        };
-        let convert = match made {
-            true => {
-                let own = (self.cols * part) as f64 / per_cube;
-                let pieces = (own * sizes.work.rooms[1] / (*chip.memory.ub as f64 * 0.75)).ceil();
-                items * (own * sizes.work.convert + pieces * sizes.work.chains[2])
-            }
-            false => 0.0,
-        };
-        let first = sizes.bytes(self.cols * self.k_l1) as f64 / *chip.rates.hbm_per_core as f64;
-        let (merge, parts) = if self.splits > 1 { (0.0, merge + 3.0 * gm) } else { (merge, 0.0) };
-        let merging = sizes.work.merge > 0.0 || self.splits > 1;
-        // What leaves L0C is merged a load and a store later.
-        let leave = fix / drains.max(1.0)
-            + gm
-            + if merging { *latency.cross_core as f64 + 2.0 * gm + merge / drains.max(1.0) } else { 0.0 }
-            + parts
-            // A tile is multiplied once all of it is made.
-            + if made { sizes.bytes(self.cols * part) as f64 / read } else { 0.0 };
-        // Vector cores read sums and what they convert beside.
-        let of_sums =
-            if sizes.work.merge > 0.0 { tokens * self.cols as f64 * (left_sums * 4) as f64 * groups } else { 0.0 };
-        let of_made = if made { (self.cols * part) as f64 * sizes.work.source } else { 0.0 };
-        let port = own + held + items * (of_sums + of_made) / read;
-        let of_first = convert / items.max(1.0);
-        // Chunks that are there before the left operand is; vector cores make it before the right one.
-        let buffers = self.ring - i64::from(self.is_resident);
-        let early = if made { 0.0 } else { buffers as f64 * first };
-        let stall = (sizes.work.ahead - early).max(0.0);
-        Estimate {
-            stall,
-            hbm,
-            mte2,
-            port,
-            mte1,
-            cube,
-            fix,
-            stream,
-            drain,
-            vector: merge + convert,
-            enter: first + gm + of_first,
-            chunk: gm + of_chunk,
-            leave,
-        }
     }
 }

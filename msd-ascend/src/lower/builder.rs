@@ -57,6 +57,8 @@ pub(crate) struct Builder {
     names: HashSet<String>,
     /// What the instructions that follow are for.
     note: Option<String>,
+    /// Tensors that no instruction names after all.
+    dropped: Vec<u16>,
 }
 
 impl Builder {
@@ -71,14 +73,32 @@ impl Builder {
             vector: Vec::new(),
         };
         let names = program.variables.iter().cloned().collect();
-        Builder { program, open: [vec![Vec::new()], vec![Vec::new()]], section: 0, names, note: None }
+        Builder {
+            program,
+            open: [vec![Vec::new()], vec![Vec::new()]],
+            section: 0,
+            names,
+            note: None,
+            dropped: Vec::new(),
+        }
     }
 
-    pub(crate) fn finish(mut self) -> Program {
+    /// The program, and the number of each tensor in it.
+    pub(crate) fn finish(mut self) -> (Program, Vec<u16>) {
         let [cube, vector] = self.open;
         self.program.cube = cube.into_iter().next().unwrap_or_default();
         self.program.vector = vector.into_iter().next().unwrap_or_default();
-        self.program
+        let mut numbers = Vec::new();
+        let mut left = 0;
+        for tensor in 0..self.program.tensors.len() {
+            numbers.push(left);
+            left += u16::from(!self.dropped.contains(&(tensor as u16)));
+        }
+        let mut own = 0..;
+        self.program.tensors.retain(|_| own.next().is_some_and(|tensor| !self.dropped.contains(&tensor)));
+        renumber(&mut self.program.cube, &numbers);
+        renumber(&mut self.program.vector, &numbers);
+        (self.program, numbers)
     }
 
     /// The index of the cube core.
@@ -109,6 +129,11 @@ impl Builder {
         (self.program.tensors.len() - 1) as u16
     }
 
+    /// The program has no such tensor: no instruction names it.
+    pub(crate) fn drop_tensor(&mut self, tensor: u16) {
+        self.dropped.push(tensor);
+    }
+
     pub(crate) fn tensors(&mut self) -> &mut [Tensor] {
         &mut self.program.tensors
     }
@@ -136,6 +161,15 @@ impl Builder {
         let name = self.fresh(name);
         self.program.variables.push(name);
         (self.program.variables.len() - 1) as Slot
+    }
+
+    /// What is left of `all` from `at` on, but `most` at most: a number where every piece has as much.
+    pub(crate) fn rest(&mut self, name: &str, at: &Expr, most: i64, all: &Expr) -> Expr {
+        match all.number() {
+            Some(all) if all % most == 0 => Expr::from(most),
+            Some(all) if all < most => Expr::from(all),
+            _ => self.bind(name, (all.clone() - at.clone()).min(most)),
+        }
     }
 
     /// A name for a value; numbers need none.
@@ -257,6 +291,29 @@ impl Builder {
 
     pub(crate) fn cross_wait(&mut self, pipe: Pipe, id: i64) {
         self.order(Op::CrossWait, vec![Arg::Pipe(pipe), Arg::Int(id.into())]);
+    }
+}
+
+/// Gives the tensors that instructions name other numbers.
+fn renumber(statements: &mut [Statement], numbers: &[u16]) {
+    for statement in statements {
+        match statement {
+            Statement::Instruction(instruction) => {
+                for arg in &mut instruction.args {
+                    if let Arg::Place(place) = arg
+                        && place.space == Space::Gm
+                    {
+                        place.tensor = numbers[usize::from(place.tensor)];
+                    }
+                }
+            }
+            Statement::Let(..) => {}
+            Statement::For { body, .. } => renumber(body, numbers),
+            Statement::If { then, other, .. } => {
+                renumber(then, numbers);
+                renumber(other, numbers);
+            }
+        }
     }
 }
 

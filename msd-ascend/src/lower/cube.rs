@@ -5,7 +5,7 @@
 //! holds; a left operand that is the same for all tiles of a core comes once. Sums leave L0C for the result, or for a
 //! tile in GM that the vector cores beside merge.
 
-use super::blocking::{Blocking, Sizes};
+use super::blocking::{Blocking, Right, Sizes};
 use super::builder::{Builder, Local, global, int, outer_place};
 use super::phases::{Counter, Phases};
 use super::product::ProductStage;
@@ -35,10 +35,6 @@ pub(crate) struct Emission<'a> {
     pub(crate) blocking: Blocking,
     pub(crate) chip: &'a Chip,
     pub(crate) target: Target,
-    /// Whether vector cores make right operands, tile by tile.
-    pub(crate) makes: bool,
-    /// Whether what they make lies in two places for each core, which take turns.
-    pub(crate) reuses: bool,
     /// About how many cycles vector cores take to make the left operand.
     pub(crate) ahead: f64,
 }
@@ -84,6 +80,11 @@ impl Emission<'_> {
         ceil(self.blocking.part(&self.sizes), self.blocking.k_l1)
     }
 
+    /// Chunks of a tile, of all terms.
+    pub(super) fn chunks_of_tile(&self) -> i64 {
+        self.chunks() * self.stage.terms.len() as i64
+    }
+
     /// Cores that share a part of K, this one's place among them, and its part.
     pub(super) fn place(&self, b: &mut Builder) -> (Expr, Expr) {
         match self.blocking.splits {
@@ -113,13 +114,8 @@ impl Emission<'_> {
         let in_row = index.clone() / tiles_m;
         let wrapped = if self.sizes.batch == 1 { in_row } else { in_row % tiles_n };
         let col = if tiles_n == 1 { Expr::from(0) } else { bind(b, "n0", wrapped * cols) };
-        let rest = |b: &mut Builder, name: &str, at: &Expr, most: i64, all: i64| match all % most {
-            0 => Expr::from(most),
-            _ if all < most => Expr::from(all),
-            _ => b.bind(name, (Expr::from(all) - at.clone()).min(most)),
-        };
-        let m = rest(b, "m", &token, tokens, all_tokens);
-        let n = rest(b, "n", &col, cols, all_cols);
+        let m = b.rest("m", &token, tokens, &Expr::from(all_tokens));
+        let n = b.rest("n", &col, cols, &Expr::from(all_cols));
         let outer = outer_place(b, index / (tiles_m * tiles_n), &self.stage.shape[..rank - 2]);
         Tile { outer, token, tokens: m, col, cols: n }
     }
@@ -169,11 +165,10 @@ impl Emission<'_> {
     /// The cube cores' part.
     pub(crate) fn cube(&self, b: &mut Builder, phases: &mut Phases) {
         let Blocking { ring, splits, accumulators, is_resident, .. } = self.blocking;
-        let terms = self.stage.terms.len() as i64;
         b.on(Core::Cube);
         let (team, part) = self.place(b);
         let tiles = self.own_tiles(b, &team);
-        let chunks = b.bind("chunks", tiles.clone() * (terms * self.chunks()));
+        let chunks = b.bind("chunks", tiles.clone() * self.chunks_of_tile());
         let begin = b.bind("k_begin", part.clone() * self.blocking.part(&self.sizes));
         let length = match self.sizes.k % self.blocking.part(&self.sizes) {
             0 => Expr::from(self.blocking.part(&self.sizes)),
@@ -181,10 +176,12 @@ impl Emission<'_> {
             _ => b.bind("k_length", (Expr::from(self.sizes.k) - begin.clone()).min(self.blocking.part(&self.sizes))),
         };
         let core = CoreState { team, part, begin, length, q: b.cell("q", 0) };
-        (0..ring).for_each(|slot| b.set_flag(Pipe::Mte1, Pipe::Mte2, slot));
+        if self.streams() {
+            (0..ring).for_each(|slot| b.set_flag(Pipe::Mte1, Pipe::Mte2, slot));
+        }
         (0..2).for_each(|half| b.set_flag(Pipe::M, Pipe::Mte1, half));
         (0..accumulators).for_each(|slot| b.set_flag(Pipe::Fix, Pipe::M, slot));
-        if !self.makes {
+        if !self.sizes.is_made() {
             phases.before_cube(b, self.stage.terms.iter().map(|term| &term.b));
         }
         b.note(format!("{}: chunks of the right operand, ahead", self.stage.note));
@@ -194,7 +191,7 @@ impl Emission<'_> {
         let chunk = self.l1().right as f64 / *self.chip.rates.hbm_per_core as f64;
         let early = match is_resident {
             // Vector cores make it before the right one.
-            true if self.makes => Expr::from(0),
+            true if self.sizes.is_made() => Expr::from(0),
             true => {
                 let least = ((self.ahead / chunk).ceil() as i64).clamp(1, ring - 1);
                 b.bind("early", Builder::core() % (ring + 1 - least).min(3) + least)
@@ -208,28 +205,31 @@ impl Emission<'_> {
         };
         let lefts = || self.stage.terms.iter().map(|term| &term.a).chain(sums);
         // Chunks of a left operand that is not there yet come behind as many of the right one as there is room for.
-        let is_late = !is_resident && self.ahead > 0.0 && !self.makes;
+        let is_late = !is_resident && self.ahead > 0.0 && !self.sizes.is_made();
         if !is_resident && !is_late {
             phases.before_cube(b, lefts());
         }
         let next = if is_resident && self.staggers() { Load::Staggered } else { Load::Both };
         let first = if is_late { Load::Right } else { next };
-        b.repeat("c", (Expr::from(0), chunks.clone().min(early.clone()), 1), |b, c| self.load(b, &core, c, first));
+        self.load_chunks(b, &core, (Expr::from(0), chunks.clone().min(early.clone())), first);
         if is_late {
             phases.before_cube(b, lefts());
-            let all = chunks.clone().min(ring);
-            b.repeat("c", (Expr::from(0), all, 1), |b, c| self.load(b, &core, c, Load::Left));
+            self.load_chunks(b, &core, (Expr::from(0), chunks.clone().min(ring)), Load::Left);
         }
         if is_resident {
             phases.before_cube(b, lefts());
             b.when(Expr::from(0).lt(chunks.clone()), |b| self.load_left(b, &core));
-            b.repeat("c", (early, chunks.clone().min(ring), 1), |b, c| self.load(b, &core, c, Load::Both));
+            self.load_chunks(b, &core, (early, chunks.clone().min(ring)), Load::Both);
         }
         b.repeat("c", (Expr::from(0), chunks.clone(), 1), |b, c| {
             self.multiply(b, &core, &c);
-            b.when((c.clone() + ring).lt(chunks.clone()), |b| self.load(b, &core, c + ring, next));
+            if self.streams() {
+                b.when((c.clone() + ring).lt(chunks.clone()), |b| self.load(b, &core, c + ring, next));
+            }
         });
-        (0..ring).for_each(|slot| b.wait_flag(Pipe::Mte1, Pipe::Mte2, slot));
+        if self.streams() {
+            (0..ring).for_each(|slot| b.wait_flag(Pipe::Mte1, Pipe::Mte2, slot));
+        }
         (0..2).for_each(|half| b.wait_flag(Pipe::M, Pipe::Mte1, half));
         (0..accumulators).for_each(|slot| b.wait_flag(Pipe::Fix, Pipe::M, slot));
         if matches!(self.target, Target::Tiles(_)) {
@@ -248,11 +248,7 @@ impl Emission<'_> {
         let tile = self.tile(b, index);
         let term = if terms == 1 { Expr::from(0) } else { b.bind("term", c.clone() / chunks % terms) };
         let k1 = if chunks == 1 { Expr::from(0) } else { b.bind("k1", c.clone() % chunks * self.blocking.k_l1) };
-        let k = match (core.length.number(), self.blocking.k_l1) {
-            (Some(length), most) if length % most == 0 => Expr::from(most),
-            (Some(length), most) if length < most => Expr::from(length),
-            (_, most) => b.bind("k", (core.length.clone() - k1.clone()).min(most)),
-        };
+        let k = b.rest("k", &k1, self.blocking.k_l1, &core.length);
         (tile, term, k1, k)
     }
 
@@ -272,10 +268,21 @@ impl Emission<'_> {
         }
     }
 
+    /// Whether anything of a chunk comes through MTE2.
+    pub(super) fn streams(&self) -> bool {
+        self.sizes.right != Right::MadeInL1 || !self.blocking.is_resident
+    }
+
+    fn load_chunks(&self, b: &mut Builder, core: &CoreState, (from, to): (Expr, Expr), what: Load) {
+        if self.streams() {
+            b.repeat("c", (from, to, 1), |b, c| self.load(b, core, c, what));
+        }
+    }
+
     fn load(&self, b: &mut Builder, core: &CoreState, c: Expr, what: Load) {
         let (tile, term, k1, k) = self.chunk(b, core, &c);
         let slot = b.bind("slot", c.clone() % self.blocking.ring);
-        let ordinal = c.clone() / (self.chunks() * self.stage.terms.len() as i64);
+        let ordinal = c.clone() / self.chunks_of_tile();
         let made = (Builder::core() * 2 + ordinal % 2) * self.blocking.cols;
         let k = (core.begin.clone() + k1.clone(), k);
         let at = ChunkAt {
@@ -289,8 +296,8 @@ impl Emission<'_> {
         };
         if what != Load::Left {
             b.wait_flag(Pipe::Mte1, Pipe::Mte2, slot.clone());
-            if self.makes {
-                let in_tile = self.chunks() * self.stage.terms.len() as i64;
+            if matches!(self.sizes.right, Right::Made | Right::MadeAgain) {
+                let in_tile = self.chunks_of_tile();
                 let is_first = if in_tile == 1 { Expr::from(1) } else { (c.clone() % in_tile).equals(0) };
                 b.when(is_first, |b| b.cross_wait(Pipe::Mte2, Counter::Made.id()));
             }
@@ -298,6 +305,7 @@ impl Emission<'_> {
         match (what, self.blocking.is_resident) {
             (Load::Right, _) => return self.load_right(b, &at),
             (Load::Left, _) => self.load_left_chunk(b, &at),
+            (_, false) if self.sizes.right == Right::MadeInL1 => self.load_left_chunk(b, &at),
             (Load::Both, true) => self.load_right(b, &at),
             // All cores may have waited for their left operands with all buffers full, and go on at the same time.
             (Load::Staggered, _) => b.either(
@@ -319,8 +327,8 @@ impl Emission<'_> {
             ),
         }
         b.set_flag(Pipe::Mte2, Pipe::Mte1, slot);
-        if self.reuses {
-            let in_tile = self.chunks() * self.stage.terms.len() as i64;
+        if self.sizes.right == Right::MadeAgain {
+            let in_tile = self.chunks_of_tile();
             let is_last = if in_tile == 1 { Expr::from(1) } else { (c % in_tile).equals(in_tile - 1) };
             b.when(is_last, |b| b.cross_set(Pipe::Mte2, Counter::Reused.id()));
         }
@@ -351,7 +359,7 @@ impl Emission<'_> {
         let (l1, ChunkAt { slot, tile, term, made: col, from, cols, k: (at_k, k) }) = (self.l1(), at);
         self.of_term(b, term, |b, term| {
             let dtype = term.b.dtype;
-            let col = if self.reuses { col.clone() } else { tile.col.clone() };
+            let col = if self.sizes.right == Right::MadeAgain { col.clone() } else { tile.col.clone() };
             let place: Vec<Expr> = tile.outer.iter().cloned().chain([at_k.clone(), col + from.clone()]).collect();
             let (rows, cols, ld, height) = match term.b.is_by_columns() {
                 true => (cols.clone(), k.clone(), term.b.apart(1), tile.cols.clone().round_up(FRACTAL)),

@@ -12,6 +12,7 @@ mod copy;
 mod cube;
 mod decompose;
 mod dequant;
+mod estimate;
 mod factors;
 mod model;
 mod multiply;
@@ -97,10 +98,11 @@ pub fn lower(kernel: &Kernel, sizes: &Sizes, chip: &Chip, options: &Options) -> 
     for stage in stages {
         writer.stage(stage)?;
     }
-    let (program, model) = writer.finish();
-    let given = given.into_iter().map(|(tensor, given)| (usize::from(tensor), given)).collect();
+    let (program, numbers, model) = writer.finish();
+    let number = |tensor: u16| usize::from(numbers[usize::from(tensor)]);
+    let given = given.into_iter().map(|(tensor, given)| (number(tensor), given)).collect();
     let shapes = kernel.result_types().iter().map(|ty| shape_under(&ty.shape, sizes)).collect::<Result<_, _>>()?;
-    Ok(Lowered { program, given, outputs: outputs.into_iter().map(usize::from).collect(), shapes, model, is_native })
+    Ok(Lowered { program, given, outputs: outputs.into_iter().map(number).collect(), shapes, model, is_native })
 }
 
 /// Whether kernels can be lowered for a chip at all; streams by hand make do with less.

@@ -1,7 +1,8 @@
 //! The closed form beside the interpreter: what a stream would cost by formulas alone. Owns how the costs of stages add
 //! up; those of products are `blocking.rs`'s, those of vector stages `vector.rs`'s.
 
-use super::blocking::{Blocking, Estimate, Sizes};
+use super::blocking::{Blocking, Right, Sizes};
+use super::estimate::Estimate;
 use super::product::ProductStage;
 use super::view::View;
 use crate::chip::Chip;
@@ -46,7 +47,9 @@ impl Ledger {
             if index == 0 {
                 self.reads(&term.a, left_reads);
             }
-            self.reads(&term.b, tiles_m);
+            if sizes.right != Right::MadeInL1 {
+                self.reads(&term.b, tiles_m);
+            }
         }
         if !is_result {
             let sums = sizes.batch * sizes.groups * sizes.terms * sizes.digits * sizes.tokens * sizes.cols;

@@ -3,7 +3,7 @@
 
 use msd_ir::dtype::DType;
 
-use super::blocking::Blocking;
+use super::blocking::{Blocking, Right};
 use super::builder::{Builder, Local, global, int};
 use super::cube::{CoreState, Emission, Target, Tile};
 use super::phases::Counter;
@@ -20,8 +20,21 @@ impl Emission<'_> {
         let chunks = self.chunks();
         let (tile, term, k1, k) = self.chunk(b, core, c);
         let slot = b.bind("slot", c.clone() % ring);
-        b.wait_flag(Pipe::Mte2, Pipe::Mte1, slot.clone());
-        let free = |b: &mut Builder| b.set_flag(Pipe::Mte1, Pipe::Mte2, slot.clone());
+        let is_made = self.sizes.right == Right::MadeInL1;
+        if self.streams() {
+            b.wait_flag(Pipe::Mte2, Pipe::Mte1, slot.clone());
+        }
+        if is_made {
+            b.cross_wait(Pipe::Mte1, Counter::Made.id());
+        }
+        let free = |b: &mut Builder| {
+            if self.streams() {
+                b.set_flag(Pipe::Mte1, Pipe::Mte2, slot.clone());
+            }
+            if is_made {
+                b.cross_set(Pipe::Mte1, Counter::Reused.id());
+            }
+        };
         if self.sizes.groups > 1 {
             let length = self.sizes.group();
             b.repeat("g0", (Expr::from(0), k.clone(), length), |b, g0| {
@@ -72,11 +85,7 @@ impl Emission<'_> {
         let height = self.height(tile);
         let acc = self.accumulator(accumulator);
         b.repeat("k0", (Expr::from(0), within.length.clone(), k_l0), |b, at| {
-            let kk = match within.length.number() {
-                Some(k) if k % k_l0 == 0 => Expr::from(k_l0),
-                Some(k) if k < k_l0 => Expr::from(k),
-                _ => b.bind("kk", (within.length.clone() - at.clone()).min(k_l0)),
-            };
+            let kk = b.rest("kk", &at, k_l0, &within.length);
             let k0 = within.from.clone() + at.clone();
             let q = Expr::variable(core.q);
             b.wait_flag(Pipe::M, Pipe::Mte1, q.clone());

@@ -23,9 +23,9 @@ pub(crate) enum Counter {
     Taken,
     /// To vector cores: all cube cores have written.
     Multiplied,
-    /// To a cube core: the right operand of a tile was made.
+    /// To a cube core: the right operand of a tile was made, or a chunk of it in L1.
     Made,
-    /// To vector cores: the right operand of a tile was read.
+    /// To vector cores: the right operand of a tile was read, or a chunk of it in L1.
     Reused,
 }
 

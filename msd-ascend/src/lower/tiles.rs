@@ -39,6 +39,15 @@ impl Fold {
     }
 }
 
+/// Where a tile is stored.
+#[derive(Clone)]
+pub(crate) enum To {
+    /// At a place of GM.
+    Place(Vec<Expr>),
+    /// In L1 of the cube core: from which byte on, in how many rows of it.
+    L1 { first: Expr, height: Expr },
+}
+
 /// Where a tile stands in its region.
 pub(crate) struct At<'a> {
     /// Its first element: along the outer axes, rows and columns.
@@ -46,7 +55,7 @@ pub(crate) struct At<'a> {
     pub(crate) rows: Expr,
     pub(crate) cols: Expr,
     /// Where what is stored goes, if that is another place.
-    pub(crate) to: Option<Vec<Expr>>,
+    pub(crate) to: Option<To>,
     /// Which columns are computed once all were reduced: from where, and how many. All, if nothing is said.
     pub(crate) part: Option<(Expr, Expr)>,
     /// The first of its rows among those that are kept.
@@ -292,7 +301,15 @@ impl Body {
         };
         let cols = if view.dtype.bits() == 4 { cols.round_up(2) } else { cols };
         let src = if matches!(value.extent, Extent::Packed) { Local { row: None, ..src } } else { src };
-        let mut place = at.to.clone().unwrap_or_else(|| at.place.clone());
+        let mut place = match &at.to {
+            Some(To::L1 { first, height }) => {
+                let others = vec![int("rows", rows), int("cols", cols), int("height", height.clone())];
+                let dst = Local::new(Space::L1, first.clone());
+                return b.emit(Op::StoreNz, &[view.dtype], vec![dst.into(), src.into()], others);
+            }
+            Some(To::Place(place)) => place.clone(),
+            None => at.place.clone(),
+        };
         let others = |cols: Expr| vec![int("rows", rows.clone()), int("cols", cols), int("ld", ld)];
         let Some((begin, _)) = at.part.clone() else {
             let dst = global(view.tensor, view.at_expr(&place));

@@ -106,19 +106,14 @@ impl VectorStage {
             let col = u.clone() % col_tiles * tile.cols;
             let col = if is_rowwise { Expr::from(0) } else { b.bind("c", col) };
             let mut place = outer_place(b, u / (col_tiles * row_tiles), &self.shape[..rank - 2]);
-            let extent = |b: &mut Builder, name: &str, size: i64, most: i64, at: &Expr| match size % most {
-                0 => Expr::from(most),
-                _ if size < most => Expr::from(size),
-                _ => b.bind(name, (Expr::from(size) - at.clone()).min(most)),
-            };
-            let height = extent(b, "rows", rows, tile.rows, &row);
+            let height = b.rest("rows", &row, tile.rows, &Expr::from(rows));
             place.push(row);
             for (body, groups) in &bodies {
                 if several {
                     body.open(b);
                 }
                 let chunk = |b: &mut Builder, col: Expr| {
-                    let width = extent(b, "cols", cols, tile.cols, &col);
+                    let width = b.rest("cols", &col, tile.cols, &Expr::from(cols));
                     let at = |group: Option<Expr>| {
                         let (outer, row) = place.split_at(place.len() - 1);
                         let place = outer.iter().chain(&group).chain(row).chain([&col]).cloned().collect();

@@ -5,7 +5,7 @@ use msd_ir::diag::{Code as Fault, Diagnostic};
 use msd_ir::dtype::DType;
 use msd_ir::graph::Kernel;
 
-use super::blocking::{Blocking, Sizes, Work};
+use super::blocking::{Blocking, Right, Sizes, Work};
 use super::builder::Builder;
 use super::code::Code;
 use super::cube::{self, Emission, Target, VectorWork};
@@ -21,7 +21,7 @@ use super::view::View;
 use super::{Options, loads};
 use crate::chip::Chip;
 use crate::isa::memory::Core;
-use crate::isa::region::ceil;
+use crate::isa::region::{FRACTAL, ceil, round_up};
 use crate::program::{Program, Purpose};
 
 /// Places of a right operand's tiles on their way through UB, as conversions are too short to hide one load or store.
@@ -54,15 +54,15 @@ impl<'c> Writer<'c> {
         Writer { builder, phases: Phases::default(), kernel, chip, options, ahead: 0.0, ledger }
     }
 
-    /// The program, and what it would cost by formulas.
-    pub(super) fn finish(mut self) -> (Program, Model) {
+    /// The program, what has become of the numbers of its tensors, and what it would cost by formulas.
+    pub(super) fn finish(mut self) -> (Program, Vec<u16>, Model) {
         self.ledger.takes(self.ahead);
-        let mut program = self.builder.finish();
+        let (mut program, numbers) = self.builder.finish();
         if program.cube.is_empty() && program.vector.is_empty() {
             // Nothing to compute: one core does it.
             program.blocks = crate::expr::Expr::from(1);
         }
-        (program, self.ledger.finish())
+        (program, numbers, self.ledger.finish())
     }
 
     pub(super) fn stage(&mut self, stage: Stage) -> Result<(), Diagnostic> {
@@ -111,7 +111,8 @@ impl<'c> Writer<'c> {
             },
         };
         let is_near = !conversions.is_empty() || self.phases.has_written(stage.terms[0].b.tensor);
-        let sizes = Sizes::of(&stage, self.work(&stage, &conversions, &passes), is_near, chip);
+        let right = self.right(&stage, &mut conversions);
+        let sizes = Sizes::of(&stage, (right, is_near), self.work(&stage, &conversions, &passes), chip);
         let chosen = sizes.and_then(|sizes| Some((sizes, Blocking::choose(&sizes, chip)?)));
         let Some((mut sizes, blocking)) = chosen else {
             let message = format!("no tile of a product fits the memories of {}", chip.name);
@@ -119,7 +120,7 @@ impl<'c> Writer<'c> {
         };
         if !is_joint(&stage, &conversions, &sizes, &blocking) {
             // Made beforehand, they are no part of the estimate.
-            sizes.work.convert = 0.0;
+            (sizes.work.convert, sizes.right) = (0.0, Right::Given);
             for conversion in std::mem::take(&mut conversions) {
                 // Nothing of the product can be loaded before.
                 self.ledger.takes(conversion.cycles(chip));
@@ -137,6 +138,38 @@ impl<'c> Writer<'c> {
         Ok(())
     }
 
+    /// Who makes the right operand of a product, if its tiles are made one by one. What is put into L1 comes in the
+    /// order of the terms.
+    fn right(&self, stage: &ProductStage, conversions: &mut [VectorStage]) -> Right {
+        if conversions.is_empty() {
+            return Right::Given;
+        }
+        if self.options.reuses_workspace {
+            return Right::MadeAgain;
+        }
+        let term_of = |conversion: &VectorStage| {
+            let made = conversion.passes[0].outputs[0].1.tensor;
+            stage.terms.iter().position(|term| term.b.tensor == made)
+        };
+        conversions.sort_by_key(term_of);
+        let is_one_each = conversions.len() == stage.terms.len()
+            && conversions.iter().enumerate().all(|(index, conversion)| term_of(conversion) == Some(index));
+        let rank = stage.shape.len();
+        let least = |conversion: &VectorStage| {
+            // Whole fractals of whole columns of the product.
+            let tile = TileSize { rows: FRACTAL, cols: 64 };
+            let pass = &conversion.passes[0];
+            conversion.shape == [stage.shape[rank - 1], stage.terms[0].k()]
+                && pass.outputs.len() == 1
+                && pass.slots(&[], tile, (0, CONVERSION_DEPTH)).end <= *self.chip.memory.ub as i64 / 4
+        };
+        let fits = conversions.len() <= 2 && conversions.iter().all(least);
+        match *self.chip.abilities.ub_to_l1 && stage.groups.is_none() && is_one_each && fits {
+            true => Right::MadeInL1,
+            false => Right::Made,
+        }
+    }
+
     /// What vector cores do beside a product.
     fn work(&self, stage: &ProductStage, conversions: &[VectorStage], passes: &Passes) -> Work {
         let chip = self.chip;
@@ -149,6 +182,7 @@ impl<'c> Writer<'c> {
         let mut work = Work {
             convert: made().map(|(pass, shape)| cycles(pass, shape)).sum(),
             source: made().map(|(pass, _)| pass.code.loaded_bytes()).sum::<f64>() / stage.terms.len() as f64,
+            loads: made().map(|(pass, _)| loads(&pass.code).len() as f64).sum(),
             ahead: self.ahead,
             ..Work::default()
         };
@@ -179,7 +213,6 @@ impl<'c> Writer<'c> {
     ) {
         let chip = self.chip;
         let is_direct = passes.merging.is_none();
-        let reuses = self.options.reuses_workspace && !conversions.is_empty();
         let mut vector = VectorWork::default();
         let mut reads = Vec::new();
         let mut left = Left { base: 0, flags: 0 };
@@ -196,10 +229,13 @@ impl<'c> Writer<'c> {
             let limit = limits[usize::from(!is_one && index == 0)];
             let made: Vec<View> = conversion.passes[0].outputs.iter().map(|(_, view)| view.clone()).collect();
             let read = loads(&conversion.passes[0].code);
-            self.ledger.moves(&read, &made, self.builder.tensors());
+            let stored = if sizes.right == Right::MadeInL1 { &[] } else { made.as_slice() };
+            self.ledger.moves(&read, stored, self.builder.tensors());
             reads.extend(read);
-            if reuses {
-                self.shrink(&made, 2 * blocking.cols);
+            match sizes.right {
+                Right::MadeAgain => self.shrink(&made, 2 * blocking.cols),
+                Right::MadeInL1 => made.iter().for_each(|view| self.builder.drop_tensor(view.tensor)),
+                Right::Given | Right::Made => {}
             }
             vector.conversions.extend(self.conversion(conversion, (&sizes, &blocking), &mut left, (limit, depth)));
         }
@@ -224,9 +260,8 @@ impl<'c> Writer<'c> {
                 Target::Tiles(tensor)
             }
         };
-        let (makes, ahead) = (!vector.conversions.is_empty(), self.ahead);
-        let emission = Emission { stage, sizes, blocking, chip, target, makes, reuses, ahead };
-        let has_vector_work = !is_direct || makes;
+        let emission = Emission { stage, sizes, blocking, chip, target, ahead: self.ahead };
+        let has_vector_work = !is_direct || sizes.is_made();
         if has_vector_work {
             // Before the cube cores start: they would wait for what vector cores that wait for them have to do.
             self.phases.before_vector(&mut self.builder, reads.iter());
@@ -263,7 +298,10 @@ impl<'c> Writer<'c> {
         let share = ceil(rows / sizes.cols * blocking.cols, *self.chip.cores.vectors_per_cube as i64);
         let pass = stage.passes.into_iter().next()?;
         let bytes = |tile: TileSize| pass.slots(&[], tile, (left.base, depth)).end;
-        let tile = fitting(bytes, limit, stage.shape[rank - 1], share);
+        let tile = match sizes.right {
+            Right::MadeInL1 => in_fractals(bytes, limit, blocking.k_l1.min(sizes.k), share),
+            _ => fitting(bytes, limit, stage.shape[rank - 1], share),
+        };
         let body = left.take(Body::new(pass, &[], tile, left.base, (left.flags, depth)), depth);
         Some(cube::Conversion { body, shape: stage.shape, note: stage.note })
     }
@@ -316,8 +354,7 @@ impl<'c> Writer<'c> {
         }
         stage.take_from(&parts, count);
         let target = Target::Parts(parts);
-        let emission =
-            Emission { stage: &stage, sizes, blocking, chip, target, makes: false, reuses: false, ahead: self.ahead };
+        let emission = Emission { stage: &stage, sizes, blocking, chip, target, ahead: self.ahead };
         emission.cube(&mut self.builder, &mut self.phases);
         self.ahead = 0.0;
         self.phases.wrote(Core::Cube, [tensor]);
@@ -352,6 +389,18 @@ impl Left {
         self.base = body.end();
         self.flags += flags;
         body
+    }
+}
+
+/// A tile of at most `cols` columns and `rows` rows, filled up to whole fractals, that goes to L1.
+fn in_fractals(bytes: impl Fn(TileSize) -> i64, limit: i64, cols: i64, rows: i64) -> TileSize {
+    let mut cols = cols;
+    loop {
+        let tile = fitting(&bytes, limit, cols, round_up(rows, FRACTAL));
+        if tile.rows >= FRACTAL || tile.cols <= 64 {
+            return TileSize { rows: (tile.rows / FRACTAL * FRACTAL).max(FRACTAL), ..tile };
+        }
+        cols = round_up(tile.cols / 2, 64);
     }
 }
 
