@@ -52,12 +52,12 @@ impl Emission<'_> {
             }
         });
         let places = match self.sizes.right {
-            Right::MadeAgain => Some(tiles.min(2)),
-            Right::MadeInL1 => Some((tiles * self.chunks_of_tile()).min(self.blocking.ring)),
+            Right::MadeAgain => Some((tiles.min(2), Counter::Reused)),
+            Right::MadeInL1 => Some((Expr::from(self.blocking.ring), Counter::ChunkFree)),
             Right::Given | Right::Made => None,
         };
-        if let Some(places) = places {
-            b.repeat("t", (Expr::from(0), places, 1), |b, _| b.cross_wait(Pipe::Mte3, Counter::Reused.id()));
+        if let Some((places, counter)) = places {
+            b.repeat("t", (Expr::from(0), places, 1), |b, _| b.cross_wait(Pipe::Mte3, counter.id()));
         }
         bodies().for_each(|body| body.close(b));
         b.barrier_all();
@@ -112,7 +112,7 @@ impl Emission<'_> {
             b.repeat("k", (Expr::from(0), Expr::from(self.sizes.k), k_l1), |b, k1| {
                 let in_tile = k1.clone() / k_l1 + index as i64 * self.chunks();
                 let c = b.bind("chunk", t.clone() * self.chunks_of_tile() + in_tile);
-                b.when(Expr::from(ring - 1).lt(c.clone()), |b| b.cross_wait(Pipe::Mte3, Counter::Reused.id()));
+                b.cross_wait(Pipe::Mte3, Counter::ChunkFree.id());
                 let slot = b.bind("slot", c % ring * l1.right + l1.rights);
                 let depth = b.rest("depth", &k1, k_l1, &Expr::from(self.sizes.k));
                 let rows = (Builder::sub() * height, tile.cols.clone(), height * per_cube);
@@ -126,7 +126,7 @@ impl Emission<'_> {
                         conversion.body.emit(b, &At { place, to, ..At::sized(n.clone(), cols) }, *parity);
                     });
                 });
-                b.cross_set(Pipe::Mte3, Counter::Made.id());
+                b.cross_set(Pipe::Mte3, Counter::ChunkMade.id());
             });
         }
     }

@@ -59,7 +59,7 @@ pub(crate) enum Right {
     Made,
     /// The same, in two places for each core, which take turns.
     MadeAgain,
-    /// Vector cores make it meanwhile, chunk by chunk, in L1.
+    /// Vector cores make it meanwhile, chunk by chunk, in L1: once more for each tile of tokens.
     MadeInL1,
 }
 
@@ -193,9 +193,15 @@ impl Blocking {
         self.tokens >= sizes.tokens && !sizes.is_merged
     }
 
-    /// Whether the right operand is made in L1, and never lies in GM. What several tiles of tokens need does.
-    pub(crate) fn is_right_in_l1(&self, sizes: &Sizes) -> bool {
-        sizes.right == Right::MadeInL1 && self.tiles(sizes).0 == 1
+    /// Chunks of the right operand that come before the left one is made, on each core, and how many more on some: not
+    /// the same number on all, so that HBM is busy while others read what L2 holds.
+    pub(crate) fn early(&self, sizes: &Sizes, chip: &Chip, ahead: f64) -> (i64, i64) {
+        if !self.is_resident {
+            return (self.ring, 0);
+        }
+        let chunk = sizes.bytes(self.cols * self.k_l1) as f64 / *chip.rates.hbm_per_core as f64;
+        let least = ((ahead / chunk).ceil() as i64).clamp(1, self.ring - 1);
+        (least, (self.ring - least).min(2))
     }
 
     /// Elements of K of a part.
@@ -230,7 +236,7 @@ impl Blocking {
                         }
                         let shape = Shape { tokens, cols, splits, is_resident, chunk };
                         let Some(blocking) = Blocking::of(shape, sizes, chip) else { continue };
-                        let cycles = blocking.estimate(sizes, chip).rank(&blocking, sizes);
+                        let cycles = blocking.estimate(sizes, chip).rank(sizes.right);
                         if best.is_none_or(|(least, _)| cycles < least) {
                             best = Some((cycles, blocking));
                         }

@@ -214,7 +214,7 @@ impl Code {
     pub(crate) fn fresh(&mut self, a: Reg) -> Reg {
         match self.value(a).what {
             What::Op { .. } if !self.is_constant(a) => a,
-            _ if self.value(a).dtype.bits() < 16 => self.words(Op::Vcopy, &[a]),
+            _ if self.value(a).dtype.bits() <= 16 => self.words(Op::Vcopy, &[a]),
             _ => self.unary(Op::Vcopy, self.value(a).dtype, a),
         }
     }

@@ -179,6 +179,9 @@ impl Emission<'_> {
         if self.streams() {
             (0..ring).for_each(|slot| b.set_flag(Pipe::Mte1, Pipe::Mte2, slot));
         }
+        if self.sizes.right == Right::MadeInL1 {
+            (0..ring).for_each(|_| b.cross_set(Pipe::Mte1, Counter::ChunkFree.id()));
+        }
         (0..2).for_each(|half| b.set_flag(Pipe::M, Pipe::Mte1, half));
         (0..accumulators).for_each(|slot| b.set_flag(Pipe::Fix, Pipe::M, slot));
         if !self.sizes.is_made() {
@@ -186,17 +189,11 @@ impl Emission<'_> {
         }
         b.note(format!("{}: chunks of the right operand, ahead", self.stage.note));
         // What stays in L1 is made meanwhile, and needed as soon as it is there.
-        // As many as come before the left operand is made; not the same number on all cores, so that HBM is busy
-        // while some read what L2 holds.
-        let chunk = self.l1().right as f64 / *self.chip.rates.hbm_per_core as f64;
-        let early = match is_resident {
-            // Vector cores make it before the right one.
-            true if self.sizes.is_made() => Expr::from(0),
-            true => {
-                let least = ((self.ahead / chunk).ceil() as i64).clamp(1, ring - 1);
-                b.bind("early", Builder::core() % (ring + 1 - least).min(3) + least)
-            }
-            false => Expr::from(ring),
+        // Vector cores make the left one before the right one.
+        let early = match self.blocking.early(&self.sizes, self.chip, self.ahead) {
+            _ if is_resident && self.sizes.is_made() => Expr::from(0),
+            (least, 0) => Expr::from(least),
+            (least, more) => b.bind("early", Builder::core() % (more + 1) + least),
         };
         // Sums that are added to have to be 0 by then.
         let sums = match &self.target {

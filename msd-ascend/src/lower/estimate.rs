@@ -1,9 +1,9 @@
 //! What a product would cost: cycles of each pipe, by formulas. Owns the closed form of a product; which blocking is
 //! the cheapest is `blocking.rs`'s business, how stages add up `model.rs`'s.
 
-use super::blocking::{Blocking, Sizes};
+use super::blocking::{Blocking, Right, Sizes};
 use crate::chip::Chip;
-use crate::isa::region::ceil;
+use crate::isa::region::{FRACTAL, ceil, round_up};
 
 /// Cycles of a blocking's pipes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -19,11 +19,13 @@ pub(crate) struct Estimate {
     pub(crate) stream: f64,
     /// What accumulators let through.
     pub(crate) drain: f64,
-    /// Of the vector cores, on what enters L1 and what leaves L0C.
-    pub(crate) vector: f64,
+    /// Of the vector cores, on what leaves L0C.
+    pub(crate) merge: f64,
+    /// Of the vector cores, on everything, and of the cube core on the last of what they make. 0 if they make nothing.
+    pub(crate) make: f64,
     /// For which nothing is loaded, as the left operand is not made yet.
     pub(crate) stall: f64,
-    /// Until the first chunk is there.
+    /// Until the first chunk is there, with the left operand.
     pub(crate) enter: f64,
     /// From a chunk's last byte to the end of its products.
     pub(crate) chunk: f64,
@@ -35,11 +37,11 @@ impl Estimate {
     /// By what blockings are chosen. Where a right operand is made meanwhile, those who read and those who make it
     /// wait for each other: of two that vector cores bind, the one that reads less is faster by a part of the
     /// difference, most of it if what is made is read from GM.
-    pub(crate) fn rank(&self, blocking: &Blocking, sizes: &Sizes) -> f64 {
-        let part = match (sizes.is_made(), blocking.is_right_in_l1(sizes)) {
-            (false, _) => 0.0,
-            (true, false) => 0.6,
-            (true, true) => 0.3,
+    pub(crate) fn rank(&self, right: Right) -> f64 {
+        let part = match right {
+            Right::Given => 0.0,
+            Right::Made | Right::MadeAgain => 0.6,
+            Right::MadeInL1 => 0.3,
         };
         self.cycles() + part * self.mte2.max(self.port)
     }
@@ -48,8 +50,8 @@ impl Estimate {
     pub(crate) fn cycles(&self) -> f64 {
         // What loads begins at once; what multiplies waits for the first chunk, but not for the last.
         let loads = self.hbm.max(self.mte2).max(self.port).max(self.stream) + self.chunk;
-        let others = [self.mte1, self.cube, self.fix, self.drain, self.vector].into_iter().fold(0.0, f64::max);
-        loads.max(others + self.enter) + self.stall + self.leave
+        let others = [self.mte1, self.cube, self.fix, self.drain, self.merge].into_iter().fold(0.0, f64::max);
+        (loads + self.stall).max(others + self.enter).max(self.make) + self.leave
     }
 }
 
@@ -72,9 +74,10 @@ impl Blocking {
             fix,
             stream: costs.stream(mte1, cube, convert),
             drain: costs.drain(cube, fix),
-            vector: merge + convert,
-            stall: costs.stall(),
-            enter: costs.first() + costs.gm + costs.first_made(convert),
+            merge,
+            make: if sizes.is_made() { costs.make(merge + convert, cube.max(mte1)) } else { 0.0 },
+            stall: costs.stall(mte1.max(cube)),
+            enter: (costs.first() + costs.gm + costs.first_made(convert)).max(costs.enter_left()),
             chunk: costs.gm + costs.of_chunk(mte1 + cube),
             leave: costs.leave(fix, merge) + parts,
         }
@@ -116,7 +119,8 @@ impl<'a> Costs<'a> {
             chip,
             tiles_m,
             items,
-            first_items: items.min(of_terms(tiles_n)),
+            // Cores that share a tile's columns read them at the same time.
+            first_items: if tiles_m <= teams { items } else { items.min(of_terms(tiles_n)) },
             rows: blocking.rows(sizes),
             part,
             chunks: ceil(part, blocking.k_l1) as f64,
@@ -131,12 +135,12 @@ impl<'a> Costs<'a> {
     }
 
     fn is_in_l1(&self) -> bool {
-        self.blocking.is_right_in_l1(self.sizes)
+        self.sizes.right == Right::MadeInL1
     }
 
     /// Whether the right operand is in L2; what is made tile by tile comes from HBM as it is made.
     fn is_near(&self) -> bool {
-        self.sizes.is_near && (!self.is_made() || self.tiles_m > 1)
+        self.sizes.is_near && (!self.is_made() || self.tiles_m > 1 && !self.is_in_l1())
     }
 
     fn cores(&self) -> f64 {
@@ -215,7 +219,9 @@ impl<'a> Costs<'a> {
         let loads = f64::from(!self.is_in_l1()) + f64::from(!self.blocking.is_resident);
         let transfers = loads * self.chunks * *self.chip.latency.dma_issue as f64;
         // Cores with less to do leave their part of HBM to the others.
-        let even = if self.is_made() { 0.0 } else { self.weight() / self.hbm_rate() };
+        let Sizes { batch, digits, tokens, k, work, .. } = self.sizes;
+        let left = if work.ahead > 0.0 { 0.0 } else { self.sizes.bytes(batch * digits * tokens * k) as f64 };
+        let even = if self.is_made() { 0.0 } else { (self.weight() + left) / self.hbm_rate() };
         even.max(self.own()) + self.held() + self.items * transfers
     }
 
@@ -332,7 +338,11 @@ impl<'a> Costs<'a> {
             return 0.0;
         }
         let work = &self.sizes.work;
-        let own = (self.blocking.cols * self.part) as f64 / self.vector_cores();
+        let own = match self.is_in_l1() {
+            // Whole fractals of columns.
+            true => round_up(ceil(self.blocking.cols, *self.chip.cores.vectors_per_cube as i64), FRACTAL) as f64,
+            false => self.blocking.cols as f64 / self.vector_cores(),
+        } * self.part as f64;
         let pieces = |own: f64| (own * work.rooms[1] / (*self.chip.memory.ub as f64 * 0.75)).ceil();
         let pieces = match self.is_in_l1() {
             true => pieces(own / self.chunks) * self.chunks,
@@ -348,7 +358,47 @@ impl<'a> Costs<'a> {
         let bytes = own * self.sizes.work.source;
         let lines = self.blocking.k_l1 as f64 * self.sizes.work.source / *self.chip.memory.l2_line as f64;
         let again = if self.is_in_l1() && self.chunks > 1.0 { bytes * (1.0 - lines).max(0.0) } else { 0.0 };
-        (bytes / *self.chip.rates.hbm_per_core as f64 + again / self.read) * self.vector_cores()
+        let port = bytes * self.vector_cores() / self.read;
+        let from_hbm = self.weight() / self.hbm_rate() / self.items.max(1.0);
+        // And those that compute wait for either in turn.
+        port.max(from_hbm) + 2.0 * again * self.vector_cores() / self.read
+    }
+
+    /// Until vector cores have made the left operand, and zeros that parts are added to.
+    fn ahead(&self) -> f64 {
+        let Sizes { batch, tokens, digits, cols, terms, is_int, work, .. } = self.sizes;
+        if !is_int || self.blocking.splits == 1 {
+            return work.ahead;
+        }
+        let bytes = (batch * tokens * digits * cols * terms * 4) as f64;
+        let stored = bytes / (*self.chip.rates.ub_to_gm as f64 * self.cores() * self.vector_cores());
+        work.ahead + stored + self.gm + *self.chip.latency.cross_core as f64
+    }
+
+    /// Until the left operand is there, if vector cores make it.
+    fn enter_left(&self) -> f64 {
+        let ahead = self.ahead();
+        let bytes = match self.blocking.is_resident {
+            true => self.left(),
+            false => self.sizes.bytes(self.rows * self.blocking.k_l1) as f64,
+        };
+        if ahead == 0.0 {
+            return 0.0;
+        }
+        // Behind chunks of the right operand that come meanwhile.
+        let (least, more) = self.blocking.early(self.sizes, self.chip, ahead);
+        let early =
+            if self.is_made() { 0.0 } else { (least + more) as f64 * self.of_chunk(self.weight() / self.hbm_rate()) };
+        ahead.max(early) + self.gm + bytes / self.read
+    }
+
+    /// What vector cores do one after the other, and the cube with the last that they make.
+    fn make(&self, vector: f64, multiplied: f64) -> f64 {
+        let last = match self.is_in_l1() {
+            true => self.of_chunk(multiplied),
+            false => multiplied.max(self.mte2()) / self.items.max(1.0),
+        };
+        self.sizes.work.ahead + self.gm + vector + last
     }
 
     /// Until the cube may begin with what is made.
@@ -364,11 +414,15 @@ impl<'a> Costs<'a> {
         self.sizes.bytes(self.blocking.cols * self.blocking.k_l1) as f64 / *self.chip.rates.hbm_per_core as f64
     }
 
-    fn stall(&self) -> f64 {
-        // Chunks that are there before the left operand is; vector cores make it before the right one.
-        let buffers = self.blocking.ring - i64::from(self.blocking.is_resident);
-        let early = if self.is_made() { 0.0 } else { buffers as f64 * self.first() };
-        (self.sizes.work.ahead - early).max(0.0)
+    /// While all buffers are full, and the left operand is not there to be multiplied by the first.
+    fn stall(&self, products: f64) -> f64 {
+        let ahead = self.ahead();
+        if ahead == 0.0 || self.is_made() {
+            // Vector cores make it before the right one.
+            return ahead;
+        }
+        let early = self.blocking.ring as f64 * self.of_chunk(self.weight() / self.hbm_rate());
+        (ahead + self.gm + self.of_chunk(products) - early).max(0.0)
     }
 
     fn leave(&self, fix: f64, merge: f64) -> f64 {

@@ -111,7 +111,7 @@ fn check(chip: &Chip) -> Result<(), Diagnostic> {
         ("cores.vectors_per_cube", *chip.cores.vectors_per_cube, 1),
         ("memory.ub", *chip.memory.ub, 128 << 10),
         ("limits.flags", *chip.limits.flags, 8),
-        ("limits.counters", *chip.limits.counters, 10),
+        ("limits.counters", *chip.limits.counters, 12),
     ];
     match least.into_iter().find(|(_, is, least)| is < least) {
         Some((name, is, least)) => {

@@ -25,14 +25,14 @@ impl Emission<'_> {
             b.wait_flag(Pipe::Mte2, Pipe::Mte1, slot.clone());
         }
         if is_made {
-            b.cross_wait(Pipe::Mte1, Counter::Made.id());
+            b.cross_wait(Pipe::Mte1, Counter::ChunkMade.id());
         }
         let free = |b: &mut Builder| {
             if self.streams() {
                 b.set_flag(Pipe::Mte1, Pipe::Mte2, slot.clone());
             }
             if is_made {
-                b.cross_set(Pipe::Mte1, Counter::Reused.id());
+                b.cross_set(Pipe::Mte1, Counter::ChunkFree.id());
             }
         };
         if self.sizes.groups > 1 {

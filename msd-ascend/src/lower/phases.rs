@@ -23,10 +23,14 @@ pub(crate) enum Counter {
     Taken,
     /// To vector cores: all cube cores have written.
     Multiplied,
-    /// To a cube core: the right operand of a tile was made, or a chunk of it in L1.
+    /// To a cube core: the right operand of a tile was made.
     Made,
-    /// To vector cores: the right operand of a tile was read, or a chunk of it in L1.
+    /// To vector cores: the right operand of a tile was read.
     Reused,
+    /// To a cube core: a chunk of the right operand is in L1.
+    ChunkMade,
+    /// To vector cores: there is room for a chunk of the right operand in L1.
+    ChunkFree,
 }
 
 impl Counter {

@@ -180,7 +180,9 @@ impl VectorStage {
         let shares = (cores / (rows * batch).max(1)).max(1);
         let shared = if is_rowwise || shares == 1 { cols } else { round_up(cols.div_euclid(shares) + 1, 64).min(cols) };
         let mut tile = fitting(bytes, budget, shared, rows);
-        tile.rows = tile.rows.min(ceil(rows * batch, cores)).max(1);
+        // As many for each core, as near as can be.
+        let each = ceil(rows * batch, cores).max(1);
+        tile.rows = ceil(each, ceil(each, tile.rows.max(1)));
         (tile, depth)
     }
 

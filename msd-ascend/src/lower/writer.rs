@@ -9,6 +9,7 @@ use super::blocking::{Blocking, Right, Sizes, Work};
 use super::builder::Builder;
 use super::code::Code;
 use super::cube::{self, Emission, Target, VectorWork};
+use super::estimate::Estimate;
 use super::model::{Ledger, Model};
 use super::phases::Phases;
 use super::product::ProductStage;
@@ -111,24 +112,25 @@ impl<'c> Writer<'c> {
             },
         };
         let is_near = !conversions.is_empty() || self.phases.has_written(stage.terms[0].b.tensor);
-        let right = self.right(&stage, &mut conversions);
-        let sizes = Sizes::of(&stage, (right, is_near), self.work(&stage, &conversions, &passes), chip);
-        let chosen = sizes.and_then(|sizes| Some((sizes, Blocking::choose(&sizes, chip)?)));
-        let Some((mut sizes, blocking)) = chosen else {
+        let work = self.work(&stage, &conversions, &passes);
+        let rights = self.rights(&stage, &mut conversions);
+        let plans = rights.into_iter().filter_map(|right| {
+            let sizes = Sizes::of(&stage, (right, is_near), work, chip)?;
+            Some(Plan::of(&stage, &conversions, (sizes, Blocking::choose(&sizes, chip)?), chip))
+        });
+        let Some(plan) = plans.min_by(|a, b| a.cycles().total_cmp(&b.cycles())) else {
             let message = format!("no tile of a product fits the memories of {}", chip.name);
             return Err(Diagnostic::new(Fault::NotOnChip, message).help("look at `memory` of the chip"));
         };
-        if !is_joint(&stage, &conversions, &sizes, &blocking) {
-            // Made beforehand, they are no part of the estimate.
-            (sizes.work.convert, sizes.right) = (0.0, Right::Given);
+        let Plan { sizes, blocking, estimate, beforehand } = plan;
+        if beforehand > 0.0 {
             for conversion in std::mem::take(&mut conversions) {
-                // Nothing of the product can be loaded before.
-                self.ledger.takes(conversion.cycles(chip));
                 self.vector(conversion);
                 self.phases.next();
             }
+            // Nothing of the product can be loaded before.
+            self.ledger.takes(beforehand);
         }
-        let estimate = blocking.estimate(&sizes, chip);
         let parts = (&sizes, &blocking, &estimate);
         self.ledger.product(&stage, parts, is_direct && blocking.splits == 1, self.builder.tensors());
         match blocking.splits {
@@ -138,14 +140,14 @@ impl<'c> Writer<'c> {
         Ok(())
     }
 
-    /// Who makes the right operand of a product, if its tiles are made one by one. What is put into L1 comes in the
+    /// Who may make the right operand of a product, if its tiles are made one by one. What is put into L1 comes in the
     /// order of the terms.
-    fn right(&self, stage: &ProductStage, conversions: &mut [VectorStage]) -> Right {
+    fn rights(&self, stage: &ProductStage, conversions: &mut [VectorStage]) -> Vec<Right> {
         if conversions.is_empty() {
-            return Right::Given;
+            return vec![Right::Given];
         }
         if self.options.reuses_workspace {
-            return Right::MadeAgain;
+            return vec![Right::MadeAgain];
         }
         let term_of = |conversion: &VectorStage| {
             let made = conversion.passes[0].outputs[0].1.tensor;
@@ -165,8 +167,8 @@ impl<'c> Writer<'c> {
         };
         let fits = conversions.len() <= 2 && conversions.iter().all(least);
         match *self.chip.abilities.ub_to_l1 && stage.groups.is_none() && is_one_each && fits {
-            true => Right::MadeInL1,
-            false => Right::Made,
+            true => vec![Right::MadeInL1, Right::Made],
+            false => vec![Right::Made],
         }
     }
 
@@ -404,6 +406,36 @@ fn in_fractals(bytes: impl Fn(TileSize) -> i64, limit: i64, cols: i64, rows: i64
     }
 }
 
+/// How a product is done, and what that would cost.
+struct Plan {
+    sizes: Sizes,
+    blocking: Blocking,
+    estimate: Estimate,
+    /// Cycles in which vector cores make right operands before; 0 if they do so meanwhile.
+    beforehand: f64,
+}
+
+impl Plan {
+    fn of(
+        stage: &ProductStage,
+        conversions: &[VectorStage],
+        (mut sizes, blocking): (Sizes, Blocking),
+        chip: &Chip,
+    ) -> Plan {
+        let mut beforehand = 0.0;
+        if !is_joint(stage, conversions, &sizes, &blocking) {
+            // No part of the estimate.
+            (sizes.work.convert, sizes.right) = (0.0, Right::Given);
+            beforehand = conversions.iter().map(|conversion| conversion.cycles(chip)).sum();
+        }
+        Plan { sizes, blocking, estimate: blocking.estimate(&sizes, chip), beforehand }
+    }
+
+    fn cycles(&self) -> f64 {
+        self.estimate.cycles() + self.beforehand
+    }
+}
+
 /// Whether right operands are made tile by tile while others are multiplied: what several tiles need is made before
 /// all of them.
 fn is_joint(stage: &ProductStage, conversions: &[VectorStage], sizes: &Sizes, blocking: &Blocking) -> bool {
@@ -418,7 +450,7 @@ fn is_joint(stage: &ProductStage, conversions: &[VectorStage], sizes: &Sizes, bl
     conversions.len() <= 3
         && conversions.iter().all(is_whole)
         && sizes.batch == 1
-        && blocking.tiles(sizes).0 == 1
+        && (sizes.right == Right::MadeInL1 || blocking.tiles(sizes).0 == 1)
         && blocking.splits == 1
         && stage.terms.iter().all(|term| term.b.is_by_columns())
 }
