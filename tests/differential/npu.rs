@@ -155,6 +155,7 @@ fn kernels_at_the_edges() {
     let one = "kernel f(W: i8[N, K] scale f16[N, K/1024], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }";
     let groups = "kernel f(W: u4[N, K] scale f16[N, K/128] zero u4[N, K/128], X: bf16[M, K]) -> f32[M, N] {
         X @ dequant(W).T }";
+    let nibbles = "kernel f(W: u4[N, K] scale f16[N], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }";
     let channels = "kernel f(W: u8[N, K] scale f16[N], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }";
     let cut = "kernel f(W: i8[N, K] scale bf16[N, K/256], X: bf16[M, K]) -> f32[M, 2*N] {
         X @ concat(dequant(W), dequant(W), 0).T }";
@@ -172,6 +173,8 @@ fn kernels_at_the_edges() {
         (floats, [1, 33, 1], None, ""),
         (one, [1, 16, 1024], Some(Scheme::Int8x2Pow2), narrow),
         (groups, [200, 512, 256], Some(Scheme::Int8x2Pow2), small),
+        (nibbles, [3, 1600, 63], Some(Scheme::Int8x2Pow2), ""),
+        (nibbles, [3, 1600, 63], None, ""),
         (channels, [17, 300, 3001], None, small),
         (channels, [150, 130, 1000], None, small),
         (channels, [17, 300, 3001], Some(Scheme::Int8x2Pow2), small),

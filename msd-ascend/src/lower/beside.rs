@@ -22,14 +22,17 @@ impl Emission<'_> {
         let (team, _) = self.place(b);
         let tiles = self.own_tiles(b, &team);
         let parity = b.cell("p", 0);
-        let places: Vec<Slot> = work.conversions.iter().map(|_| b.cell("q", 0)).collect();
+        // Whose flags and places are their own.
+        let distinct = if work.shares_places { 1 } else { work.conversions.len() };
+        let own: Vec<Slot> = work.conversions.iter().take(distinct).map(|_| b.cell("q", 0)).collect();
+        let places: Vec<Slot> = own.iter().copied().cycle().take(work.conversions.len()).collect();
         let of_groups = b.cell("g", 0);
-        let conversions = || work.conversions.iter().map(|conversion| &conversion.body);
+        let conversions = || work.conversions.iter().take(distinct).map(|conversion| &conversion.body);
         let bodies = || conversions().chain(&work.groups).chain(&work.merge);
         bodies().for_each(|body| body.open(b));
         let lag = match (self.sizes.right, &work.groups) {
             (Right::Given, _) => 0,
-            // No more than L1 has room for: the cube makes room only as its sums are taken.
+            // One, or as many as L1 has room for: the cube makes room only as its sums are taken.
             (Right::MadeInL1, _) => (self.blocking.ring / self.chunks_of_tile()).clamp(1, 2),
             // Long enough by themselves.
             (_, Some(_)) => 1,
@@ -51,13 +54,13 @@ impl Emission<'_> {
                 });
             }
         });
-        let places = match self.sizes.right {
+        let free = match self.sizes.right {
             Right::MadeAgain => Some((tiles.min(2), Counter::Reused)),
             Right::MadeInL1 => Some((Expr::from(self.blocking.ring), Counter::ChunkFree)),
             Right::Given | Right::Made => None,
         };
-        if let Some((places, counter)) = places {
-            b.repeat("t", (Expr::from(0), places, 1), |b, _| b.cross_wait(Pipe::Mte3, counter.id()));
+        if let Some((count, counter)) = free {
+            b.repeat("t", (Expr::from(0), count, 1), |b, _| b.cross_wait(Pipe::Mte3, counter.id()));
         }
         bodies().for_each(|body| body.close(b));
         b.barrier_all();
@@ -106,6 +109,10 @@ impl Emission<'_> {
         let per_cube = *self.chip.cores.vectors_per_cube as i64;
         let (ring, k_l1, l1) = (self.blocking.ring, self.blocking.k_l1, self.l1());
         let in_l1 = tile.cols.clone().round_up(FRACTAL);
+        // Whole fractals of columns for each vector core, as many as for the others if that can be.
+        let share = b.bind("share", tile.cols.clone().round_up(FRACTAL * per_cube) / per_cube);
+        let first = b.bind("first", Builder::sub() * share.clone());
+        let end = b.bind("end", (first.clone() + share).min(tile.cols.clone()));
         for (index, (conversion, parity)) in conversions.iter().zip(places).enumerate() {
             let TileSize { rows: height, cols: width } = conversion.body.tile;
             b.note(conversion.note.clone());
@@ -115,14 +122,13 @@ impl Emission<'_> {
                 b.cross_wait(Pipe::Mte3, Counter::ChunkFree.id());
                 let slot = b.bind("slot", c % ring * l1.right + l1.rights);
                 let depth = b.rest("depth", &k1, k_l1, &Expr::from(self.sizes.k));
-                let rows = (Builder::sub() * height, tile.cols.clone(), height * per_cube);
-                b.repeat("r", rows, |b, r| {
-                    let n = b.bind("rows", (tile.cols.clone() - r.clone()).min(height));
+                b.repeat("r", (first.clone(), end.clone(), height), |b, r| {
+                    let n = b.bind("rows", (end.clone() - r.clone()).min(height));
                     b.repeat("c", (Expr::from(0), depth.clone(), width), |b, from| {
                         let cols = b.rest("cols", &from, width, &depth);
                         let place = vec![tile.col.clone() + r.clone(), k1.clone() + from.clone()];
-                        let first = slot.clone() + r.clone() * BLOCK + self.bytes(from) * in_l1.clone();
-                        let to = Some(To::L1 { first, height: in_l1.clone() });
+                        let at = slot.clone() + r.clone() * BLOCK + self.bytes(from) * in_l1.clone();
+                        let to = Some(To::L1 { first: at, height: in_l1.clone() });
                         conversion.body.emit(b, &At { place, to, ..At::sized(n.clone(), cols) }, *parity);
                     });
                 });

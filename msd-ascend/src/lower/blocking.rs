@@ -33,11 +33,11 @@ pub(crate) struct Blocking {
 /// What vector cores do beside a product.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Work {
-    /// Cycles in which one makes an element of a right operand; 0 if it lies in GM.
+    /// Cycles in which one makes an element of a right operand.
     pub(crate) convert: f64,
     /// Bytes that it reads for that.
     pub(crate) source: f64,
-    /// Transfers in which it does.
+    /// Transfers for what is made at a time.
     pub(crate) loads: f64,
     /// Cycles in which it makes a result of its sums; 0 if those are the result. With groups, of all of them.
     pub(crate) merge: f64,
@@ -94,7 +94,7 @@ pub(crate) struct Sizes {
     pub(crate) are_rows: bool,
     /// Whether the right operand is in L2, where cores put it.
     pub(crate) is_near: bool,
-    /// Who makes it.
+    /// Where it comes from.
     pub(crate) right: Right,
 }
 

@@ -96,8 +96,12 @@ impl Builder {
         }
         let mut own = 0..;
         self.program.tensors.retain(|_| own.next().is_some_and(|tensor| !self.dropped.contains(&tensor)));
-        renumber(&mut self.program.cube, &numbers);
-        renumber(&mut self.program.vector, &numbers);
+        let numbers_of = |tensor: u16| {
+            debug_assert!(!self.dropped.contains(&tensor), "a tensor that was dropped is named");
+            numbers[usize::from(tensor)]
+        };
+        renumber(&mut self.program.cube, &numbers_of);
+        renumber(&mut self.program.vector, &numbers_of);
         (self.program, numbers)
     }
 
@@ -295,7 +299,7 @@ impl Builder {
 }
 
 /// Gives the tensors that instructions name other numbers.
-fn renumber(statements: &mut [Statement], numbers: &[u16]) {
+fn renumber(statements: &mut [Statement], number: &impl Fn(u16) -> u16) {
     for statement in statements {
         match statement {
             Statement::Instruction(instruction) => {
@@ -303,15 +307,15 @@ fn renumber(statements: &mut [Statement], numbers: &[u16]) {
                     if let Arg::Place(place) = arg
                         && place.space == Space::Gm
                     {
-                        place.tensor = numbers[usize::from(place.tensor)];
+                        place.tensor = number(place.tensor);
                     }
                 }
             }
             Statement::Let(..) => {}
-            Statement::For { body, .. } => renumber(body, numbers),
+            Statement::For { body, .. } => renumber(body, number),
             Statement::If { then, other, .. } => {
-                renumber(then, numbers);
-                renumber(other, numbers);
+                renumber(then, number);
+                renumber(other, number);
             }
         }
     }

@@ -337,6 +337,18 @@ impl Code {
         self.values.iter().zip(self.late()).map(|(value, is_late)| of(value) * part(is_late)).sum()
     }
 
+    /// Whether it is the same but for where what it loads lies.
+    pub(crate) fn is_like(&self, other: &Code) -> bool {
+        let like = |(a, b): (&Value, &Value)| {
+            let what = match (&a.what, &b.what) {
+                (What::Load(_), What::Load(_)) => true,
+                (a, b) => a == b,
+            };
+            what && (a.dtype, a.is_mask, a.extent) == (b.dtype, b.is_mask, b.extent)
+        };
+        self.values.len() == other.values.len() && self.values.iter().zip(&other.values).all(like)
+    }
+
     /// Bytes that are loaded for each element.
     pub(crate) fn loaded_bytes(&self) -> f64 {
         let is_loaded = |value: &&Value| matches!(value.what, What::Load(_)) && value.extent == Extent::Tile;

@@ -50,6 +50,8 @@ pub(crate) struct Conversion {
 #[derive(Default)]
 pub(crate) struct VectorWork {
     pub(crate) conversions: Vec<Conversion>,
+    /// Whether all conversions have the same places and flags, and take turns.
+    pub(crate) shares_places: bool,
     /// What is kept of the sums of each group.
     pub(crate) groups: Option<Body>,
     pub(crate) merge: Option<Body>,

@@ -77,7 +77,7 @@ impl Blocking {
             merge,
             make: if sizes.is_made() { costs.make(merge + convert, cube.max(mte1)) } else { 0.0 },
             stall: costs.stall(mte1.max(cube)),
-            enter: (costs.first() + costs.gm + costs.first_made(convert)).max(costs.enter_left()),
+            enter: costs.enter(convert),
             chunk: costs.gm + costs.of_chunk(mte1 + cube),
             leave: costs.leave(fix, merge) + parts,
         }
@@ -93,7 +93,7 @@ struct Costs<'a> {
     tiles_m: i64,
     /// Tiles of a core, once for each term.
     items: f64,
-    /// Those of them whose weights it is the first to ask for.
+    /// Those of them whose weights come at the rate of HBM, or of the port: others find them in L2.
     first_items: f64,
     /// Rows of the left operand, and of K, in a tile.
     rows: i64,
@@ -211,7 +211,7 @@ impl<'a> Costs<'a> {
         // read the left operand one after the other.
         let shared = if self.blocking.ring > 4 { 0.2 } else { 1.0 };
         let (each, once) = if self.blocking.is_resident { (0.0, of_left * shared) } else { (of_left, 0.0) };
-        let again = (self.items - self.first_items) * self.right() / self.read;
+        let again = if self.is_in_l1() { 0.0 } else { (self.items - self.first_items) * self.right() / self.read };
         again + self.items * each + once
     }
 
@@ -279,10 +279,13 @@ impl<'a> Costs<'a> {
         let in_l1 = self.of_chunk(mte1.max(cube * (1.0 - 1.0 / pieces)));
         // What comes from HBM comes in turn with what other cores ask for: as if nothing in this core overlapped.
         let in_place = if is_resident || self.is_near() { in_l1 } else { self.of_chunk(mte1 + cube) };
-        let of_buffer = match self.is_in_l1() {
-            // Vector cores are told that it is free, fill it, and say so.
-            true => self.of_chunk(convert) + in_l1 + 2.0 * *self.chip.latency.cross_core as f64,
-            false => self.gm + chunk + in_place + 2.0 * self.flag,
+        let by_mte2 = self.gm + chunk + in_place + 2.0 * self.flag;
+        // Vector cores are told that it is free, fill it, and say so.
+        let by_vector_cores = self.of_chunk(convert) + in_l1 + 2.0 * *self.chip.latency.cross_core as f64;
+        let of_buffer = match (self.is_in_l1(), is_resident) {
+            (true, true) => by_vector_cores,
+            (true, false) => by_vector_cores.max(by_mte2),
+            (false, _) => by_mte2,
         };
         self.items * self.chunks * of_buffer / ring as f64
     }
@@ -360,7 +363,8 @@ impl<'a> Costs<'a> {
         let again = if self.is_in_l1() && self.chunks > 1.0 { bytes * (1.0 - lines).max(0.0) } else { 0.0 };
         let port = bytes * self.vector_cores() / self.read;
         let from_hbm = self.weight() / self.hbm_rate() / self.items.max(1.0);
-        // And those that compute wait for either in turn.
+        // HBM has nothing to do then, and what is computed waits for long loads and short ones in turn: about as long
+        // again.
         port.max(from_hbm) + 2.0 * again * self.vector_cores() / self.read
     }
 
@@ -375,7 +379,7 @@ impl<'a> Costs<'a> {
         work.ahead + stored + self.gm + *self.chip.latency.cross_core as f64
     }
 
-    /// Until the left operand is there, if vector cores make it.
+    /// Until the left operand is there, if vector cores make it, and the right one lies in GM.
     fn enter_left(&self) -> f64 {
         let ahead = self.ahead();
         let bytes = match self.blocking.is_resident {
@@ -387,8 +391,7 @@ impl<'a> Costs<'a> {
         }
         // Behind chunks of the right operand that come meanwhile.
         let (least, more) = self.blocking.early(self.sizes, self.chip, ahead);
-        let early =
-            if self.is_made() { 0.0 } else { (least + more) as f64 * self.of_chunk(self.weight() / self.hbm_rate()) };
+        let early = (least + more) as f64 * self.of_chunk(self.weight() / self.hbm_rate());
         ahead.max(early) + self.gm + bytes / self.read
     }
 
@@ -401,11 +404,15 @@ impl<'a> Costs<'a> {
         self.sizes.work.ahead + self.gm + vector + last
     }
 
-    /// Until the cube may begin with what is made.
-    fn first_made(&self, convert: f64) -> f64 {
-        match self.is_in_l1() {
-            true => self.of_chunk(convert) + *self.chip.latency.cross_core as f64,
-            false => convert / self.items.max(1.0),
+    /// Until the cube may begin.
+    fn enter(&self, convert: f64) -> f64 {
+        // Vector cores make the left operand before the right one.
+        let made = self.ahead() + self.gm;
+        match (self.is_made(), self.is_in_l1()) {
+            (false, _) => (self.first() + self.gm).max(self.enter_left()),
+            (true, true) => made + self.of_chunk(convert) + *self.chip.latency.cross_core as f64,
+            // A tile is read once all of it is there.
+            (true, false) => made + convert / self.items.max(1.0) + self.gm + self.right() / self.read,
         }
     }
 
@@ -432,8 +439,6 @@ impl<'a> Costs<'a> {
             true => *self.chip.latency.cross_core as f64 + 2.0 * self.gm + merge / drains,
             false => 0.0,
         };
-        // A tile is multiplied once all of it is made.
-        let made = if self.is_made() && !self.is_in_l1() { self.right() / self.read } else { 0.0 };
-        fix / drains + self.gm + merged + made
+        fix / drains + self.gm + merged
     }
 }

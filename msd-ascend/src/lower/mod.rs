@@ -111,7 +111,8 @@ fn check(chip: &Chip) -> Result<(), Diagnostic> {
         ("cores.vectors_per_cube", *chip.cores.vectors_per_cube, 1),
         ("memory.ub", *chip.memory.ub, 128 << 10),
         ("limits.flags", *chip.limits.flags, 8),
-        ("limits.counters", *chip.limits.counters, 12),
+        ("limits.queue", *chip.limits.queue, 4),
+        ("limits.counters", *chip.limits.counters, phases::Counter::needed(*chip.abilities.ub_to_l1)),
     ];
     match least.into_iter().find(|(_, is, least)| is < least) {
         Some((name, is, least)) => {

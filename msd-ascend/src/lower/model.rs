@@ -1,5 +1,5 @@
 //! The closed form beside the interpreter: what a stream would cost by formulas alone. Owns how the costs of stages add
-//! up; those of products are `blocking.rs`'s, those of vector stages `vector.rs`'s.
+//! up; those of products are `estimate.rs`'s, those of vector stages `vector.rs`'s.
 
 use super::blocking::{Blocking, Right, Sizes};
 use super::estimate::Estimate;
@@ -60,9 +60,9 @@ impl Ledger {
         self.writes(&stage.out, tensors);
     }
 
-    /// What vector cores load and store.
-    pub(crate) fn moves(&mut self, reads: &[View], writes: &[View], tensors: &[Tensor]) {
-        reads.iter().for_each(|view| self.reads(view, 1));
+    /// What vector cores load, so many times, and store.
+    pub(crate) fn moves(&mut self, (reads, times): (&[View], i64), writes: &[View], tensors: &[Tensor]) {
+        reads.iter().for_each(|view| self.reads(view, times));
         writes.iter().for_each(|view| self.writes(view, tensors));
     }
 

@@ -34,6 +34,11 @@ pub(crate) enum Counter {
 }
 
 impl Counter {
+    /// How many there are, with a way from UB to L1 or without.
+    pub(crate) fn needed(has_way_to_l1: bool) -> u64 {
+        1 + if has_way_to_l1 { Counter::ChunkFree as u64 } else { Counter::Reused as u64 }
+    }
+
     pub(crate) fn id(self) -> i64 {
         self as i64
     }

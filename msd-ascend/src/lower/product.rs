@@ -341,6 +341,12 @@ impl ProductStage {
         if self.merged.is_some() { F32 } else { self.terms[0].sums() }
     }
 
+    /// Which term a conversion makes the right operand of.
+    pub(crate) fn term_of(&self, conversion: &VectorStage) -> Option<usize> {
+        let made = conversion.passes[0].outputs[0].1.tensor;
+        self.terms.iter().position(|term| term.b.tensor == made)
+    }
+
     /// Has digits merged on their way out of L0C, if nothing else is done with the sums of each, and weights have no
     /// more bits than scales there.
     pub(crate) fn merge_early(&mut self) {

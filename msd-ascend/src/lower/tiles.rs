@@ -11,7 +11,6 @@ use super::vector::Pass;
 use super::view::View;
 use crate::expr::{Expr, Slot as Variable};
 use crate::isa::memory::{Pipe, Space};
-use crate::isa::region::bytes;
 use crate::isa::{Kind, MOST_EXTENT, Op};
 use crate::program::Arg;
 
@@ -384,7 +383,7 @@ impl Body {
         let is_whole = at.part.is_none() && at.cols.number() == Some(cols) && rows * cols <= MOST_EXTENT;
         let is_flat = |reg: &Reg| {
             let value = self.code.value(*reg);
-            let is_dense = !value.is_mask && value.pitch(self.tile) == bytes(cols, value.dtype);
+            let is_dense = !value.is_mask && value.pitch(self.tile) * 8 == cols * i64::from(value.dtype.bits());
             matches!(value.what, What::Op { .. } | What::Load(_) | What::Sums { .. })
                 && (value.extent == Extent::One || value.extent == Extent::Tile && is_dense)
         };

@@ -43,6 +43,12 @@ impl Pass {
         Slots::new(&self.code, &stored, kept, tile, place)
     }
 
+    /// Whether it computes the same, of what lies elsewhere perhaps.
+    pub(crate) fn is_like(&self, other: &Pass) -> bool {
+        let outputs = |pass: &Pass| pass.outputs.iter().map(|(reg, view)| (*reg, view.dtype)).collect::<Vec<_>>();
+        self.code.is_like(&other.code) && outputs(self) == outputs(other)
+    }
+
     /// Drops values that nothing depends on.
     pub(crate) fn clean(mut self) -> Pass {
         let kept = self.kept.iter_mut().map(|(reg, _)| reg);

@@ -73,7 +73,7 @@ impl<'c> Writer<'c> {
                 self.phases.before_vector(&mut self.builder, [&copy.from].into_iter());
                 let written = copy.to.tensor;
                 let moved = (std::slice::from_ref(&copy.from), std::slice::from_ref(&copy.to));
-                self.ledger.moves(moved.0, moved.1, self.builder.tensors());
+                self.ledger.moves((moved.0, 1), moved.1, self.builder.tensors());
                 self.ahead += copy.cycles(self.chip);
                 copy.emit(&mut self.builder, self.chip);
                 self.phases.wrote(Core::Vector, [written]);
@@ -90,7 +90,7 @@ impl<'c> Writer<'c> {
         let cycles = stage.cycles(self.chip) + 2.0 * *self.chip.latency.cross_core as f64;
         let outputs = stage.passes.iter().flat_map(|pass| &pass.outputs);
         let writes: Vec<View> = outputs.map(|(_, view)| view.clone()).collect();
-        self.ledger.moves(&reads, &writes, self.builder.tensors());
+        self.ledger.moves((&reads, 1), &writes, self.builder.tensors());
         let written: Vec<u16> = writes.iter().map(|view| view.tensor).collect();
         stage.emit(&mut self.builder, self.chip, &awaited);
         self.phases.wrote(Core::Vector, written);
@@ -113,23 +113,27 @@ impl<'c> Writer<'c> {
         };
         let is_near = !conversions.is_empty() || self.phases.has_written(stage.terms[0].b.tensor);
         let work = self.work(&stage, &conversions, &passes);
-        let rights = self.rights(&stage, &mut conversions);
+        let rights = self.rights(&stage, &conversions);
         let plans = rights.into_iter().filter_map(|right| {
             let sizes = Sizes::of(&stage, (right, is_near), work, chip)?;
-            Some(Plan::of(&stage, &conversions, (sizes, Blocking::choose(&sizes, chip)?), chip))
+            Plan::of(&stage, &conversions, (sizes, Blocking::choose(&sizes, chip)?), chip)
         });
         let Some(plan) = plans.min_by(|a, b| a.cycles().total_cmp(&b.cycles())) else {
             let message = format!("no tile of a product fits the memories of {}", chip.name);
             return Err(Diagnostic::new(Fault::NotOnChip, message).help("look at `memory` of the chip"));
         };
         let Plan { sizes, blocking, estimate, beforehand } = plan;
-        if beforehand > 0.0 {
+        if sizes.right == Right::MadeInL1 {
+            // They come in the order of the terms.
+            conversions.sort_by_key(|conversion| stage.term_of(conversion));
+        }
+        if let Some(cycles) = beforehand {
             for conversion in std::mem::take(&mut conversions) {
                 self.vector(conversion);
                 self.phases.next();
             }
             // Nothing of the product can be loaded before.
-            self.ledger.takes(beforehand);
+            self.ledger.takes(cycles);
         }
         let parts = (&sizes, &blocking, &estimate);
         self.ledger.product(&stage, parts, is_direct && blocking.splits == 1, self.builder.tensors());
@@ -140,24 +144,19 @@ impl<'c> Writer<'c> {
         Ok(())
     }
 
-    /// Who may make the right operand of a product, if its tiles are made one by one. What is put into L1 comes in the
-    /// order of the terms.
-    fn rights(&self, stage: &ProductStage, conversions: &mut [VectorStage]) -> Vec<Right> {
+    /// Where the right operand of a product may come from.
+    fn rights(&self, stage: &ProductStage, conversions: &[VectorStage]) -> Vec<Right> {
         if conversions.is_empty() {
             return vec![Right::Given];
         }
         if self.options.reuses_workspace {
             return vec![Right::MadeAgain];
         }
-        let term_of = |conversion: &VectorStage| {
-            let made = conversion.passes[0].outputs[0].1.tensor;
-            stage.terms.iter().position(|term| term.b.tensor == made)
-        };
-        conversions.sort_by_key(term_of);
-        let is_one_each = conversions.len() == stage.terms.len()
-            && conversions.iter().enumerate().all(|(index, conversion)| term_of(conversion) == Some(index));
+        let mut made: Vec<Option<usize>> = conversions.iter().map(|conversion| stage.term_of(conversion)).collect();
+        made.sort_unstable();
+        let is_one_each = made.into_iter().eq((0..stage.terms.len()).map(Some));
         let rank = stage.shape.len();
-        let least = |conversion: &VectorStage| {
+        let fits = |conversion: &VectorStage| {
             // Whole fractals of whole columns of the product.
             let tile = TileSize { rows: FRACTAL, cols: 64 };
             let pass = &conversion.passes[0];
@@ -165,8 +164,8 @@ impl<'c> Writer<'c> {
                 && pass.outputs.len() == 1
                 && pass.slots(&[], tile, (0, CONVERSION_DEPTH)).end <= *self.chip.memory.ub as i64 / 4
         };
-        let fits = conversions.len() <= 2 && conversions.iter().all(least);
-        match *self.chip.abilities.ub_to_l1 && stage.groups.is_none() && is_one_each && fits {
+        let is_short = conversions.len() <= 2 && conversions.iter().all(fits);
+        match *self.chip.abilities.ub_to_l1 && stage.groups.is_none() && is_one_each && is_short {
             true => vec![Right::MadeInL1, Right::Made],
             false => vec![Right::Made],
         }
@@ -181,14 +180,18 @@ impl<'c> Writer<'c> {
             pass.slots(&[], tile, (0, depth)).end as f64 / (tile.rows * tile.cols) as f64
         };
         let made = || conversions.iter().map(|conversion| (&conversion.passes[0], &conversion.shape));
+        // Of a term each.
+        let of_term = |of: &dyn Fn(&Pass, &[i64]) -> f64| {
+            made().map(|(pass, shape)| of(pass, shape)).sum::<f64>() / stage.terms.len() as f64
+        };
         let mut work = Work {
-            convert: made().map(|(pass, shape)| cycles(pass, shape)).sum(),
-            source: made().map(|(pass, _)| pass.code.loaded_bytes()).sum::<f64>() / stage.terms.len() as f64,
-            loads: made().map(|(pass, _)| loads(&pass.code).len() as f64).sum(),
+            convert: of_term(&|pass, shape| cycles(pass, shape)),
+            source: of_term(&|pass, _| pass.code.loaded_bytes()),
+            loads: of_term(&|pass, _| loads(&pass.code).len() as f64),
             ahead: self.ahead,
             ..Work::default()
         };
-        work.chains[2] = made().map(|(pass, _)| pass.code.chain(chip)).sum();
+        work.chains[2] = of_term(&|pass, _| pass.code.chain(chip));
         work.rooms[1] = made().map(|(pass, _)| room(pass, CONVERSION_DEPTH)).sum();
         if let Some(pass) = &passes.merging {
             work.merge = cycles(pass, &stage.shape);
@@ -225,14 +228,25 @@ impl<'c> Writer<'c> {
             (None, false) => [ub * 3 / 4, ub * 3 / 8],
             (None, true) => [ub, ub / 2],
         };
-        let is_one = conversions.len() == 1;
+        // Those that are alike but for what they read take turns in the same places.
+        let alike =
+            |pair: &[VectorStage]| pair[0].shape == pair[1].shape && pair[0].passes[0].is_like(&pair[1].passes[0]);
+        let is_one = conversions.windows(2).all(alike);
         let depth = if is_one { CONVERSION_DEPTH } else { 2 };
+        let start = left;
         for (index, conversion) in conversions.into_iter().enumerate() {
+            if is_one {
+                left = start;
+            }
             let limit = limits[usize::from(!is_one && index == 0)];
             let made: Vec<View> = conversion.passes[0].outputs.iter().map(|(_, view)| view.clone()).collect();
             let read = loads(&conversion.passes[0].code);
-            let stored = if sizes.right == Right::MadeInL1 { &[] } else { made.as_slice() };
-            self.ledger.moves(&read, stored, self.builder.tensors());
+            // Made once more for each tile of tokens.
+            let (times, stored) = match sizes.right {
+                Right::MadeInL1 => (blocking.tiles(&sizes).0, [].as_slice()),
+                _ => (1, made.as_slice()),
+            };
+            self.ledger.moves((&read, times), stored, self.builder.tensors());
             reads.extend(read);
             match sizes.right {
                 Right::MadeAgain => self.shrink(&made, 2 * blocking.cols),
@@ -240,6 +254,7 @@ impl<'c> Writer<'c> {
                 Right::Given | Right::Made => {}
             }
             vector.conversions.extend(self.conversion(conversion, (&sizes, &blocking), &mut left, (limit, depth)));
+            vector.shares_places = is_one;
         }
         let target = match passes.merging {
             None => Target::Result(stage.out.clone()),
@@ -380,6 +395,7 @@ struct Passes {
 }
 
 /// What of UB and of the flags is not taken.
+#[derive(Clone, Copy)]
 struct Left {
     base: i64,
     flags: i64,
@@ -400,7 +416,10 @@ fn in_fractals(bytes: impl Fn(TileSize) -> i64, limit: i64, cols: i64, rows: i64
     loop {
         let tile = fitting(&bytes, limit, cols, round_up(rows, FRACTAL));
         if tile.rows >= FRACTAL || tile.cols <= 64 {
-            return TileSize { rows: (tile.rows / FRACTAL * FRACTAL).max(FRACTAL), ..tile };
+            // As many rows in each, as near as can be.
+            let fractals = ceil(rows, FRACTAL);
+            let most = (tile.rows / FRACTAL).max(1);
+            return TileSize { rows: ceil(fractals, ceil(fractals, most)) * FRACTAL, ..tile };
         }
         cols = round_up(tile.cols / 2, 64);
     }
@@ -411,28 +430,29 @@ struct Plan {
     sizes: Sizes,
     blocking: Blocking,
     estimate: Estimate,
-    /// Cycles in which vector cores make right operands before; 0 if they do so meanwhile.
-    beforehand: f64,
+    /// Cycles in which vector cores make right operands before, if they do.
+    beforehand: Option<f64>,
 }
 
 impl Plan {
     fn of(
         stage: &ProductStage,
         conversions: &[VectorStage],
-        (mut sizes, blocking): (Sizes, Blocking),
+        (mut sizes, mut blocking): (Sizes, Blocking),
         chip: &Chip,
-    ) -> Plan {
-        let mut beforehand = 0.0;
-        if !is_joint(stage, conversions, &sizes, &blocking) {
+    ) -> Option<Plan> {
+        let mut beforehand = None;
+        if sizes.is_made() && !is_joint(stage, conversions, &sizes, &blocking) {
             // No part of the estimate.
-            (sizes.work.convert, sizes.right) = (0.0, Right::Given);
-            beforehand = conversions.iter().map(|conversion| conversion.cycles(chip)).sum();
+            sizes.right = Right::Given;
+            blocking = Blocking::choose(&sizes, chip)?;
+            beforehand = Some(conversions.iter().map(|conversion| conversion.cycles(chip)).sum());
         }
-        Plan { sizes, blocking, estimate: blocking.estimate(&sizes, chip), beforehand }
+        Some(Plan { sizes, blocking, estimate: blocking.estimate(&sizes, chip), beforehand })
     }
 
     fn cycles(&self) -> f64 {
-        self.estimate.cycles() + self.beforehand
+        self.estimate.cycles() + self.beforehand.unwrap_or(0.0)
     }
 }
 
