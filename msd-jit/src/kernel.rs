@@ -23,6 +23,7 @@ use crate::module::{Code, CodeBuilder, Listing};
 use crate::pack::{Aligned, bytes_of, gather, pack_into};
 use crate::pool::Pool;
 use crate::schedule::{Program, Work, schedule};
+use crate::shares::Shares;
 use crate::tile::{PANEL, Tile};
 
 /// Signature of every stage; see [`crate::lower::frame`].
@@ -210,13 +211,16 @@ impl CompiledKernel {
             unsafe { call(memories.as_ptr().cast(), table.as_ptr(), begin, end, thread) }
         };
         let tasks = if extent.is_large { units.min(pool.threads() as u64) } else { 1 };
-        if tasks <= 1 {
-            run(0, units, 0);
-        } else {
-            pool.run(tasks as usize, &|task| {
-                let share = |i: u64| (units as u128 * i as u128 / tasks as u128) as u64;
-                run(share(task as u64), share(task as u64 + 1), task as u64);
-            });
+        match u32::try_from(units) {
+            Ok(units) if tasks > 1 => {
+                let shares = Shares::new(units, tasks as usize);
+                pool.run(tasks as usize, &|task| {
+                    while let Some((begin, end)) = shares.take(task) {
+                        run(begin, end, task as u64);
+                    }
+                });
+            }
+            _ => run(0, units, 0),
         }
     }
 }

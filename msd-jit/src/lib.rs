@@ -17,5 +17,6 @@ mod placement;
 pub mod pool;
 pub mod probe;
 mod schedule;
+mod shares;
 mod tile;
 pub mod weight;
