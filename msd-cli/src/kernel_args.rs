@@ -189,7 +189,7 @@ pub(crate) enum NpuLowering {
     Msd,
     /// Weights dequantized first
     Dequant,
-    /// Either, and their ratio
+    /// Both, and their ratio
     Both,
     /// Whatever the cost model finds cheaper
     Auto,

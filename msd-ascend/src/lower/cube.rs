@@ -189,7 +189,6 @@ impl Emission<'_> {
         if !self.sizes.is_made() {
             phases.before_cube(b, self.stage.terms.iter().map(|term| &term.b));
         }
-        b.note(format!("{}: chunks of the right operand, ahead", self.stage.note));
         // What stays in L1 is made meanwhile, and needed as soon as it is there.
         // Vector cores make the left one before the right one.
         let early = match self.blocking.early(&self.sizes, self.chip, self.ahead) {
@@ -273,7 +272,15 @@ impl Emission<'_> {
     }
 
     fn load_chunks(&self, b: &mut Builder, core: &CoreState, (from, to): (Expr, Expr), what: Load) {
-        if self.streams() {
+        let is_empty = to.number().is_some_and(|to| to <= 0);
+        if self.streams() && !is_empty {
+            let operand = match (what, self.blocking.is_resident) {
+                _ if self.sizes.right == Right::MadeInL1 => "left operand",
+                (Load::Left, _) => "left operand",
+                (Load::Right, _) | (_, true) => "right operand",
+                (Load::Both | Load::Staggered, false) => "operands",
+            };
+            b.note(format!("{}: chunks of the {operand}, ahead", self.stage.note));
             b.repeat("c", (from, to, 1), |b, c| self.load(b, core, c, what));
         }
     }
@@ -427,6 +434,7 @@ impl Emission<'_> {
     /// The left operand of all tiles of a core.
     fn load_left(&self, b: &mut Builder, core: &CoreState) {
         let tile = self.tile(b, core.team.clone());
+        b.note(format!("{}: the left operand", self.stage.note));
         self.load_rows(b, &self.stage.terms[0], &tile, (&core.begin, &core.length), Expr::from(0));
         b.flag(Pipe::Mte2, Pipe::Mte1, self.blocking.ring);
     }

@@ -28,6 +28,9 @@ use crate::program::{Program, Purpose};
 /// Places of a right operand's tiles on their way through UB, as conversions are too short to hide one load or store.
 const CONVERSION_DEPTH: i64 = 4;
 
+/// Rows of sums that leave UB's room to conversions, where one instruction for more of them saves little.
+const MERGED_ROWS: i64 = 8;
+
 /// Sums of groups that are loaded ahead, where flags are left.
 const GROUP_DEPTH: i64 = 4;
 
@@ -222,12 +225,18 @@ impl<'c> Writer<'c> {
         let mut reads = Vec::new();
         let mut left = Left { base: 0, flags: 0 };
         let ub = *chip.memory.ub as i64;
-        // The first of two or more has the most to do.
-        let limits = match (&passes.groups, is_direct) {
-            (Some(_), _) => [ub / 3; 2],
-            (None, false) => [ub * 3 / 4, ub * 3 / 8],
-            (None, true) => [ub, ub / 2],
+        let rows = ceil(blocking.tokens.min(sizes.tokens), *chip.cores.vectors_per_cube as i64);
+        // Of the rest of UB, sums become results in a few rows at a time.
+        let all = match (&passes.groups, &passes.merging) {
+            (Some(_), _) => ub / 3,
+            (None, Some(pass)) => {
+                let tile = TileSize { rows: rows.min(MERGED_ROWS), cols: blocking.cols };
+                (ub - pass.slots(&[], tile, (0, 2)).end).max(ub * 3 / 4)
+            }
+            (None, None) => ub,
         };
+        // The first of two or more has the most to do.
+        let limits = if passes.groups.is_some() { [all; 2] } else { [all, all / 2] };
         // Those that are alike but for what they read take turns in the same places.
         let alike =
             |pair: &[VectorStage]| pair[0].shape == pair[1].shape && pair[0].passes[0].is_like(&pair[1].passes[0]);
@@ -263,7 +272,6 @@ impl<'c> Writer<'c> {
                 let terms = stage.terms.len() as i64;
                 let shape = [*chip.cores.cube as i64, places, terms, blocking.rows(&sizes), blocking.cols];
                 let tensor = self.builder.tensor("sums", stage.sums(), &shape, Purpose::Accumulator);
-                let rows = ceil(blocking.tokens.min(sizes.tokens), *chip.cores.vectors_per_cube as i64);
                 if let (Some(pass), Some(groups)) = (passes.groups, &stage.groups) {
                     reads.extend(loads(&pass.code));
                     vector.groups = Some(self.groups(pass, groups.are_rows, (&blocking, rows), &mut left));

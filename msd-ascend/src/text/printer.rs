@@ -82,6 +82,8 @@ pub(crate) fn instruction_text(instruction: &Instruction, program: &Program) -> 
             Arg::Pipe(pipe) => return pipe.name().to_string(),
             Arg::Int(expr) if operand.kind == Kind::Id => return expr.text(&program.variables),
             Arg::Int(expr) => expr.text(&program.variables),
+            // Integers to the last digit: bits of another type may be meant.
+            Arg::Float(value) if value.fract() == 0.0 && value.abs() < 1e10 => format!("{:?}", f64::from(*value)),
             Arg::Float(value) => format!("{value:?}"),
             Arg::Word(word) => match operand.kind {
                 Kind::Word(words) => words.get(usize::from(*word)).copied().unwrap_or_default().to_string(),
