@@ -7,9 +7,12 @@ use crate::micro::Emitter;
 use crate::schedule::{Product, Term};
 use crate::tile::{C_ROW, MAX_PANELS, Operands, PANEL, SHARING, Stream, Sum, Tile};
 
-/// Most digit rows that are done with a block of the weights before the next: five of the largest tiles. They stay in
+/// Most digit rows that are done with a block of the weights before the next: ten of the largest tiles. They stay in
 /// the second-level cache, even where others use that as well.
 const MAX_ROWS: usize = 140;
+
+/// Digit rows from which on tokens are many. Of fewer, reading is the most of the work, and more streams count.
+const MANY_ROWS: u64 = 38;
 
 /// Units along K of a block, some 2 KB of a row: of 256 to 1024 the best on two generations of Xeon, by a
 /// few percent.
@@ -57,17 +60,14 @@ pub(crate) struct Blocking {
 pub(crate) struct TileTokens {
     pub(crate) few: u64,
     pub(crate) many: u64,
+    /// From how many tokens on they are many.
+    pub(crate) from: u64,
 }
 
 impl TileTokens {
-    /// From how many tokens on they are many: what leaves tiles about two thirds full at least.
-    fn threshold(self) -> u64 {
-        if self.few == self.many { 0 } else { self.many + self.many.div_ceil(3) }
-    }
-
     /// How so many tokens are cut, in blocks as even as can be; at least one.
     pub(crate) fn cut(self, tokens: u64) -> TokenBlocks {
-        let most = if tokens >= self.threshold() { self.many } else { self.few };
+        let most = if tokens >= self.from { self.many } else { self.few };
         let blocks = tokens.div_ceil(most).max(1);
         TokenBlocks { blocks, heads: tokens % blocks, tail: tokens / blocks }
     }
@@ -153,7 +153,8 @@ impl Limits {
         };
         let least = self.terms.iter().map(of).reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1])]);
         let [few, many] = least.unwrap_or([1, 1]);
-        TileTokens { few, many }
+        let from = if few == many { 0 } else { MANY_ROWS.div_ceil(self.digits()) };
+        TileTokens { few, many, from }
     }
 
     /// Most digits of a term.
@@ -362,8 +363,8 @@ mod tests {
         let few = limits(Emitter::Zmm, 2).cut(Shape { tokens: 512, channels: 48, batches: 1 });
         assert!(few.units(1) >= FEW_UNITS, "{few:?}");
         let many = limits(Emitter::Zmm, 2).cut(Shape { tokens: 256, channels: 4096, batches: 1 });
-        assert_eq!((many.turns, many.together), (4, 5));
+        assert_eq!((many.turns, many.together), (4, 10));
         let decode = limits(Emitter::Zmm, 2).cut(Shape { tokens: 64, channels: 4096, batches: 1 });
-        assert_eq!((decode.turns, decode.together), (1, 5));
+        assert_eq!((decode.turns, decode.together), (1, 10));
     }
 }

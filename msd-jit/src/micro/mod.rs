@@ -100,14 +100,16 @@ impl Emitter {
         Ok(None)
     }
 
-    /// Most digit rows a tile takes, where tokens are few and where they are many: one panel by many rows takes the
-    /// fewest instructions for a product, but is one stream from memory, which does not get the most of it.
+    /// Most digit rows a tile takes, where tokens are few and where they are many. Two panels by 14 rows take the
+    /// fewest loads for a product; one by 28 converts each element of a panel for the most rows. Both are too few
+    /// streams from memory to get the most of it.
     pub(crate) fn max_rows(self, operands: &Operands) -> [usize; 2] {
         match self {
             Emitter::Portable => [4, 4],
             Emitter::Ymm if is_pairs(operands) => [3, 3],
             Emitter::Ymm => [6, 6],
-            Emitter::Zmm => [9, 28],
+            Emitter::Zmm if is_float(operands) => [9, 28],
+            Emitter::Zmm => [9, 14],
         }
     }
 
@@ -124,9 +126,14 @@ impl Emitter {
             (Emitter::Ymm, _) => 1,
             (Emitter::Zmm, 0..=6) => MAX_PANELS,
             (Emitter::Zmm, 7..=9) => 3,
-            (Emitter::Zmm, _) => 1,
+            (Emitter::Zmm, _) if is_float(operands) => 1,
+            (Emitter::Zmm, _) => 2,
         }
     }
+}
+
+fn is_float(operands: &Operands) -> bool {
+    matches!(operands, Operands::Floats { .. })
 }
 
 fn is_pairs(operands: &Operands) -> bool {
