@@ -73,6 +73,12 @@ pub(super) struct Gm {
     l2_write: f64,
     line: i64,
     flows: Vec<Flow>,
+    /// Of each port, how many transfers share it and what each of them gets at most, once that is known.
+    at_port: Vec<(u32, Option<f64>)>,
+    /// Room for the users of a resource.
+    users: Vec<(f64, f64)>,
+    /// When the next is through.
+    next: Option<u64>,
     now: u64,
     tensors: Vec<Lines>,
     /// State of every line of every tensor.
@@ -100,6 +106,9 @@ impl Gm {
             l2_write: *chip.rates.l2_write_per_core as f64,
             line: line as i64,
             flows: Vec::new(),
+            at_port: Vec::new(),
+            users: Vec::new(),
+            next: None,
             now: 0,
             tensors: places,
             state: vec![ABSENT; first],
@@ -124,12 +133,18 @@ impl Gm {
         let from_hbm = hbm as f64 / bytes;
         self.flows.push(Flow { token, port, most: most as f64, from_hbm, remaining: bytes, rate: 0.0 });
         self.share();
+        self.look_ahead();
     }
 
     /// When the next transfer is through, if any is under way.
     pub(super) fn next(&self) -> Option<u64> {
+        self.next
+    }
+
+    /// Finds it again: transfers have begun, moved on or ended.
+    fn look_ahead(&mut self) {
         let left = |flow: &Flow| ((flow.remaining / flow.rate).ceil() as u64).max(1);
-        self.flows.iter().map(|flow| self.now + left(flow)).min()
+        self.next = self.flows.iter().map(|flow| self.now + left(flow)).min();
     }
 
     /// Transfers that are through at `now`, which is no later than [`next`](Gm::next).
@@ -146,6 +161,7 @@ impl Gm {
         if !done.is_empty() {
             self.share();
         }
+        self.look_ahead();
         done
     }
 
@@ -160,25 +176,32 @@ impl Gm {
     /// Gives every transfer its rate.
     fn share(&mut self) {
         // What shares a port of L2 shares it evenly; a transfer with a narrower port of its own leaves the rest.
-        let mut at_port = vec![0u32; self.flows.iter().map(|f| f.port + 1).max().unwrap_or(0)];
+        self.at_port.fill((0, None));
         for flow in &self.flows {
-            at_port[flow.port] += 1;
+            if self.at_port.len() <= flow.port {
+                self.at_port.resize(flow.port + 1, (0, None));
+            }
+            self.at_port[flow.port].0 += 1;
         }
         for i in 0..self.flows.len() {
             let Flow { port, most, .. } = self.flows[i];
             let cap = if port % 2 == 0 { self.l2_read } else { self.l2_write };
-            let part = match at_port[port] {
-                1 => cap,
-                _ => {
-                    let beside = self.flows.iter().filter(|f| f.port == port);
-                    level(cap, &mut beside.map(|f| (f.most, 1.0)).collect::<Vec<_>>())
+            let part = match self.at_port[port] {
+                (1, _) => cap,
+                (_, Some(part)) => part,
+                (_, None) => {
+                    self.users.clear();
+                    self.users.extend(self.flows.iter().filter(|f| f.port == port).map(|f| (f.most, 1.0)));
+                    let part = level(cap, &mut self.users);
+                    self.at_port[port].1 = Some(part);
+                    part
                 }
             };
             self.flows[i].rate = most.min(part);
         }
-        let mut wanted: Vec<(f64, f64)> =
-            self.flows.iter().filter(|f| f.from_hbm > 0.0).map(|f| (f.rate, f.from_hbm)).collect();
-        let most = level(self.hbm, &mut wanted);
+        self.users.clear();
+        self.users.extend(self.flows.iter().filter(|f| f.from_hbm > 0.0).map(|f| (f.rate, f.from_hbm)));
+        let most = level(self.hbm, &mut self.users);
         for flow in self.flows.iter_mut().filter(|f| f.from_hbm > 0.0) {
             flow.rate = flow.rate.min(most);
         }
@@ -271,7 +294,10 @@ impl Gm {
 /// The rate at which users of a resource, each with its most and its part of the resource, fill it; infinite if they
 /// cannot.
 fn level(resource: f64, users: &mut [(f64, f64)]) -> f64 {
-    users.sort_by(|a, b| a.0.total_cmp(&b.0));
+    if users.iter().map(|(most, part)| most * part).sum::<f64>() < resource {
+        return f64::INFINITY;
+    }
+    users.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
     let mut left = resource;
     let mut parts: f64 = users.iter().map(|(_, part)| part).sum();
     for &(most, part) in users.iter() {
