@@ -401,7 +401,7 @@ impl<'a> Costs<'a> {
             true => self.of_chunk(multiplied),
             false => multiplied.max(self.mte2()) / self.items.max(1.0),
         };
-        self.sizes.work.ahead + self.gm + vector + last
+        self.ahead() + self.gm + vector + last
     }
 
     /// Until the cube may begin.

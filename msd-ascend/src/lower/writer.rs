@@ -263,8 +263,8 @@ impl<'c> Writer<'c> {
                 Right::Given | Right::Made => {}
             }
             vector.conversions.extend(self.conversion(conversion, (&sizes, &blocking), &mut left, (limit, depth)));
-            vector.shares_places = is_one;
         }
+        vector.shares_places = is_one;
         let target = match passes.merging {
             None => Target::Result(stage.out.clone()),
             Some(pass) => {

@@ -208,11 +208,17 @@ fn a_choice_says_why() {
 #[test]
 fn a_chip_may_be_too_small_for_kernels() {
     let dir = dir(&[("linear.msd", LINEAR)]);
-    for (group, number, value) in
-        [("cores", "vectors_per_cube", 0), ("memory", "ub", 65536), ("limits", "flags", 7), ("limits", "counters", 9)]
-    {
+    for (base, group, number, value) in [
+        ("ascend-910b", "cores", "vectors_per_cube", 0),
+        ("ascend-910b", "memory", "ub", 65536),
+        ("ascend-910b", "limits", "flags", 7),
+        ("ascend-910b", "limits", "queue", 3),
+        ("ascend-910b", "limits", "counters", 9),
+        // The way from UB to L1 takes two more.
+        ("ascend-950", "limits", "counters", 11),
+    ] {
         let changed = format!("[{group}]\n{number} = {{ value = {value}, source = \"test\" }}\n");
-        let text = format!("extends = \"ascend-910b\"\nname = \"small\"\n{changed}");
+        let text = format!("extends = \"{base}\"\nname = \"small\"\n{changed}");
         fs::write(dir.path().join("small.toml"), text).unwrap();
         let args = ["npu", "linear.msd", "-D", "N=64,K=64,M=1", "--chip", "small.toml"];
         let (status, object) = json(&dir, &args, "msd.npu/1");
