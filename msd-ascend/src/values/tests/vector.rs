@@ -156,13 +156,19 @@ fn fused_half(d: f64, a: f64, b: f64) -> f64 {
     if !(a.is_finite() && b.is_finite() && d.is_finite()) {
         return a * b + d;
     }
-    let [a, b, d] = [a, b, d].map(|x| (x * 2f64.powi(24)) as i128);
-    let exact: i128 = a * b + (d << 24);
+    let [a_int, b_int, d_int] = [a, b, d].map(|x| (x * 2f64.powi(24)) as i128);
+    let exact: i128 = a_int * b_int + (d_int << 24);
+    if exact == 0 {
+        // F64 is exact here too, and has the zero's sign.
+        return a * b + d;
+    }
     // Half has 11 bits, and none below 2^-24.
     let unit = 1i128 << (128 - exact.unsigned_abs().leading_zeros() as i32 - 11).max(24);
     let (below, rest) = (exact.div_euclid(unit), exact.rem_euclid(unit));
     let up = rest * 2 > unit || rest * 2 == unit && below % 2 != 0;
-    (below + i128::from(up)) as f64 * unit as f64 / 2f64.powi(48)
+    let rounded = (below + i128::from(up)) as f64 * unit as f64 / 2f64.powi(48);
+    // What rounds to zero keeps its sign.
+    rounded.copysign(exact as f64)
 }
 
 /// Numbers that a generator of noise alone rarely meets: zeros, halves of units, the ends of types.
@@ -366,16 +372,29 @@ fn sum_from(row: &[f64], dtype: DType, j: usize, step: usize) -> f64 {
     decode(dtype, encode(dtype, even + odd))
 }
 
-/// `2050 + (1 + 2^-10) * (1 - 2^-10)` is just below the middle of two halves; F32 rounds it to the middle.
 #[test]
 fn halves_are_fused_and_rounded_once() {
-    let mut memory = Memory::noise(1, Layout::Zz);
-    let places = [0, 32, 64].map(|offset| place(Space::Ub, offset));
-    for (place, value) in places.iter().zip([2050.0, 1.0 + 2f64.powi(-10), 1.0 - 2f64.powi(-10)]) {
-        memory.set_code(DType::F16, Space::Ub, place.offset * 8, encode(DType::F16, value));
+    let least = 2f64.powi(-24);
+    for ([d, a, b], expected) in [
+        // Just below the middle of two halves; F32 rounds it to the middle.
+        ([2050.0, 1.0 + 2f64.powi(-10), 1.0 - 2f64.powi(-10)], 2050.0_f64),
+        // What vanishes keeps its sign, also beside a zero of the other; what cancels does not.
+        ([0.0, least, -least], -0.0),
+        ([-0.0, least, least], 0.0),
+        ([-0.0, 0.0, -1.0], -0.0),
+        ([0.0, 0.0, -1.0], 0.0),
+        ([1.0, 1.0, -1.0], 0.0),
+    ] {
+        let mut memory = Memory::noise(1, Layout::Zz);
+        let places = [0, 32, 64].map(|offset| place(Space::Ub, offset));
+        for (place, value) in places.iter().zip([d, a, b]) {
+            memory.set_code(DType::F16, Space::Ub, place.offset * 8, encode(DType::F16, value));
+        }
+        let after = memory.after(&issue(Op::Vmla, [Some(DType::F16), None], &places, &[1, 1])).unwrap();
+        let found = after.value(DType::F16, Space::Ub, 0);
+        assert_eq!((found, found.is_sign_negative()), (expected, expected.is_sign_negative()), "{d} + {a} * {b}");
+        assert_eq!(fused_half(d, a, b).to_bits(), expected.to_bits(), "{d} + {a} * {b}");
     }
-    let after = memory.after(&issue(Op::Vmla, [Some(DType::F16), None], &places, &[1, 1])).unwrap();
-    assert_eq!(after.value(DType::F16, Space::Ub, 0), 2050.0);
 }
 
 /// Above the middle of two BF16, where F32 has the middle, and beside it a float of odd mantissa.
