@@ -77,8 +77,10 @@ pub(super) struct Gm {
     at_port: Vec<(u32, Option<f64>)>,
     /// Room for the users of a resource.
     users: Vec<(f64, f64)>,
-    /// When the next is through.
+    /// When the next is through, unless transfers have begun or ended since.
     next: Option<u64>,
+    /// Whether they have, so that rates and `next` are to be found again.
+    is_stale: bool,
     now: u64,
     tensors: Vec<Lines>,
     /// State of every line of every tensor.
@@ -109,6 +111,7 @@ impl Gm {
             at_port: Vec::new(),
             users: Vec::new(),
             next: None,
+            is_stale: false,
             now: 0,
             tensors: places,
             state: vec![ABSENT; first],
@@ -132,22 +135,25 @@ impl Gm {
         let port = group * 2 + usize::from(region.writes);
         let from_hbm = hbm as f64 / bytes;
         self.flows.push(Flow { token, port, most: most as f64, from_hbm, remaining: bytes, rate: 0.0 });
-        self.share();
-        self.look_ahead();
+        self.is_stale = true;
     }
 
-    /// When the next transfer is through, if any is under way.
-    pub(super) fn next(&self) -> Option<u64> {
-        self.next
+    /// When the next transfer is through, if any is under way and that is by `time`.
+    pub(super) fn next_by(&mut self, time: Option<u64>) -> Option<u64> {
+        if self.is_stale {
+            // Every transfer takes a cycle, so what many cores begin in one cycle is shared out once.
+            if time == Some(self.now) {
+                return None;
+            }
+            self.share();
+            let left = |flow: &Flow| ((flow.remaining / flow.rate).ceil() as u64).max(1);
+            self.next = self.flows.iter().map(|flow| self.now + left(flow)).min();
+            self.is_stale = false;
+        }
+        self.next.filter(|next| time.is_none_or(|time| *next <= time))
     }
 
-    /// Finds it again: transfers have begun, moved on or ended.
-    fn look_ahead(&mut self) {
-        let left = |flow: &Flow| ((flow.remaining / flow.rate).ceil() as u64).max(1);
-        self.next = self.flows.iter().map(|flow| self.now + left(flow)).min();
-    }
-
-    /// Transfers that are through at `now`, which is no later than [`next`](Gm::next).
+    /// Transfers that are through at `now`, which is no later than [`next_by`](Gm::next_by) said.
     pub(super) fn finish(&mut self, now: u64) -> Vec<u64> {
         self.advance(now);
         let mut done = Vec::new();
@@ -158,10 +164,8 @@ impl Gm {
             }
             !is_done
         });
-        if !done.is_empty() {
-            self.share();
-        }
-        self.look_ahead();
+        // Also if none is: it was a part of a cycle short.
+        self.is_stale = true;
         done
     }
 

@@ -140,15 +140,12 @@ impl<'a, 'p> Engine<'a, 'p> {
     fn run(&mut self) -> Result<(), Diagnostic> {
         loop {
             let event = self.events.peek().map(|Reverse((time, ..))| *time);
-            let flow = self.gm.next();
-            match (event, flow) {
-                (None, None) => return Ok(()),
-                (event, Some(flow)) if event.is_none_or(|event| flow <= event) => self.finish_flows(flow)?,
-                _ => {
-                    let Some(Reverse((now, _, event))) = self.events.pop() else { return Ok(()) };
-                    self.handle(now, event)?;
-                }
+            if let Some(flow) = self.gm.next_by(event) {
+                self.finish_flows(flow)?;
+                continue;
             }
+            let Some(Reverse((now, _, event))) = self.events.pop() else { return Ok(()) };
+            self.handle(now, event)?;
         }
     }
 
