@@ -12,6 +12,8 @@ use msd_ir::diag::{Code, Diagnostic};
 use msd_ir::dtype::DType;
 use msd_ir::span::Span;
 use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer};
 
 /// A number of a chip and where it is from: a paper, a product page, "published timing" (then it is
 /// fitted to the timings that docs/npu-model.md lists) or "assumed".
@@ -268,12 +270,13 @@ impl Chip {
     /// # Errors
     /// Places are byte ranges of `text`.
     pub fn parse(text: &str) -> Result<Chip, Diagnostic> {
-        let table: toml::Table = toml::from_str(text).map_err(|e| malformed(&e))?;
-        let chip = match table.get("extends") {
-            None => toml::from_str::<Chip>(text).map_err(|e| malformed(&e))?,
-            Some(base) => extended(base, &table)?,
-        };
-        chip.check()?;
+        let table = DeTable::parse(text).map_err(|e| malformed(&e))?;
+        let table = if table.get_ref().contains_key("extends") { extended(table)? } else { table };
+        let chip = Chip::deserialize(Deserializer::from(table)).map_err(|e| malformed(&e))?;
+        chip.check().map_err(|Odd { name, fault }| match place(text, &name) {
+            Some(place) => fault.at(place),
+            None => fault,
+        })?;
         Ok(chip)
     }
 
@@ -306,7 +309,7 @@ impl Chip {
     }
 
     /// Whether every number makes sense: nothing later divides by zero or counts without end.
-    fn check(&self) -> Result<(), Diagnostic> {
+    fn check(&self) -> Result<(), Odd> {
         for (group, numbers) in self.groups() {
             for Number { name, number, range: (low, high), .. } in numbers {
                 in_range(&format!("{group}.{name}"), **number, low, high)?;
@@ -314,7 +317,7 @@ impl Chip {
         }
         for (name, shape) in &self.cube.multiply {
             if DType::from_name(name).is_none() {
-                return Err(bad(format!("cube.multiply.{name}: no type is called so")));
+                return Err(Odd::new(&format!("cube.multiply.{name}"), "no type is called so"));
             }
             for extent in **shape {
                 in_range(&format!("cube.multiply.{name}"), extent, 1, 4096)?;
@@ -322,13 +325,14 @@ impl Chip {
         }
         let is_cast = |cast: &str| cast.split_once('.').is_some_and(|(a, b)| both_types(a, b));
         if let Some(cast) = self.abilities.casts.iter().find(|c| !is_cast(c)) {
-            return Err(bad(format!("abilities.casts: `{cast}` is no cast")).help("a cast is written `i8.f16`"));
+            let message = format!("`{cast}` is no cast; one is written `i8.f16`");
+            return Err(Odd::new("abilities.casts", &message));
         }
         if !(*self.clock_ghz > 0.0 && *self.clock_ghz <= 100.0) {
-            return Err(bad("clock_ghz: more than 0 and at most 100".to_string()));
+            return Err(Odd::new("clock_ghz", "more than 0 and at most 100"));
         }
         if !(*self.kernel_start_us >= 0.0 && *self.kernel_start_us <= 1e6) {
-            return Err(bad("kernel_start_us: 0 to 1000000".to_string()));
+            return Err(Odd::new("kernel_start_us", "0 to 1000000"));
         }
         Ok(())
     }
@@ -342,10 +346,36 @@ fn bad(message: String) -> Diagnostic {
     Diagnostic::new(Code::BadChip, message)
 }
 
-fn in_range(name: &str, value: u64, low: u64, high: u64) -> Result<(), Diagnostic> {
+/// A number that makes no sense, by its name, and why.
+struct Odd {
+    name: String,
+    fault: Diagnostic,
+}
+
+impl Odd {
+    fn new(name: &str, why: &str) -> Odd {
+        let fault = bad(format!("{name}: {why}")).help("docs/npu-model.md lists what every number means");
+        Odd { name: name.to_owned(), fault }
+    }
+}
+
+/// Where a file says a number; nowhere, if it has it from the chip that it extends.
+fn place(text: &str, name: &str) -> Option<Span> {
+    let mut value: DeValue<'_> = DeValue::Table(DeTable::parse(text).ok()?.into_inner());
+    let mut at = None;
+    for part in name.split('.') {
+        let DeValue::Table(mut table) = value else { return None };
+        let found = table.remove(part)?;
+        at = Some(span(found.span()));
+        value = found.into_inner();
+    }
+    at
+}
+
+fn in_range(name: &str, value: u64, low: u64, high: u64) -> Result<(), Odd> {
     match (low..=high).contains(&value) {
         true => Ok(()),
-        false => Err(bad(format!("{name}: {value} is not in {low} to {high}"))),
+        false => Err(Odd::new(name, &format!("{value} is not in {low} to {high}"))),
     }
 }
 
@@ -353,47 +383,55 @@ fn malformed(error: &toml::de::Error) -> Diagnostic {
     let diagnostic = bad(error.message().trim_end().replace('\n', "; "))
         .help("every number is written `{ value = 32, source = \"where it is from\" }`; docs/npu-model.md lists them");
     match error.span() {
-        Some(span) => diagnostic.at(Span::new(span.start, span.end)),
+        Some(range) => diagnostic.at(span(range)),
         None => diagnostic,
     }
 }
 
-/// The chip `base` with what `table` says instead.
-fn extended(base: &toml::Value, table: &toml::Table) -> Result<Chip, Diagnostic> {
-    let name = base.as_str().unwrap_or_default();
+/// What `table` says, and of the chip that it extends the rest.
+fn extended<'t>(table: Spanned<DeTable<'t>>) -> Result<Spanned<DeTable<'t>>, Diagnostic> {
+    let place = table.span();
+    let mut table = table.into_inner();
+    let base = table.remove("extends");
+    let name = base.as_ref().and_then(|base| base.get_ref().as_str()).unwrap_or_default();
     let Some((_, text)) = BUILT_IN.iter().find(|(n, _)| *n == name) else {
         let known: Vec<&str> = Chip::names().collect();
-        return Err(
-            bad(format!("extends: no chip is called `{name}`")).help(format!("there are {}", known.join(" and ")))
-        );
+        let fault = bad(format!("extends: no chip is called `{name}`"));
+        let fault = base.map_or(fault.clone(), |base| fault.at(span(base.span())));
+        return Err(fault.help(format!("there are {}", known.join(" and "))));
     };
     if !table.contains_key("name") {
         let message = format!("name: the chip needs a name of its own beside `{name}`");
         return Err(bad(message).help("write `name = \"mine\"`; reports say it"));
     }
-    let mut merged: toml::Table = toml::from_str(text).map_err(|e| malformed(&e))?;
-    let mut overrides = table.clone();
-    overrides.remove("extends");
-    merge(&mut merged, overrides, 0)?;
-    toml::Value::Table(merged).try_into::<Chip>().map_err(|e| malformed(&e))
+    let mut merged = DeTable::parse(text).map_err(|e| malformed(&e))?.into_inner();
+    merge(&mut merged, table, 0)?;
+    Ok(Spanned::new(place, merged))
 }
 
 /// Tables entry by entry; numbers with their source as a whole.
-fn merge(into: &mut toml::Table, from: toml::Table, depth: usize) -> Result<(), Diagnostic> {
+fn merge<'t>(into: &mut DeTable<'t>, from: DeTable<'t>, depth: usize) -> Result<(), Diagnostic> {
     if depth > MAX_DEPTH {
         return Err(bad(format!("tables nest deeper than {MAX_DEPTH}")));
     }
     for (key, value) in from {
-        match (into.get_mut(&key), value) {
-            (Some(toml::Value::Table(old)), toml::Value::Table(new)) if !new.contains_key("value") => {
+        let place = value.span();
+        match (into.get_mut(&**key.get_ref()).map(Spanned::get_mut), value.into_inner()) {
+            (Some(DeValue::Table(old)), DeValue::Table(new)) if !new.contains_key("value") => {
                 merge(old, new, depth + 1)?;
             }
             (_, value) => {
-                into.insert(key, value);
+                // The name's place is to be the file's as well.
+                into.remove(&**key.get_ref());
+                into.insert(key, Spanned::new(place, value));
             }
         }
     }
     Ok(())
+}
+
+fn span(range: std::ops::Range<usize>) -> Span {
+    Span::new(range.start, range.end)
 }
 
 #[cfg(test)]
@@ -432,13 +470,37 @@ mod tests {
         assert_eq!(why("extends = \"m1\"").code, Code::BadChip);
         assert!(why("extends = \"ascend-950\"").message.contains("needs a name of its own"));
         assert!(why("name = 3").span.is_some());
-        let zero = "extends = \"ascend-950\"\nname = \"x\"\n[rates]\nhbm_per_core = { value = 0, source = \"\" }";
-        assert_eq!(why(zero).message, "rates.hbm_per_core: 0 is not in 1 to 65536");
-        assert!(
-            why("extends = \"ascend-950\"\nname = \"x\"\n[rates]\nhbm = 3").message.contains("unknown field `hbm`")
-        );
-        let cast = "extends = \"ascend-950\"\nname = \"x\"\n[abilities]\ncasts = { value = [\"f32\"], source = \"\" }";
-        assert!(why(cast).message.contains("`f32` is no cast"));
+        for (group, said, place, message) in [
+            (
+                "rates",
+                "hbm_per_core = { value = 0, source = \"\" }",
+                "{ value = 0, source = \"\" }",
+                "0 is not in 1 to 65536",
+            ),
+            ("rates", "hbm = 3", "hbm", "unknown field `hbm`"),
+            ("rates", "hbm_per_core = { value = \"x\", source = \"\" }", "\"x\"", "expected u64"),
+            ("rates", "hbm_per_core = { value = 3 }", "{ value = 3 }", "missing field `source`"),
+            (
+                "cube.multiply",
+                "i9 = { value = [1, 1, 1], source = \"\" }",
+                "{ value = [1, 1, 1], source = \"\" }",
+                "no type",
+            ),
+            (
+                "abilities",
+                "casts = { value = [\"f32\"], source = \"\" }",
+                "{ value = [\"f32\"], source = \"\" }",
+                "`f32` is no cast",
+            ),
+        ] {
+            let text = format!("extends = \"ascend-950\"\nname = \"x\"\n[{group}]\n{said}\n");
+            let fault = why(&text);
+            assert!(fault.message.contains(message), "{text}: {fault:?}");
+            let span = fault.span.unwrap();
+            assert_eq!(&text[span.start..span.end], place, "{text}: {fault:?}");
+        }
+        let base = why("name = \"x\"\nextends = \"ascend-91\"");
+        assert_eq!((base.code, base.span), (Code::BadChip, Some(Span::new(21, 32))));
         let nested = format!("extends = \"ascend-950\"\n[cube.multiply]\nx{} = 1", ".x".repeat(40));
         assert_eq!(why(&nested).code, Code::BadChip);
     }

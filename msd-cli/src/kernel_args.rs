@@ -171,13 +171,14 @@ pub(crate) struct NpuArgs {
     /// With --functional: what feeds a parameter, or a tensor of a stream, as in run; what is not given is random
     #[arg(short = 'i', long = "input", value_name = "NAME=SOURCE", requires = "functional")]
     pub(crate) inputs: Vec<InputFlag>,
-    /// With --functional, and no sweep: where the output tensors go, in their order
+    /// With --functional, and no sweep: where the output tensors go, in their order; of two runs, those of the first
     #[arg(short = 'o', long = "output", value_name = "OUT.npy", requires = "functional")]
     pub(crate) outputs: Vec<PathBuf>,
-    /// Write what each pipe did when (no sweep), for the viewers of Chrome and Perfetto
+    /// Write what each pipe did when (no sweep; of two runs, the first), for the viewers of Chrome and Perfetto
     #[arg(long, value_name = "T.json")]
     pub(crate) trace: Option<PathBuf>,
-    /// Write times and utilization of the pipes, in the columns of the profilers of such chips
+    /// Write times and utilization of the pipes (no sweep; of two runs, the first), in the columns of the profilers
+    /// of such chips
     #[arg(long, value_name = "FILE.csv")]
     pub(crate) csv: Option<PathBuf>,
 }

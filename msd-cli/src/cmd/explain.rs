@@ -23,12 +23,13 @@ fn explain(args: &ExplainArgs) -> Result<Outcome, Vec<Fault>> {
     let options = request::options(&args.plan, args.threads.threads);
     let rewritten = Rewritten::new(&subject.kernel, &dims, &options).map_err(|d| subject.faults(vec![d]))?;
     let explanation = rewritten.explain(&options);
-    let mut text = explanation.with_places(|span| subject.source.locate(span)).to_string();
     let npu = match &args.plan.target {
         Target::Chip(name) => Some(npu::predict::predict(&subject, &dims, &npu::chip(name)?, &options)?),
         Target::Cpu | Target::Reference => None,
     };
-    text.extend(npu.iter().map(|prediction| prediction.text()));
+    // What holds for the target comes first; the account of this machine's plan follows.
+    let mut text: String = npu.iter().map(|prediction| prediction.text() + "\non this machine: ").collect();
+    text += &explanation.with_places(|span| subject.source.locate(span)).to_string();
     let Explanation { kernel, lowering, scheme, profile, sites, results, .. } = explanation;
     let sites = site::json(sites, &subject.source);
     let results = results.into_iter().map(site::result).collect();

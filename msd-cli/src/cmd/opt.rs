@@ -1,8 +1,8 @@
 //! `msd opt`: a kernel at a level of compilation: rewritten, planned, as Cranelift IR or as
-//! machine code. What it prints of the IR is `.msd` that `msd check` accepts.
+//! machine code, for this machine or a chip. What it prints of the IR is `.msd` that `msd check` accepts.
 
+use msd::ascend::chip::Chip;
 use msd::ir::diag::{Code, Diagnostic};
-use msd::ir::dim::Sizes;
 use msd::ir::text;
 use msd::{Npu, NpuVariant, Options, PassEvent, Rewritten};
 
@@ -21,12 +21,45 @@ pub(crate) fn run(args: &OptArgs) -> Outcome {
 
 fn opt(args: &OptArgs) -> Result<Outcome, Vec<Fault>> {
     let subject = Subject::read(&args.plan)?;
-    let dims = dims::single(&args.plan.dims).map_err(|d| subject.faults(vec![d]))?;
-    sizes::check(&subject.kernel, &dims).map_err(|d| subject.faults(d))?;
+    let in_source = |diagnostics: Vec<Diagnostic>| subject.faults(diagnostics);
+    let dims = dims::single(&args.plan.dims).map_err(|d| in_source(vec![d]))?;
     let options = Options { listing: true, ..request::options(&args.plan, args.threads.threads) };
-    let rewritten = Rewritten::new(&subject.kernel, &dims, &options).map_err(|d| subject.faults(vec![d]))?;
-    let passes = passes(&rewritten.passes, &args.print_after).map_err(|d| subject.faults(vec![d]))?;
+    let level = format!("`--emit {}`", args.emit.name());
+    let Some(chip) = chip(args)? else {
+        let checked = match args.emit {
+            Emit::Clif | Emit::Asm => sizes::check_all(&subject.kernel, &dims, &level),
+            Emit::Ir | Emit::Plan | Emit::Npu => sizes::check(&subject.kernel, &dims),
+        };
+        checked.map_err(in_source)?;
+        let rewritten = Rewritten::new(&subject.kernel, &dims, &options).map_err(|d| in_source(vec![d]))?;
+        let functions = match args.emit {
+            Emit::Clif | Emit::Asm => listing(&rewritten, &options, args.emit).map_err(in_source)?,
+            Emit::Ir | Emit::Plan | Emit::Npu => Vec::new(),
+        };
+        return print(args, &subject, &rewritten, functions);
+    };
+    sizes::check_all(&subject.kernel, &dims, &format!("{level} for {}", chip.name)).map_err(in_source)?;
+    let npu = Npu::new(&subject.kernel, &dims, &chip, &options, NpuVariant::default());
+    let npu = npu.map_err(|d| in_source(vec![d]))?;
+    print(args, &subject, npu.rewritten(), vec![Function { name: chip.name, text: npu.stream() }])
+}
 
+/// The chip that the kernel is planned for, if it is not this machine.
+fn chip(args: &OptArgs) -> Result<Option<Chip>, Vec<Fault>> {
+    match (&args.plan.target, args.emit) {
+        (Target::Chip(name), Emit::Clif | Emit::Asm) => {
+            let message = format!("`--emit {}` shows compiled code, not the target `{name}`", args.emit.name());
+            Err(vec![Diagnostic::new(Code::BadUsage, message).help("`--emit npu` shows its instructions").into()])
+        }
+        (Target::Chip(name), _) => npu::chip(name).map(Some),
+        (Target::Cpu | Target::Reference, Emit::Npu) => npu::chip("ascend-910b").map(Some),
+        (Target::Cpu | Target::Reference, _) => Ok(None),
+    }
+}
+
+/// What was asked for, of what was decided and of the code.
+fn print(args: &OptArgs, subject: &Subject, rewritten: &Rewritten, code: Vec<Function>) -> Result<Outcome, Vec<Fault>> {
+    let passes = passes(&rewritten.passes, &args.print_after).map_err(|d| subject.faults(vec![d]))?;
     let mut text = passes.iter().filter_map(pass_text).collect::<String>();
     let (mut ir, mut plan, mut functions) = (None, None, None);
     match args.emit {
@@ -37,30 +70,17 @@ fn opt(args: &OptArgs) -> Result<Outcome, Vec<Fault>> {
             plan = Some(site::json(sites, &subject.source));
         }
         Emit::Clif | Emit::Asm => {
-            let listed = listing(&rewritten, &dims, &options, args.emit).map_err(|d| subject.faults(d))?;
-            text.extend(listed.iter().map(|f| format!("; {}\n{}\n", f.name, f.text.trim_end())));
-            functions = Some(listed);
+            text.extend(code.iter().map(|f| format!("; {}\n{}\n", f.name, f.text.trim_end())));
+            functions = Some(code);
         }
         Emit::Npu => {
-            let listed = stream(&args.plan.target, &subject, &dims, &options)?;
-            text += &listed.text;
-            functions = Some(vec![listed]);
+            text.extend(code.iter().map(|f| f.text.as_str()));
+            functions = Some(code);
         }
     }
     let kernel = subject.kernel.name.to_string();
     let body = Body::Opt { kernel, emit: args.emit.name(), passes, ir, sites: plan, functions };
     Ok(Outcome::done(text, body))
-}
-
-/// The instruction stream for the chip that is the target.
-fn stream(target: &Target, subject: &Subject, dims: &Sizes, options: &Options) -> Result<Function, Vec<Fault>> {
-    let chip = match target {
-        Target::Chip(name) => npu::chip(name)?,
-        Target::Cpu | Target::Reference => npu::chip("ascend-910b")?,
-    };
-    let npu = Npu::new(&subject.kernel, dims, &chip, options, NpuVariant::default());
-    let npu = npu.map_err(|d| subject.faults(vec![d]))?;
-    Ok(Function { name: chip.name, text: npu.stream() })
 }
 
 /// The passes, with the kernel after those that `wanted` names.
@@ -86,20 +106,7 @@ fn pass_text(pass: &Pass) -> Option<String> {
 }
 
 /// The code of every function, which is specialised to the sizes of every dimension.
-fn listing(
-    rewritten: &Rewritten,
-    dims: &Sizes,
-    options: &Options,
-    emit: Emit,
-) -> Result<Vec<Function>, Vec<Diagnostic>> {
-    let unset = rewritten.kernel.dimensions().into_iter().filter(|name| !dims.contains_key(name));
-    let unset: Vec<String> = unset.map(|name| name.to_string()).collect();
-    if !unset.is_empty() {
-        let message = format!("`--emit {}` needs the size of {}", emit.name(), unset.join(", "));
-        let example: Vec<String> = unset.iter().map(|name| format!("{name}=64")).collect();
-        let help = format!("code is specialised to its sizes: give them, such as `-D {}`", example.join(","));
-        return Err(vec![Diagnostic::new(Code::DimensionUnset, message).help(help)]);
-    }
+fn listing(rewritten: &Rewritten, options: &Options, emit: Emit) -> Result<Vec<Function>, Vec<Diagnostic>> {
     let compiled = rewritten.compile(options)?;
     let functions = if emit == Emit::Clif { compiled.code().clif() } else { compiled.code().asm() };
     Ok(functions.into_iter().map(|(name, text)| Function { name, text }).collect())

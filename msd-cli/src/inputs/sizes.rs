@@ -68,6 +68,20 @@ pub(crate) fn check(kernel: &Kernel, dims: &Sizes) -> Result<(), Vec<Diagnostic>
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
+/// The same for `what`, which needs the size of every dimension.
+pub(crate) fn check_all(kernel: &Kernel, dims: &Sizes, what: &str) -> Result<(), Vec<Diagnostic>> {
+    check(kernel, dims)?;
+    let unset = kernel.dimensions().into_iter().filter(|name| !dims.contains_key(name));
+    let unset: Vec<String> = unset.map(|name| name.to_string()).collect();
+    if unset.is_empty() {
+        return Ok(());
+    }
+    let message = format!("{what} needs the size of {}", unset.join(", "));
+    let example: Vec<String> = unset.iter().map(|name| format!("{name}=64")).collect();
+    let help = format!("code is specialised to its sizes: give them, such as `-D {}`", example.join(","));
+    Err(vec![Diagnostic::new(Code::DimensionUnset, message).help(help)])
+}
+
 impl Found {
     /// Takes the sizes that a file states, where a dimension's name stands alone.
     fn take(&mut self, slot: &Slot<'_>, raw: &RawTensor) -> Result<(), Diagnostic> {

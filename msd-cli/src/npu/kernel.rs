@@ -1,7 +1,7 @@
 //! A kernel on a chip: lowered as its plan says, or in both ways side by side.
 
 use msd::ascend::chip::Chip;
-use msd::ir::diag::Diagnostic;
+use msd::ir::diag::{Code, Diagnostic};
 use msd::ir::dim::Sizes;
 use msd::ir::graph::Lowering;
 use msd::ir::tensor::Tensor;
@@ -20,9 +20,10 @@ pub(super) fn runs(args: &NpuArgs, chip: &Chip) -> Result<Runs, Vec<Fault>> {
     let in_source = |diagnostics: Vec<Diagnostic>| subject.faults(diagnostics);
     let points = dims::sweep(&args.dims).map_err(|d| in_source(vec![d]))?;
     super::check_single(args, points.len()).map_err(|d| in_source(vec![d]))?;
+    check_variants(args).map_err(|d| in_source(vec![d]))?;
     let mut runs = Runs { name: subject.kernel.name.to_string(), ..Runs::default() };
     for point in &points {
-        sizes::check(&subject.kernel, point).map_err(in_source)?;
+        sizes::check_all(&subject.kernel, point, "`msd npu`").map_err(in_source)?;
         for npu in lowered(args, &subject, point, chip).map_err(|d| in_source(vec![d]))? {
             let is_first = runs.list.is_empty();
             let executed = super::execute(npu.program(), chip, args.check, args.trace.is_some() && is_first);
@@ -34,6 +35,7 @@ pub(super) fn runs(args: &NpuArgs, chip: &Chip) -> Result<Runs, Vec<Fault>> {
             runs.list.push(Run {
                 lowering: npu.lowering(),
                 scheme: npu.rewritten().scheme(),
+                variant: said(args, npu.lowering()),
                 dims: point.iter().map(|(name, size)| (name.to_string(), *size as i64)).collect(),
                 report: executed.report,
                 races: executed.races,
@@ -68,6 +70,31 @@ fn lowered(args: &NpuArgs, subject: &Subject, point: &Sizes, chip: &Chip) -> Res
         }
         NpuLowering::Auto => Ok(vec![lower(Lowering::Auto)?]),
     }
+}
+
+/// Refuses what says how to do something that is not to be done.
+fn check_variants(args: &NpuArgs) -> Result<(), Diagnostic> {
+    let (flag, only) = match args.lowering {
+        Some(NpuLowering::Msd) if !args.dequant_variant.is_empty() => ("--dequant-variant", "dequant"),
+        Some(NpuLowering::Dequant) if args.merge.is_some() => ("--merge", "msd"),
+        _ => return Ok(()),
+    };
+    let message = format!("`{flag}` says nothing where that is not done");
+    Err(Diagnostic::new(Code::BadUsage, message).help(format!("it is for `--lowering {only}`, `both` and `auto`")))
+}
+
+/// Names of the variants asked for that have a say in a lowering.
+fn said(args: &NpuArgs, lowering: &str) -> Vec<&'static str> {
+    let NpuVariant { hoisted, f16, l2, fix } = variant(&args.dequant_variant, args.merge);
+    let (dequantizes, merges) = match lowering {
+        "msd" => (false, true),
+        "dequant" => (true, false),
+        "mixed" => (true, true),
+        _ => (false, false),
+    };
+    let names = [("hoisted", hoisted, dequantizes), ("f16", f16, dequantizes), ("l2", l2, dequantizes)];
+    let names = names.into_iter().chain([("fix", fix, merges)]);
+    names.filter(|(_, said, counts)| *said && *counts).map(|(name, ..)| name).collect()
 }
 
 /// The variants asked for, together.

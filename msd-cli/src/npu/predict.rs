@@ -9,6 +9,7 @@ use msd::ir::types::Type;
 use msd::{Npu, NpuVariant, Options};
 use serde::Serialize;
 
+use crate::inputs::sizes;
 use crate::origin::Fault;
 use crate::request::Subject;
 
@@ -33,13 +34,15 @@ pub(crate) struct Prediction {
 /// Predicts a kernel, all of whose sizes are given.
 pub(crate) fn predict(
     subject: &Subject,
-    sizes: &Sizes,
+    dims: &Sizes,
     chip: &Chip,
     options: &Options,
 ) -> Result<Prediction, Vec<Fault>> {
     let in_source = |d: Diagnostic| subject.faults(vec![d]);
+    let what = format!("a plan for {}", chip.name);
+    sizes::check_all(&subject.kernel, dims, &what).map_err(|d| subject.faults(d))?;
     let variant = NpuVariant::default();
-    let chosen = Npu::new(&subject.kernel, sizes, chip, options, variant).map_err(in_source)?;
+    let chosen = Npu::new(&subject.kernel, dims, chip, options, variant).map_err(in_source)?;
     let mut cycles = Vec::new();
     let is_plain = chosen.lowering() == "plain";
     if is_plain {
@@ -48,13 +51,13 @@ pub(crate) fn predict(
     for lowering in [Lowering::Msd, Lowering::Dequant].into_iter().filter(|_| !is_plain) {
         let mut options = options.clone();
         options.request.lowering = Some(lowering);
-        let npu = Npu::new(&subject.kernel, sizes, chip, &options, variant).map_err(in_source)?;
+        let npu = Npu::new(&subject.kernel, dims, chip, &options, variant).map_err(in_source)?;
         cycles.push((lowering.name(), npu.model().cycles.round()));
     }
     // Where there is nothing to choose from, there is no crossover.
     let tokens = tokens(&subject.kernel).filter(|_| !is_plain);
     let crossover = match &tokens {
-        Some(dim) => Npu::crossover(&subject.kernel, sizes, (dim, MOST), chip, options).map_err(in_source)?,
+        Some(dim) => Npu::crossover(&subject.kernel, dims, (dim, MOST), chip, options).map_err(in_source)?,
         None => None,
     };
     Ok(Prediction {

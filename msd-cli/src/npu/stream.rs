@@ -47,6 +47,7 @@ pub(super) fn runs(args: &NpuArgs, chip: &Chip) -> Result<Runs, Vec<Fault>> {
         runs.list.push(Run {
             lowering: "stream",
             scheme: None,
+            variant: Vec::new(),
             dims,
             report: executed.report,
             races: executed.races,

@@ -30,6 +30,8 @@ pub(crate) struct Run {
     pub(crate) lowering: &'static str,
     /// How activations were split, if they were.
     pub(crate) scheme: Option<&'static str>,
+    /// What `--dequant-variant` and `--merge` asked for, where it has a say.
+    pub(crate) variant: Vec<&'static str>,
     /// Parameters of the stream, or dimensions of the kernel.
     pub(crate) dims: BTreeMap<String, i64>,
     /// Cycles.
@@ -50,6 +52,8 @@ pub(crate) struct JsonRun {
     lowering: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     scheme: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    variant: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     chosen_because: Option<String>,
     dims: BTreeMap<String, i64>,
@@ -143,7 +147,7 @@ fn bytes(traffic: Traffic) -> JsonBytes {
 
 /// For programs.
 pub(crate) fn json(run: Run, files: &[PathBuf]) -> JsonRun {
-    let Run { lowering, scheme, dims, report, races, model, because, outputs } = run;
+    let Run { lowering, scheme, variant, dims, report, races, model, because, outputs } = run;
     let outputs = summaries(&outputs, files);
     let kinds = || report.cores.iter().map(|(kind, count, _)| (*kind, *count));
     let mut lanes: BTreeMap<&'static str, f64> = BTreeMap::new();
@@ -167,6 +171,7 @@ pub(crate) fn json(run: Run, files: &[PathBuf]) -> JsonRun {
     JsonRun {
         lowering,
         scheme,
+        variant,
         chosen_because: because,
         dims,
         cycles: report.cycles,
@@ -192,8 +197,9 @@ pub(crate) fn text(program: &str, chip: &str, runs: &[Run]) -> String {
         let report = &run.report;
         let title = [program, "on", chip].join(" ");
         let lowering = if run.lowering == "stream" { String::new() } else { format!(", {}", run.lowering) };
-        let scheme = run.scheme.map(|scheme| format!(" ({scheme})")).unwrap_or_default();
-        text += format!("{title}{lowering}{scheme}, {}", dims.join(" ")).trim_end_matches(", ");
+        let how: Vec<&str> = run.scheme.into_iter().chain(run.variant.iter().copied()).collect();
+        let how = if how.is_empty() { String::new() } else { format!(" ({})", how.join(", ")) };
+        text += format!("{title}{lowering}{how}, {}", dims.join(" ")).trim_end_matches(", ");
         text.push('\n');
         text += &format!("{} cycles, {:.2} us (modelled, launch excluded)", report.cycles, report.microseconds);
         if let Some(model) = &run.model {

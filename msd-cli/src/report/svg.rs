@@ -13,6 +13,9 @@ const BOTTOM: f64 = 52.0;
 
 const FONT: &str = r#"font-family="sans-serif" font-size="12""#;
 
+/// Most points of a line that are marked.
+const MARKED: usize = 20;
+
 /// Okabe and Ito's colours, which most eyes can tell apart.
 const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 
@@ -183,6 +186,12 @@ impl Chart {
         }
         let (points, colour) = (points.trim_end(), colour(index));
         out.line(format_args!(r#"<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>"#));
+        // Where there are few points, each is marked: what lies between them was not looked at.
+        if series.points.len() <= MARKED {
+            for (x, y) in points.split(' ').filter_map(|point| point.split_once(',')) {
+                out.line(format_args!(r#"<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>"#));
+            }
+        }
     }
 }
 

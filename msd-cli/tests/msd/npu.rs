@@ -132,6 +132,8 @@ fn what_is_wrong_is_said_at_its_place() {
         (&["npu", "gemm.npu", "--sweep", "s.svg"], 2, "E0801"),
         (&["npu", "linear.msd", "-D", "N=4,K=4"], 1, "E0606"),
         (&["npu", "linear.msd", "-D", "L=4"], 2, "E0801"),
+        (&["npu", "linear.msd", "-D", "N=4,K=4,M=1", "--lowering", "msd", "--dequant-variant", "f16"], 2, "E0801"),
+        (&["npu", "linear.msd", "-D", "N=4,K=4,M=1", "--lowering", "dequant", "--merge", "fix"], 2, "E0801"),
         (&["npu", "linear.msd", "-D", "N=4,K=4", "-D", "M=1,2", "--csv", "t.csv"], 2, "E0801"),
         (&["npu", "gemm.npu", "--csv", "gemm.npu"], 2, "E0801"),
         (&["npu", "gemm.npu", "--functional", "-o", "./gemm.npu"], 2, "E0801"),
@@ -139,6 +141,11 @@ fn what_is_wrong_is_said_at_its_place() {
     ] {
         let (found, fault) = fault(args);
         assert_eq!((found, &fault["code"]), (status, &code.into()), "{args:?}: {fault}");
+    }
+    // All sizes that are missing, at once.
+    for args in [&["npu", "linear.msd"][..], &["explain", "linear.msd", "--target", "ascend-950"]] {
+        let missing = msd(&dir, args);
+        assert!(missing.status == 1 && missing.stderr.contains("needs the size of N, K, M"), "{}", missing.stderr);
     }
     assert!(!dir.path().join("t.json").exists());
     assert_eq!(fs::read(dir.path().join("gemm.npu")).unwrap(), GEMM, "what is read is never written over");
@@ -187,6 +194,13 @@ fn variants_of_dequantization() {
     let paper = cycles(&[]);
     assert!(cycles(&["--dequant-variant", "hoisted,f16"]) < paper);
     assert!(cycles(&["--dequant-variant", "l2"]) < paper * 3 / 2);
+    // Each run says what was asked of it.
+    let both = ["npu", "linear.msd", "-D", "N=64,K=64,M=1", "--dequant-variant", "f16,hoisted", "--merge", "fix"];
+    let (_, object) = json(&dir, &both, "msd.npu/1");
+    let said = |run: usize| object["runs"][run]["variant"].to_string();
+    assert_eq!([said(0), said(1)], [r#"["fix"]"#, r#"["hoisted","f16"]"#]);
+    let text = msd(&dir, &both).stdout;
+    assert!(text.contains("msd (int8x2-pow2, fix), ") && text.contains("dequant (hoisted, f16), "), "{text}");
 }
 
 #[test]
@@ -203,6 +217,7 @@ fn a_choice_says_why() {
     fs::write(dir.path().join("gemm.msd"), "kernel g(A: f16[M, K], B: f16[N, K]) -> f32[M, N] { A @ B.T }").unwrap();
     let plain = msd(&dir, &["explain", "gemm.msd", "-D", "M=64,N=64,K=64", "--target", "ascend-910b"]).stdout;
     assert!(plain.contains("predicted cycles, launch excluded: plain ") && !plain.contains("cheaper"), "{plain}");
+    assert!(plain.starts_with("on ascend-910b: plain") && plain.contains("on this machine: kernel g"), "{plain}");
 }
 
 #[test]
@@ -243,6 +258,16 @@ fn a_printed_stream_is_the_one_that_runs() {
         object["runs"][0]["cycles"].as_u64().unwrap()
     };
     assert_eq!(cycles(&["linear.npu"]), cycles(&[&["linear.msd"][..], &sizes].concat()));
+    // The other levels are those of the same plan, which is not this machine's.
+    let many = ["opt", "linear.msd", "-D", "N=4096,K=4096,M=1024", "--emit"];
+    let level = |rest: &[&str]| msd(&dir, &[&many[..], rest].concat());
+    assert!(level(&["ir"]).stdout.contains("msd.decompose"));
+    let on_chip = level(&["ir", "--target", "ascend-950", "--print-after", "all"]).stdout;
+    assert!(on_chip.contains("dequant(W)") && on_chip.contains("// after "), "{on_chip}");
+    let plan = level(&["plan", "--target", "ascend-950"]).stdout;
+    assert!(plan.contains("dequant"), "{plan}");
+    let refused = level(&["asm", "--target", "ascend-950"]);
+    assert!(refused.status == 2 && refused.stderr.contains("--emit npu"), "{}", refused.stderr);
 }
 
 #[test]
