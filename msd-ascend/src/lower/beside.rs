@@ -11,10 +11,6 @@ use crate::expr::{Expr, Slot};
 use crate::isa::memory::{Core, Pipe};
 use crate::isa::region::{BLOCK, FRACTAL};
 
-/// Tiles that vector cores make right operands of before they ask for the sums of the first: loads for those would wait
-/// behind them.
-const LAG: i64 = 4;
-
 impl Emission<'_> {
     /// The vector cores' part: right operands of a tile, and what becomes of the sums of the one before.
     pub(crate) fn vector(&self, b: &mut Builder, work: &VectorWork) {
@@ -30,14 +26,7 @@ impl Emission<'_> {
         let conversions = || work.conversions.iter().take(distinct).map(|conversion| &conversion.body);
         let bodies = || conversions().chain(&work.groups).chain(&work.merge);
         bodies().for_each(|body| body.open(b));
-        let lag = match (self.sizes.right, &work.groups) {
-            (Right::Given, _) => 0,
-            // One, or as many as L1 has room for: the cube makes room only as its sums are taken.
-            (Right::MadeInL1, _) => (self.blocking.ring / self.chunks_of_tile()).clamp(1, 2),
-            // Long enough by themselves.
-            (_, Some(_)) => 1,
-            (_, None) => LAG,
-        };
+        let lag = self.blocking.lag(&self.sizes, self.chip);
         b.repeat("t", (Expr::from(0), tiles.clone() + lag, 1), |b, t| {
             if lag > 0 {
                 b.when(t.clone().lt(tiles.clone()), |b| match self.sizes.right {

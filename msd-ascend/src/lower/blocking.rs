@@ -156,6 +156,12 @@ fn columns(sizes: &Sizes, chip: &Chip) -> Vec<i64> {
     all
 }
 
+/// Most tiles that vector cores are ahead of the sums they ask for.
+const LAG: i64 = 4;
+
+/// Part of L2 that is sure to be there when it is read: what was read keeps its place for as long again.
+const HELD_IN_L2: f64 = 0.65;
+
 /// Bytes of a transfer to L1: long ones cost less, short ones fill more buffers.
 const CHUNKS: [i64; 5] = [32 << 10, 48 << 10, 64 << 10, 96 << 10, 128 << 10];
 
@@ -202,6 +208,41 @@ impl Blocking {
         let chunk = sizes.bytes(self.cols * self.k_l1) as f64 / *chip.rates.hbm_per_core as f64;
         let least = ((ahead / chunk).ceil() as i64).clamp(1, self.ring - 1);
         (least, (self.ring - least).min(2))
+    }
+
+    /// Bytes of L2 that right operands take as one tile of each core is made: what they are made of, and they.
+    pub(crate) fn made_in_l2(&self, sizes: &Sizes) -> f64 {
+        let elements = (self.busy_cores(sizes) * sizes.terms * self.cols * sizes.k) as f64;
+        elements * (sizes.work.source + sizes.bits as f64 / 8.0)
+    }
+
+    /// Tiles that vector cores make right operands of before they ask for the sums of the first: loads for those would
+    /// wait behind them. Fewer, where L2 would not hold them until they are read.
+    pub(crate) fn lag(&self, sizes: &Sizes, chip: &Chip) -> i64 {
+        match sizes.right {
+            Right::Given => 0,
+            // One, or as many as L1 has room for: the cube makes room only as its sums are taken.
+            Right::MadeInL1 => (self.ring / (ceil(self.part(sizes), self.k_l1) * sizes.terms)).clamp(1, 2),
+            // Long enough by themselves.
+            _ if sizes.groups > 1 => 1,
+            Right::MadeAgain => LAG,
+            Right::Made => {
+                let room = *chip.memory.l2 as f64 * HELD_IN_L2;
+                ((room / self.made_in_l2(sizes)) as i64 - 1).clamp(1, LAG)
+            }
+        }
+    }
+
+    /// Of right operands that vector cores make in GM, the parts that L2 drives out to HBM in the end, and that it does
+    /// before they are read: all of it takes part in what is driven out.
+    pub(crate) fn driven_out(&self, sizes: &Sizes, chip: &Chip) -> (f64, f64) {
+        if sizes.right != Right::Made {
+            return (0.0, 0.0);
+        }
+        let (l2, of_tile) = (*chip.memory.l2 as f64, self.made_in_l2(sizes));
+        let all = of_tile * sizes.cols as f64 / (self.busy_cores(sizes) * self.cols) as f64;
+        let early = (4.0 * (of_tile / (HELD_IN_L2 * l2) - 1.0)).clamp(0.0, 1.0);
+        ((1.0 - l2 / all).max(early).max(0.0), early)
     }
 
     /// Elements of K of a part.

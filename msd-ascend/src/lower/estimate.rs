@@ -31,6 +31,8 @@ pub(crate) struct Estimate {
     pub(crate) chunk: f64,
     /// From the last product to the last result.
     pub(crate) leave: f64,
+    /// The part of the time in which L2 is full, and what HBM alone would need for all if it were so from the start.
+    pub(crate) full: (f64, f64),
 }
 
 impl Estimate {
@@ -51,7 +53,10 @@ impl Estimate {
         // What loads begins at once; what multiplies waits for the first chunk, but not for the last.
         let loads = self.hbm.max(self.mte2).max(self.port).max(self.stream) + self.chunk;
         let others = [self.mte1, self.cube, self.fix, self.drain, self.merge].into_iter().fold(0.0, f64::max);
-        (loads + self.stall).max(others + self.enter).max(self.make) + self.leave
+        let all = (loads + self.stall).max(others + self.enter).max(self.make);
+        // Then each line that comes to L2 drives one out.
+        let (part, hbm) = self.full;
+        all + part * (hbm - all).max(0.0) + self.leave
     }
 }
 
@@ -80,6 +85,7 @@ impl Blocking {
             enter: costs.enter(convert),
             chunk: costs.gm + costs.of_chunk(mte1 + cube),
             leave: costs.leave(fix, merge) + parts,
+            full: costs.full(),
         }
     }
 }
@@ -197,6 +203,14 @@ impl<'a> Costs<'a> {
         let left = self.sizes.bytes(batch * digits * tokens * k) as f64;
         let results = (batch * tokens * cols * 4) as f64;
         (self.weight() + left + results) / self.hbm_rate()
+    }
+
+    /// The part of the time in which L2 is full of right operands that are made, and what it would take if that were
+    /// all of it: what goes out again counts beside what comes in.
+    fn full(&self) -> (f64, f64) {
+        let (out, early) = self.blocking.driven_out(self.sizes, self.chip);
+        let made = self.sizes.bytes(self.sizes.terms * self.sizes.cols * self.sizes.k) as f64;
+        (out, (self.weight() + made * (1.0 + 2.0 * early)) / self.hbm_rate())
     }
 
     /// Of the weights, at the rate of the port.

@@ -38,7 +38,7 @@ impl Ledger {
         stage: &ProductStage,
         (sizes, blocking, estimate): (&Sizes, &Blocking, &Estimate),
         is_result: bool,
-        tensors: &[Tensor],
+        (tensors, chip): (&[Tensor], &Chip),
     ) {
         self.model.cycles += estimate.cycles();
         let (tiles_m, tiles_n) = blocking.tiles(sizes);
@@ -51,6 +51,11 @@ impl Ledger {
                 self.reads(&term.b, tiles_m);
             }
         }
+        let (out, early) = blocking.driven_out(sizes, chip);
+        let made = sizes.bytes(sizes.terms * sizes.cols * sizes.k) as f64;
+        self.model.traffic.hbm_write += (out * made) as u64;
+        self.model.traffic.hbm_read += (early * made) as u64;
+        self.model.traffic.l2_read -= (early * made) as u64;
         if !is_result {
             let sums = sizes.batch * sizes.groups * sizes.terms * sizes.digits * sizes.tokens * sizes.cols;
             let each = (sums * 4) as u64;

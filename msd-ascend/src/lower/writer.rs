@@ -139,7 +139,7 @@ impl<'c> Writer<'c> {
             self.ledger.takes(cycles);
         }
         let parts = (&sizes, &blocking, &estimate);
-        self.ledger.product(&stage, parts, is_direct && blocking.splits == 1, self.builder.tensors());
+        self.ledger.product(&stage, parts, is_direct && blocking.splits == 1, (self.builder.tensors(), chip));
         match blocking.splits {
             1 => self.product_by_tiles(&stage, (sizes, blocking), conversions, passes),
             _ => self.product_in_parts(stage, sizes, blocking)?,
@@ -195,7 +195,8 @@ impl<'c> Writer<'c> {
             ..Work::default()
         };
         work.chains[2] = of_term(&|pass, _| pass.code.chain(chip));
-        work.rooms[1] = made().map(|(pass, _)| room(pass, CONVERSION_DEPTH)).sum();
+        let rooms = made().map(|(pass, _)| room(pass, CONVERSION_DEPTH));
+        work.rooms[1] = if take_turns(conversions) { rooms.fold(0.0, f64::max) } else { rooms.sum() };
         if let Some(pass) = &passes.merging {
             work.merge = cycles(pass, &stage.shape);
             work.chains[0] = pass.code.chain(chip);
@@ -237,10 +238,7 @@ impl<'c> Writer<'c> {
         };
         // The first of two or more has the most to do.
         let limits = if passes.groups.is_some() { [all; 2] } else { [all, all / 2] };
-        // Those that are alike but for what they read take turns in the same places.
-        let alike =
-            |pair: &[VectorStage]| pair[0].shape == pair[1].shape && pair[0].passes[0].is_like(&pair[1].passes[0]);
-        let is_one = conversions.windows(2).all(alike);
+        let is_one = take_turns(&conversions);
         let depth = if is_one { CONVERSION_DEPTH } else { 2 };
         let start = left;
         for (index, conversion) in conversions.into_iter().enumerate() {
@@ -392,6 +390,12 @@ impl<'c> Writer<'c> {
         self.ahead = 0.0;
         Ok(())
     }
+}
+
+/// Whether conversions are alike but for what they read, and so take turns in the same places of UB.
+fn take_turns(conversions: &[VectorStage]) -> bool {
+    let alike = |pair: &[VectorStage]| pair[0].shape == pair[1].shape && pair[0].passes[0].is_like(&pair[1].passes[0]);
+    conversions.windows(2).all(alike)
 }
 
 /// What becomes of the sums of a product on vector cores.

@@ -1,5 +1,5 @@
 //! Time, taken in rounds: each gives every contender a batch of calls, so that all of them see the
-//! same weather, and every few rounds the machine's limits are sampled in between. Medians over
+//! same weather, and every few rounds, or within a long one, the machine's limits are sampled in between. Medians over
 //! rounds count. Owns rounds and statistics.
 
 use std::rc::Rc;
@@ -14,8 +14,10 @@ use crate::report::JsonLimits;
 
 /// Least time of a batch, far beyond the clock's resolution.
 const BATCH: Duration = Duration::from_millis(2);
-/// Rounds between samples of the limits.
+/// Rounds between samples of the limits, and the time after which one is due whatever the round: a few times what a
+/// sample takes, so that where rounds are long, limits have as many samples in as many kinds of weather as contenders.
 const ROUNDS_PER_SAMPLE: usize = 4;
+const SAMPLE_DUE: Duration = Duration::from_millis(300);
 /// Fewest and most rounds of a measurement by time.
 const MIN_ROUNDS: usize = 5;
 const MAX_ROUNDS: usize = 10_000;
@@ -65,14 +67,16 @@ pub(crate) fn measure(
         batches.push(BATCH.as_nanos().div_ceil(one.as_nanos()).clamp(1, 1 << 20) as u32);
     }
     let mut samples = vec![Vec::new(); contenders.len()];
-    let mut limits = Vec::new();
     let start = Instant::now();
+    let mut limits = vec![probe.limits()];
+    let mut sampled = (0, Instant::now());
     let mut rounds = 0;
     while !budget.is_spent(rounds, start.elapsed()) {
-        if rounds % ROUNDS_PER_SAMPLE == 0 {
-            limits.push(probe.limits());
-        }
         for turn in 0..contenders.len() {
+            if rounds - sampled.0 >= ROUNDS_PER_SAMPLE || sampled.1.elapsed() >= SAMPLE_DUE {
+                limits.push(probe.limits());
+                sampled = (rounds, Instant::now());
+            }
             // Nobody always follows the same neighbour.
             let i = (turn + rounds) % contenders.len();
             let (cold, inputs) = &mut contenders[i];
