@@ -163,6 +163,9 @@ fn kernels_at_the_edges() {
         (X @ dequant(W).T) * (X @ dequant(V).T) }";
     let again = "kernel f(W: i8[N, K] scale bf16[N], V: i8[N, K] scale f32[N], X: bf16[M, K]) -> f32[M, 2*N] {
         concat(X @ dequant(W).T, X @ dequant(V).T, 1) }";
+    // Several passes over each row, and several rows for each core.
+    let digits = "kernel f(W: i8[N, K] scale f32[N], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }";
+    let statistics = "kernel f(x: f32[M, N], w: f32[K]) -> f32[M, N] { softmax(x) }";
     // Without a scheme it is dequantized, scales brought out.
     for (text, [m, n, k], scheme, changed) in [
         (two, [0, 32, 64], Some(Scheme::Int8x2Pow2), ""),
@@ -182,6 +185,8 @@ fn kernels_at_the_edges() {
         (cut, [3, 128, 256], None, ""),
         (both, [3, 128, 512], None, ""),
         (again, [2, 512, 1000], None, ""),
+        (digits, [9, 3, 20001], Some(Scheme::Int8x2Pow2), small),
+        (statistics, [9, 20000, 1], Some(Scheme::Int8x2Pow2), small),
     ] {
         for base in ["ascend-910b", "ascend-950"] {
             let told = format!("{text} {m} {n} {k} {scheme:?} {base} {changed}");

@@ -25,7 +25,7 @@ impl Emission<'_> {
         let of_groups = b.cell("g", 0);
         let conversions = || work.conversions.iter().take(distinct).map(|conversion| &conversion.body);
         let bodies = || conversions().chain(&work.groups).chain(&work.merge);
-        bodies().for_each(|body| body.open(b));
+        Body::open_all(bodies(), b);
         let lag = self.blocking.lag(&self.sizes, self.chip);
         b.repeat("t", (Expr::from(0), tiles.clone() + lag, 1), |b, t| {
             if lag > 0 {
@@ -51,7 +51,7 @@ impl Emission<'_> {
         if let Some((count, counter)) = free {
             b.repeat("t", (Expr::from(0), count, 1), |b, _| b.cross_wait(Pipe::Mte3, counter.id()));
         }
-        bodies().for_each(|body| body.close(b));
+        Body::close_all(bodies(), b);
         b.barrier_all();
     }
 

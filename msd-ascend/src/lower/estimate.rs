@@ -81,7 +81,7 @@ impl Blocking {
             drain: costs.drain(cube, fix),
             merge,
             make: if sizes.is_made() { costs.make(merge + convert, cube.max(mte1)) } else { 0.0 },
-            stall: costs.stall(mte1.max(cube)),
+            stall: costs.stall(mte1.max(cube), convert),
             enter: costs.enter(convert),
             chunk: costs.gm + costs.of_chunk(mte1 + cube),
             leave: costs.leave(fix, merge) + parts,
@@ -277,6 +277,11 @@ impl<'a> Costs<'a> {
         self.items * self.groups() * (*self.chip.latency.l0c_out as f64 + drained / rate)
     }
 
+    /// A tile's part of something, with all of its terms.
+    fn of_tile(&self, all: f64) -> f64 {
+        all * self.sizes.terms as f64 / self.items.max(1.0)
+    }
+
     /// A chunk's part of something.
     fn of_chunk(&self, all: f64) -> f64 {
         all / (self.items * self.chunks).max(1.0)
@@ -413,7 +418,7 @@ impl<'a> Costs<'a> {
     fn make(&self, vector: f64, multiplied: f64) -> f64 {
         let last = match self.is_in_l1() {
             true => self.of_chunk(multiplied),
-            false => multiplied.max(self.mte2()) / self.items.max(1.0),
+            false => self.of_tile(multiplied.max(self.mte2())),
         };
         self.ahead() + self.gm + vector + last
     }
@@ -426,7 +431,7 @@ impl<'a> Costs<'a> {
             (false, _) => (self.first() + self.gm).max(self.enter_left()),
             (true, true) => made + self.of_chunk(convert) + *self.chip.latency.cross_core as f64,
             // A tile is read once all of it is there.
-            (true, false) => made + convert / self.items.max(1.0) + self.gm + self.right() / self.read,
+            (true, false) => made + self.of_tile(convert) + self.gm + self.right() / self.read,
         }
     }
 
@@ -435,11 +440,15 @@ impl<'a> Costs<'a> {
         self.sizes.bytes(self.blocking.cols * self.blocking.k_l1) as f64 / *self.chip.rates.hbm_per_core as f64
     }
 
-    /// While all buffers are full, and the left operand is not there to be multiplied by the first.
-    fn stall(&self, products: f64) -> f64 {
+    /// While all buffers are full, and the left operand is not there to be multiplied by the first; or nothing is there
+    /// to be loaded.
+    fn stall(&self, products: f64, convert: f64) -> f64 {
         let ahead = self.ahead();
+        if self.is_made() && !self.is_in_l1() {
+            // Vector cores make it before the right one, and a tile of that before it is read.
+            return ahead + self.of_tile(convert);
+        }
         if ahead == 0.0 || self.is_made() {
-            // Vector cores make it before the right one.
             return ahead;
         }
         let early = self.blocking.ring as f64 * self.of_chunk(self.weight() / self.hbm_rate());

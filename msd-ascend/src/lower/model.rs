@@ -44,7 +44,8 @@ impl Ledger {
         let (tiles_m, tiles_n) = blocking.tiles(sizes);
         let left_reads = if blocking.is_resident { blocking.busy_cores(sizes) } else { tiles_n };
         for (index, term) in stage.terms.iter().enumerate() {
-            if index == 0 {
+            // What does not stay in L1 comes again for each term.
+            if index == 0 || !blocking.is_resident {
                 self.reads(&term.a, left_reads);
             }
             if sizes.right != Right::MadeInL1 {

@@ -109,8 +109,25 @@ impl Body {
         self.code.values.iter().any(|v| matches!(v.what, What::Load(_) | What::Sums { .. }))
     }
 
-    /// Before the first tile: constants, and that all places are free.
-    pub(crate) fn open(&self, b: &mut Builder) {
+    /// Before the first tile of several that take turns: constants, and that all places are free.
+    pub(crate) fn open_all<'a>(bodies: impl Iterator<Item = &'a Body> + Clone, b: &mut Builder) {
+        bodies.clone().for_each(|body| body.open_constants(b));
+        all_flags(bodies).into_iter().for_each(|(from, to, id)| b.set_flag(from, to, id));
+    }
+
+    /// Behind the last tile.
+    pub(crate) fn close_all<'a>(bodies: impl Iterator<Item = &'a Body>, b: &mut Builder) {
+        all_flags(bodies).into_iter().for_each(|(from, to, id)| b.wait_flag(from, to, id));
+    }
+
+    /// Flags that say which places are free.
+    fn flags(&self) -> impl Iterator<Item = (Pipe, Pipe, i64)> + '_ {
+        let pipes = [(self.has_loads(), Pipe::V, Pipe::Mte2), (!self.outputs.is_empty(), Pipe::Mte3, Pipe::V)];
+        (self.flags..self.flags + self.depth)
+            .flat_map(move |id| pipes.into_iter().filter(|(is_used, ..)| *is_used).map(move |(_, a, b)| (a, b, id)))
+    }
+
+    fn open_constants(&self, b: &mut Builder) {
         let constants: Vec<usize> = (0..self.code.values.len()).filter(|i| self.code.is_constant(Reg(*i))).collect();
         let at = At::sized(Expr::from(1), Expr::from(1));
         self.compute(b, &at, &Expr::from(0), &constants);
@@ -131,26 +148,6 @@ impl Body {
         }
         if !constants.is_empty() {
             b.barrier(Pipe::V);
-        }
-        for which in 0..self.depth {
-            if self.has_loads() {
-                b.set_flag(Pipe::V, Pipe::Mte2, self.flags + which);
-            }
-            if !self.outputs.is_empty() {
-                b.set_flag(Pipe::Mte3, Pipe::V, self.flags + which);
-            }
-        }
-    }
-
-    /// Behind the last tile.
-    pub(crate) fn close(&self, b: &mut Builder) {
-        for which in 0..self.depth {
-            if self.has_loads() {
-                b.wait_flag(Pipe::V, Pipe::Mte2, self.flags + which);
-            }
-            if !self.outputs.is_empty() {
-                b.wait_flag(Pipe::Mte3, Pipe::V, self.flags + which);
-            }
         }
     }
 
@@ -464,4 +461,15 @@ impl Body {
 fn within(value: &Value, col: &Expr) -> Expr {
     let bits = if value.is_mask { 1 } else { i64::from(value.dtype.bits()) };
     col.clone() * bits / 8
+}
+
+/// Flags of several bodies, those that they share once.
+fn all_flags<'a>(bodies: impl Iterator<Item = &'a Body>) -> Vec<(Pipe, Pipe, i64)> {
+    let mut all = Vec::new();
+    for flag in bodies.flat_map(Body::flags) {
+        if !all.contains(&flag) {
+            all.push(flag);
+        }
+    }
+    all
 }

@@ -9,7 +9,8 @@ use super::tiles::{At, Body, Fold};
 use super::view::View;
 use crate::chip::Chip;
 use crate::expr::Expr;
-use crate::isa::region::{ceil, round_up};
+use crate::isa::memory::Pipe;
+use crate::isa::region::{bytes, ceil, round_up};
 
 /// What is loaded, computed and stored for each tile of a region.
 #[derive(Clone, Debug, Default)]
@@ -74,8 +75,9 @@ impl VectorStage {
         let shares = ceil(cols, share);
         let is_rowwise = self.is_rowwise;
         b.note(self.note.clone());
-        // What is kept lies before everything else.
-        let (kept, base) = self.kept_places(tile);
+        // What is kept lies before everything else. Passes have places of their own, so that one loads while another
+        // computes.
+        let (kept, mut base) = self.kept_places(tile);
         let mut first = 0;
         let mut bodies = Vec::new();
         for pass in self.passes {
@@ -83,6 +85,7 @@ impl VectorStage {
             first += pass.kept.len();
             let groups = pass.groups;
             let mut body = Body::new(pass, &kept, tile, base, (0, depth));
+            base = body.end();
             body.folds = folds;
             bodies.push((body, groups));
         }
@@ -90,9 +93,7 @@ impl VectorStage {
         let parity = b.cell("p", 0);
         let unit = Builder::core() * per_cube + Builder::sub();
         let several = bodies.len() > 1;
-        if !several {
-            bodies.iter().for_each(|(body, _)| body.open(b));
-        }
+        Body::open_all(bodies.iter().map(|(body, _)| body), b);
         let count = batch * row_tiles * col_tiles * shares;
         // Who has one tile at most loads what is there before it waits for the rest.
         let is_whole = !is_rowwise || cols <= tile.cols;
@@ -115,9 +116,6 @@ impl VectorStage {
             let height = b.rest("rows", &row, tile.rows, &Expr::from(rows));
             place.push(row);
             for (body, groups) in &bodies {
-                if several {
-                    body.open(b);
-                }
                 let chunk = |b: &mut Builder, col: Expr| {
                     let width = b.rest("cols", &col, tile.cols, &Expr::from(cols));
                     let at = |group: Option<Expr>| {
@@ -143,8 +141,8 @@ impl VectorStage {
                     false => chunk(b, col.clone()),
                 }
                 if several {
-                    body.close(b);
-                    b.barrier_all();
+                    // What is kept is there, and was read.
+                    b.barrier(Pipe::V);
                 }
             }
         };
@@ -152,9 +150,7 @@ impl VectorStage {
             true => b.either(unit.clone().lt(count), |b| tile_of(b, unit), |b| awaited.wait(b)),
             false => b.repeat("u", (unit, Expr::from(count), cores), tile_of),
         }
-        if !several {
-            bodies.iter().for_each(|(body, _)| body.close(b));
-        }
+        Body::close_all(bodies.iter().map(|(body, _)| body), b);
         b.barrier_all();
     }
 
@@ -178,8 +174,7 @@ impl VectorStage {
         let depth = if is_lone { 1 } else { 2 };
         let bytes = |tile: TileSize| {
             let (kept, base) = self.kept_places(tile);
-            let of_pass = |pass: &Pass| pass.slots(&kept, tile, (base, depth)).end;
-            self.passes.iter().map(of_pass).max().unwrap_or(0)
+            self.passes.iter().fold(base, |base, pass| pass.slots(&kept, tile, (base, depth)).end)
         };
         let is_rowwise = self.is_rowwise;
         // What keeps nothing for its rows can be cut into columns for more cores.
@@ -223,12 +218,36 @@ impl VectorStage {
             false => ceil(rows * cols, vector as i64) as f64,
         };
         let shares = ceil(cols.max(1), self.share(chip).max(1));
+        // What is loaded ahead hides the latencies of GM behind the first tile, but not those of the unit.
+        let batch: i64 = self.shape[..rank - 2].iter().product();
+        let (tile, _) = self.tile(chip, self.shape[rank - 2], cols, batch, vector as i64);
+        let tiles = batch * ceil(self.shape[rank - 2], tile.rows) * ceil(cols, tile.cols);
+        let others = (ceil(tiles, vector as i64) - 1).max(0) as f64;
         let depth = (*latency.vector_start + *latency.vector_tail) as f64;
         let of_pass = |pass: &Pass| {
             let chain = pass.code.values.len() as f64 * depth;
-            each * pass.code.cycles(shares, cols, chip) + chain + (2 * *latency.gm + 2 * *latency.dma_issue) as f64
+            let chains = chain + others * pass.code.chain(chip);
+            (each * pass.code.cycles(shares, cols, chip)).max(self.moved(pass, chip))
+                + chains
+                + (2 * *latency.gm + 2 * *latency.dma_issue) as f64
         };
         self.passes.iter().map(of_pass).sum()
+    }
+}
+
+impl VectorStage {
+    /// Cycles in which what a pass loads and stores goes through the ports of the cores; what right operands are made
+    /// of comes from HBM.
+    fn moved(&self, pass: &Pass, chip: &Chip) -> f64 {
+        let (rates, cores) = (&chip.rates, &chip.cores);
+        let all = |per_vector: u64, per_cube: u64| {
+            ((per_vector * *cores.vectors_per_cube).min(per_cube) * *cores.cube) as f64
+        };
+        let loaded = self.shape.iter().product::<i64>() as f64 * pass.code.loaded_bytes();
+        let stored: i64 = pass.outputs.iter().map(|(_, view)| bytes(view.count(), view.dtype)).sum();
+        let from_hbm = if self.is_conversion { loaded / (*rates.hbm_per_core * *cores.cube) as f64 } else { 0.0 };
+        let load = loaded / all(*rates.gm_to_ub, *rates.l2_read_per_core);
+        load.max(stored as f64 / all(*rates.ub_to_gm, *rates.l2_write_per_core)).max(from_hbm)
     }
 }
 
