@@ -7,9 +7,9 @@ use super::assembler::*;
 use super::{AHEAD, AHEAD_STEP, COUNT, Emitter, Place, W, X};
 use crate::tile::{Element, LINE, Operands, SHARING, Stream};
 
-/// How far ahead of its loads a panel is fetched into the first-level cache. Of 512 to 4096 the best
-/// at one token on two generations of Xeon, by a few percent.
-const NEAR: i64 = 1024;
+/// How far ahead of its loads a panel is fetched into the first-level cache. Of 512 to 4096 the best at four tokens and
+/// two threads, by a few percent; at one token 1024 to 2048 are alike.
+const NEAR: i64 = 2048;
 
 /// Groups of at most so many units are written out.
 const UNROLLED_GROUP: u32 = 8;
