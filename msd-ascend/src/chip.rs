@@ -271,8 +271,7 @@ impl Chip {
     /// Places are byte ranges of `text`.
     pub fn parse(text: &str) -> Result<Chip, Diagnostic> {
         let table = DeTable::parse(text).map_err(|e| malformed(&e))?;
-        let table = if table.get_ref().contains_key("extends") { extended(table)? } else { table };
-        let chip = Chip::deserialize(Deserializer::from(table)).map_err(|e| malformed(&e))?;
+        let chip = Chip::deserialize(Deserializer::from(extended(table)?)).map_err(|e| malformed(&e))?;
         chip.check().map_err(|Odd { name, fault }| match place(text, &name) {
             Some(place) => fault.at(place),
             None => fault,
@@ -388,16 +387,15 @@ fn malformed(error: &toml::de::Error) -> Diagnostic {
     }
 }
 
-/// What `table` says, and of the chip that it extends the rest.
+/// What `table` says, and of the chip that it extends, if it does, the rest.
 fn extended<'t>(table: Spanned<DeTable<'t>>) -> Result<Spanned<DeTable<'t>>, Diagnostic> {
     let place = table.span();
     let mut table = table.into_inner();
-    let base = table.remove("extends");
-    let name = base.as_ref().and_then(|base| base.get_ref().as_str()).unwrap_or_default();
+    let Some(base) = table.remove("extends") else { return Ok(Spanned::new(place, table)) };
+    let name = base.get_ref().as_str().unwrap_or_default();
     let Some((_, text)) = BUILT_IN.iter().find(|(n, _)| *n == name) else {
         let known: Vec<&str> = Chip::names().collect();
-        let fault = bad(format!("extends: no chip is called `{name}`"));
-        let fault = base.map_or(fault.clone(), |base| fault.at(span(base.span())));
+        let fault = bad(format!("extends: no chip is called `{name}`")).at(span(base.span()));
         return Err(fault.help(format!("there are {}", known.join(" and "))));
     };
     if !table.contains_key("name") {

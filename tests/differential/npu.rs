@@ -163,6 +163,10 @@ fn kernels_at_the_edges() {
         (X @ dequant(W).T) * (X @ dequant(V).T) }";
     let again = "kernel f(W: i8[N, K] scale bf16[N], V: i8[N, K] scale f32[N], X: bf16[M, K]) -> f32[M, 2*N] {
         concat(X @ dequant(W).T, X @ dequant(V).T, 1) }";
+    // One right operand that is made and one that is not, with next to no L2.
+    let mixed = "kernel f(W: i8[N, K] scale f32[N], V: bf16[N, K], X: bf16[M, K]) -> f32[M, N] {
+        (X @ dequant(W).T) * (X @ V.T) }";
+    let no_l2 = "[memory]\nl2 = { value = 65536, source = \"test\" }";
     // Several passes over each row, and several rows for each core.
     let digits = "kernel f(W: i8[N, K] scale f32[N], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }";
     let statistics = "kernel f(x: f32[M, N], w: f32[K]) -> f32[M, N] { softmax(x) }";
@@ -185,6 +189,7 @@ fn kernels_at_the_edges() {
         (cut, [3, 128, 256], None, ""),
         (both, [3, 128, 512], None, ""),
         (again, [2, 512, 1000], None, ""),
+        (mixed, [1, 512, 1024], None, no_l2),
         (digits, [9, 3, 20001], Some(Scheme::Int8x2Pow2), small),
         (statistics, [9, 20000, 1], Some(Scheme::Int8x2Pow2), small),
     ] {

@@ -37,6 +37,8 @@ pub(crate) struct Work {
     pub(crate) convert: f64,
     /// Bytes that it reads for that.
     pub(crate) source: f64,
+    /// Right operands that are made. Other figures of them are means over all terms.
+    pub(crate) made: i64,
     /// Transfers for what is made at a time.
     pub(crate) loads: f64,
     /// Cycles in which it makes a result of its sums; 0 if those are the result. With groups, of all of them.
@@ -134,6 +136,16 @@ impl Sizes {
         elements * self.bits / 8
     }
 
+    /// Bytes of right operands that vector cores make, of so many columns.
+    pub(crate) fn made(&self, cols: i64) -> f64 {
+        self.bytes(self.work.made * cols * self.k) as f64
+    }
+
+    /// Bytes of L2 that they and what they are made of take.
+    pub(crate) fn made_in_l2(&self, cols: i64) -> f64 {
+        (self.terms * cols * self.k) as f64 * self.work.source + self.made(cols)
+    }
+
     /// Whether vector cores make the right operand meanwhile.
     pub(crate) fn is_made(&self) -> bool {
         self.right != Right::Given
@@ -210,12 +222,6 @@ impl Blocking {
         (least, (self.ring - least).min(2))
     }
 
-    /// Bytes of L2 that right operands take as one tile of each core is made: what they are made of, and they.
-    pub(crate) fn made_in_l2(&self, sizes: &Sizes) -> f64 {
-        let elements = (self.busy_cores(sizes) * sizes.terms * self.cols * sizes.k) as f64;
-        elements * (sizes.work.source + sizes.bits as f64 / 8.0)
-    }
-
     /// Tiles that vector cores make right operands of before they ask for the sums of the first: loads for those would
     /// wait behind them. Fewer, where L2 would not hold them until they are read.
     pub(crate) fn lag(&self, sizes: &Sizes, chip: &Chip) -> i64 {
@@ -228,21 +234,22 @@ impl Blocking {
             Right::MadeAgain => LAG,
             Right::Made => {
                 let room = *chip.memory.l2 as f64 * HELD_IN_L2;
-                ((room / self.made_in_l2(sizes)) as i64 - 1).clamp(1, LAG)
+                ((room / sizes.made_in_l2(self.busy_cores(sizes) * self.cols)) as i64 - 1).clamp(1, LAG)
             }
         }
     }
 
-    /// Of right operands that vector cores make in GM, the parts that L2 drives out to HBM in the end, and that it does
-    /// before they are read: all of it takes part in what is driven out.
+    /// Of right operands that vector cores make in GM, the part that L2 drives out to HBM in the end, and the part that
+    /// it drives out before it is read.
     pub(crate) fn driven_out(&self, sizes: &Sizes, chip: &Chip) -> (f64, f64) {
         if sizes.right != Right::Made {
             return (0.0, 0.0);
         }
-        let (l2, of_tile) = (*chip.memory.l2 as f64, self.made_in_l2(sizes));
-        let all = of_tile * sizes.cols as f64 / (self.busy_cores(sizes) * self.cols) as f64;
-        let early = (4.0 * (of_tile / (HELD_IN_L2 * l2) - 1.0)).clamp(0.0, 1.0);
-        ((1.0 - l2 / all).max(early).max(0.0), early)
+        let l2 = *chip.memory.l2 as f64;
+        let of_tiles = sizes.made_in_l2(self.busy_cores(sizes) * self.cols);
+        // A tile of each core is made while the one before is read. Beyond the limit most is lost within a few percent.
+        let early = (4.0 * (of_tiles / (HELD_IN_L2 * l2) - 1.0)).clamp(0.0, 1.0);
+        ((1.0 - l2 / sizes.made_in_l2(sizes.cols)).max(early), early)
     }
 
     /// Elements of K of a part.

@@ -25,6 +25,8 @@ pub(crate) struct Estimate {
     pub(crate) make: f64,
     /// For which nothing is loaded, as the left operand is not made yet.
     pub(crate) stall: f64,
+    /// For which cube cores load nothing, as the first tile of the right operand is not made yet.
+    pub(crate) first: f64,
     /// Until the first chunk is there, with the left operand.
     pub(crate) enter: f64,
     /// From a chunk's last byte to the end of its products.
@@ -51,7 +53,8 @@ impl Estimate {
     /// Cycles of the whole product.
     pub(crate) fn cycles(&self) -> f64 {
         // What loads begins at once; what multiplies waits for the first chunk, but not for the last.
-        let loads = self.hbm.max(self.mte2).max(self.port).max(self.stream) + self.chunk;
+        let by_cube = self.mte2.max(self.stream) + self.first;
+        let loads = self.hbm.max(self.port).max(by_cube) + self.chunk;
         let others = [self.mte1, self.cube, self.fix, self.drain, self.merge].into_iter().fold(0.0, f64::max);
         let all = (loads + self.stall).max(others + self.enter).max(self.make);
         // Then each line that comes to L2 drives one out.
@@ -81,7 +84,8 @@ impl Blocking {
             drain: costs.drain(cube, fix),
             merge,
             make: if sizes.is_made() { costs.make(merge + convert, cube.max(mte1)) } else { 0.0 },
-            stall: costs.stall(mte1.max(cube), convert),
+            stall: costs.stall(mte1.max(cube)),
+            first: if sizes.is_made() && !costs.is_in_l1() { costs.of_tile(convert) } else { 0.0 },
             enter: costs.enter(convert),
             chunk: costs.gm + costs.of_chunk(mte1 + cube),
             leave: costs.leave(fix, merge) + parts,
@@ -205,12 +209,11 @@ impl<'a> Costs<'a> {
         (self.weight() + left + results) / self.hbm_rate()
     }
 
-    /// The part of the time in which L2 is full of right operands that are made, and what it would take if that were
-    /// all of it: what goes out again counts beside what comes in.
+    /// The part of the time in which L2 is full of right operands that are made, and what HBM would need if that were
+    /// all of it: what is made goes out, and what goes out too early comes in again, and out once more.
     fn full(&self) -> (f64, f64) {
         let (out, early) = self.blocking.driven_out(self.sizes, self.chip);
-        let made = self.sizes.bytes(self.sizes.terms * self.sizes.cols * self.sizes.k) as f64;
-        (out, (self.weight() + made * (1.0 + 2.0 * early)) / self.hbm_rate())
+        (out, self.hbm() + self.sizes.made(self.sizes.cols) * (1.0 + 2.0 * early) / self.hbm_rate())
     }
 
     /// Of the weights, at the rate of the port.
@@ -440,15 +443,11 @@ impl<'a> Costs<'a> {
         self.sizes.bytes(self.blocking.cols * self.blocking.k_l1) as f64 / *self.chip.rates.hbm_per_core as f64
     }
 
-    /// While all buffers are full, and the left operand is not there to be multiplied by the first; or nothing is there
-    /// to be loaded.
-    fn stall(&self, products: f64, convert: f64) -> f64 {
+    /// While all buffers are full, and the left operand is not there to be multiplied by the first.
+    fn stall(&self, products: f64) -> f64 {
         let ahead = self.ahead();
-        if self.is_made() && !self.is_in_l1() {
-            // Vector cores make it before the right one, and a tile of that before it is read.
-            return ahead + self.of_tile(convert);
-        }
         if ahead == 0.0 || self.is_made() {
+            // Vector cores make it before the right one.
             return ahead;
         }
         let early = self.blocking.ring as f64 * self.of_chunk(self.weight() / self.hbm_rate());

@@ -53,10 +53,12 @@ impl Ledger {
             }
         }
         let (out, early) = blocking.driven_out(sizes, chip);
-        let made = sizes.bytes(sizes.terms * sizes.cols * sizes.k) as f64;
-        self.model.traffic.hbm_write += (out * made) as u64;
-        self.model.traffic.hbm_read += (early * made) as u64;
-        self.model.traffic.l2_read -= (early * made) as u64;
+        let made = sizes.made(sizes.cols);
+        let traffic = &mut self.model.traffic;
+        let again = ((early * made) as u64).min(traffic.l2_read);
+        traffic.hbm_write += (out * made) as u64;
+        traffic.hbm_read += again;
+        traffic.l2_read -= again;
         if !is_result {
             let sums = sizes.batch * sizes.groups * sizes.terms * sizes.digits * sizes.tokens * sizes.cols;
             let each = (sums * 4) as u64;

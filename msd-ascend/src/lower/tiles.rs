@@ -121,7 +121,7 @@ impl Body {
     }
 
     /// Flags that say which places are free.
-    fn flags(&self) -> impl Iterator<Item = (Pipe, Pipe, i64)> + '_ {
+    fn of_places(&self) -> impl Iterator<Item = (Pipe, Pipe, i64)> + '_ {
         let pipes = [(self.has_loads(), Pipe::V, Pipe::Mte2), (!self.outputs.is_empty(), Pipe::Mte3, Pipe::V)];
         (self.flags..self.flags + self.depth)
             .flat_map(move |id| pipes.into_iter().filter(|(is_used, ..)| *is_used).map(move |(_, a, b)| (a, b, id)))
@@ -466,7 +466,7 @@ fn within(value: &Value, col: &Expr) -> Expr {
 /// Flags of several bodies, those that they share once.
 fn all_flags<'a>(bodies: impl Iterator<Item = &'a Body>) -> Vec<(Pipe, Pipe, i64)> {
     let mut all = Vec::new();
-    for flag in bodies.flat_map(Body::flags) {
+    for flag in bodies.flat_map(Body::of_places) {
         if !all.contains(&flag) {
             all.push(flag);
         }

@@ -221,21 +221,23 @@ impl VectorStage {
         // What is loaded ahead hides the latencies of GM behind the first tile, but not those of the unit.
         let batch: i64 = self.shape[..rank - 2].iter().product();
         let (tile, _) = self.tile(chip, self.shape[rank - 2], cols, batch, vector as i64);
-        let tiles = batch * ceil(self.shape[rank - 2], tile.rows) * ceil(cols, tile.cols);
-        let others = (ceil(tiles, vector as i64) - 1).max(0) as f64;
+        let (row_tiles, chunks) = (batch * ceil(self.shape[rank - 2], tile.rows), ceil(cols, tile.cols));
+        let tiles = match self.is_rowwise {
+            true => ceil(row_tiles, vector as i64) * chunks,
+            false => ceil(row_tiles * chunks, vector as i64),
+        };
+        let first = (2 * *latency.gm + 2 * *latency.dma_issue) as f64;
         let depth = (*latency.vector_start + *latency.vector_tail) as f64;
         let of_pass = |pass: &Pass| {
-            let chain = pass.code.values.len() as f64 * depth;
-            let chains = chain + others * pass.code.chain(chip);
-            (each * pass.code.cycles(shares, cols, chip)).max(self.moved(pass, chip))
-                + chains
-                + (2 * *latency.gm + 2 * *latency.dma_issue) as f64
+            let groups = pass.groups.unwrap_or(1);
+            let others = (tiles * groups - 1).max(0) as f64;
+            let chains = pass.code.values.len() as f64 * depth + others * pass.code.chain(chip);
+            let computed = each * groups as f64 * pass.code.cycles(shares, cols, chip);
+            computed.max(self.moved(pass, chip)) + chains
         };
-        self.passes.iter().map(of_pass).sum()
+        first + self.passes.iter().map(of_pass).sum::<f64>()
     }
-}
 
-impl VectorStage {
     /// Cycles in which what a pass loads and stores goes through the ports of the cores; what right operands are made
     /// of comes from HBM.
     fn moved(&self, pass: &Pass, chip: &Chip) -> f64 {
@@ -243,7 +245,8 @@ impl VectorStage {
         let all = |per_vector: u64, per_cube: u64| {
             ((per_vector * *cores.vectors_per_cube).min(per_cube) * *cores.cube) as f64
         };
-        let loaded = self.shape.iter().product::<i64>() as f64 * pass.code.loaded_bytes();
+        let elements: i64 = self.shape.iter().chain(&pass.groups).product();
+        let loaded = elements as f64 * pass.code.loaded_bytes();
         let stored: i64 = pass.outputs.iter().map(|(_, view)| bytes(view.count(), view.dtype)).sum();
         let from_hbm = if self.is_conversion { loaded / (*rates.hbm_per_core * *cores.cube) as f64 } else { 0.0 };
         let load = loaded / all(*rates.gm_to_ub, *rates.l2_read_per_core);

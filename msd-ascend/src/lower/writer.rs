@@ -190,6 +190,7 @@ impl<'c> Writer<'c> {
         let mut work = Work {
             convert: of_term(&|pass, shape| cycles(pass, shape)),
             source: of_term(&|pass, _| pass.code.loaded_bytes()),
+            made: conversions.len() as i64,
             loads: of_term(&|pass, _| loads(&pass.code).len() as f64),
             ahead: self.ahead,
             ..Work::default()

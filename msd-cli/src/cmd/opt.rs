@@ -32,16 +32,12 @@ fn opt(args: &OptArgs) -> Result<Outcome, Vec<Fault>> {
         };
         checked.map_err(in_source)?;
         let rewritten = Rewritten::new(&subject.kernel, &dims, &options).map_err(|d| in_source(vec![d]))?;
-        let functions = match args.emit {
-            Emit::Clif | Emit::Asm => listing(&rewritten, &options, args.emit).map_err(in_source)?,
-            Emit::Ir | Emit::Plan | Emit::Npu => Vec::new(),
-        };
-        return print(args, &subject, &rewritten, functions);
+        return print(args, &subject, &rewritten, || listing(&rewritten, &options, args.emit));
     };
     sizes::check_all(&subject.kernel, &dims, &format!("{level} for {}", chip.name)).map_err(in_source)?;
     let npu = Npu::new(&subject.kernel, &dims, &chip, &options, NpuVariant::default());
     let npu = npu.map_err(|d| in_source(vec![d]))?;
-    print(args, &subject, npu.rewritten(), vec![Function { name: chip.name, text: npu.stream() }])
+    print(args, &subject, npu.rewritten(), || Ok(vec![Function { name: chip.name, text: npu.stream() }]))
 }
 
 /// The chip that the kernel is planned for, if it is not this machine.
@@ -58,7 +54,12 @@ fn chip(args: &OptArgs) -> Result<Option<Chip>, Vec<Fault>> {
 }
 
 /// What was asked for, of what was decided and of the code.
-fn print(args: &OptArgs, subject: &Subject, rewritten: &Rewritten, code: Vec<Function>) -> Result<Outcome, Vec<Fault>> {
+fn print(
+    args: &OptArgs,
+    subject: &Subject,
+    rewritten: &Rewritten,
+    code: impl FnOnce() -> Result<Vec<Function>, Vec<Diagnostic>>,
+) -> Result<Outcome, Vec<Fault>> {
     let passes = passes(&rewritten.passes, &args.print_after).map_err(|d| subject.faults(vec![d]))?;
     let mut text = passes.iter().filter_map(pass_text).collect::<String>();
     let (mut ir, mut plan, mut functions) = (None, None, None);
@@ -70,10 +71,12 @@ fn print(args: &OptArgs, subject: &Subject, rewritten: &Rewritten, code: Vec<Fun
             plan = Some(site::json(sites, &subject.source));
         }
         Emit::Clif | Emit::Asm => {
+            let code = code().map_err(|d| subject.faults(d))?;
             text.extend(code.iter().map(|f| format!("; {}\n{}\n", f.name, f.text.trim_end())));
             functions = Some(code);
         }
         Emit::Npu => {
+            let code = code().map_err(|d| subject.faults(d))?;
             text.extend(code.iter().map(|f| f.text.as_str()));
             functions = Some(code);
         }

@@ -78,7 +78,7 @@ pub(crate) fn check_all(kernel: &Kernel, dims: &Sizes, what: &str) -> Result<(),
     }
     let message = format!("{what} needs the size of {}", unset.join(", "));
     let example: Vec<String> = unset.iter().map(|name| format!("{name}=64")).collect();
-    let help = format!("code is specialised to its sizes: give them, such as `-D {}`", example.join(","));
+    let help = format!("give them, such as `-D {}`", example.join(","));
     Err(vec![Diagnostic::new(Code::DimensionUnset, message).help(help)])
 }
 

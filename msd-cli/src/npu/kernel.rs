@@ -35,7 +35,7 @@ pub(super) fn runs(args: &NpuArgs, chip: &Chip) -> Result<Runs, Vec<Fault>> {
             runs.list.push(Run {
                 lowering: npu.lowering(),
                 scheme: npu.rewritten().scheme(),
-                variant: said(args, npu.lowering()),
+                variant: variant_names(args, npu.lowering()),
                 dims: point.iter().map(|(name, size)| (name.to_string(), *size as i64)).collect(),
                 report: executed.report,
                 races: executed.races,
@@ -84,7 +84,7 @@ fn check_variants(args: &NpuArgs) -> Result<(), Diagnostic> {
 }
 
 /// Names of the variants asked for that have a say in a lowering.
-fn said(args: &NpuArgs, lowering: &str) -> Vec<&'static str> {
+fn variant_names(args: &NpuArgs, lowering: &str) -> Vec<&'static str> {
     let NpuVariant { hoisted, f16, l2, fix } = variant(&args.dequant_variant, args.merge);
     let (dequantizes, merges) = match lowering {
         "msd" => (false, true),
@@ -94,7 +94,7 @@ fn said(args: &NpuArgs, lowering: &str) -> Vec<&'static str> {
     };
     let names = [("hoisted", hoisted, dequantizes), ("f16", f16, dequantizes), ("l2", l2, dequantizes)];
     let names = names.into_iter().chain([("fix", fix, merges)]);
-    names.filter(|(_, said, counts)| *said && *counts).map(|(name, ..)| name).collect()
+    names.filter(|(_, is_asked, counts)| *is_asked && *counts).map(|(name, ..)| name).collect()
 }
 
 /// The variants asked for, together.

@@ -180,17 +180,14 @@ impl Chart {
     }
 
     fn polyline(&self, out: &mut Out, axis: &Axis, index: usize, series: &Series) {
-        let mut points = String::new();
-        for (x, y) in &series.points {
-            let _ = write!(points, "{:.1},{:.1} ", across(axis.place(*x)), height(self.y.place(*y)));
-        }
-        let (points, colour) = (points.trim_end(), colour(index));
+        let place = |(x, y): &(f64, f64)| (across(axis.place(*x)), height(self.y.place(*y)));
+        let places: Vec<(f64, f64)> = series.points.iter().map(place).collect();
+        let (points, colour) = (places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")), colour(index));
+        let points = points.collect::<Vec<_>>().join(" ");
         out.line(format_args!(r#"<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>"#));
         // Where there are few points, each is marked: what lies between them was not looked at.
-        if series.points.len() <= MARKED {
-            for (x, y) in points.split(' ').filter_map(|point| point.split_once(',')) {
-                out.line(format_args!(r#"<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>"#));
-            }
+        for (x, y) in places.iter().filter(|_| places.len() <= MARKED) {
+            out.line(format_args!(r#"<circle cx="{x:.1}" cy="{y:.1}" r="3" fill="{colour}"/>"#));
         }
     }
 }
