@@ -364,6 +364,27 @@ mod tests {
     }
 
     #[test]
+    fn what_begins_in_one_cycle_is_shared_out_together() {
+        let mut gm = small();
+        for (token, group) in [(1, 0), (2, 1)] {
+            gm.start(10, token, group, 100, &region(0, false, 512 * group as i64, 1, 512, 0));
+            assert_eq!(gm.next_by(Some(10)), None);
+        }
+        // 512 bytes at 100 a cycle.
+        assert_eq!([gm.next_by(Some(15)), gm.next_by(Some(16)), gm.next_by(None)], [None, Some(16), Some(16)]);
+        // Another on the same port leaves each half of what L2 gives a core, 110.
+        gm.start(13, 3, 0, 100, &region(0, false, 1024, 1, 512, 0));
+        assert_eq!(gm.next_by(None), Some(16));
+        assert_eq!(gm.finish(16), [2]);
+        assert_eq!(gm.next_by(Some(16)), None);
+        assert_eq!(gm.next_by(None), Some(17));
+        assert_eq!(gm.finish(17), [1]);
+        // 55 a cycle for four cycles, then 100.
+        assert_eq!((gm.next_by(None), gm.finish(20)), (Some(20), vec![3]));
+        assert_eq!(gm.next_by(None), None);
+    }
+
+    #[test]
     fn levels() {
         assert_eq!(level(10.0, &mut [(3.0, 1.0), (3.0, 1.0)]), f64::INFINITY);
         assert_eq!(level(10.0, &mut [(8.0, 1.0), (3.0, 1.0)]), 7.0);

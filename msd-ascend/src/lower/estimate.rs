@@ -26,7 +26,7 @@ pub(crate) struct Estimate {
     /// For which nothing is loaded, as the left operand is not made yet.
     pub(crate) stall: f64,
     /// For which cube cores load nothing, as the first tile of the right operand is not made yet.
-    pub(crate) first: f64,
+    pub(crate) first_made: f64,
     /// Until the first chunk is there, with the left operand.
     pub(crate) enter: f64,
     /// From a chunk's last byte to the end of its products.
@@ -53,7 +53,7 @@ impl Estimate {
     /// Cycles of the whole product.
     pub(crate) fn cycles(&self) -> f64 {
         // What loads begins at once; what multiplies waits for the first chunk, but not for the last.
-        let by_cube = self.mte2.max(self.stream) + self.first;
+        let by_cube = self.mte2.max(self.stream) + self.first_made;
         let loads = self.hbm.max(self.port).max(by_cube) + self.chunk;
         let others = [self.mte1, self.cube, self.fix, self.drain, self.merge].into_iter().fold(0.0, f64::max);
         let all = (loads + self.stall).max(others + self.enter).max(self.make);
@@ -85,7 +85,7 @@ impl Blocking {
             merge,
             make: if sizes.is_made() { costs.make(merge + convert, cube.max(mte1)) } else { 0.0 },
             stall: costs.stall(mte1.max(cube)),
-            first: if sizes.is_made() && !costs.is_in_l1() { costs.of_tile(convert) } else { 0.0 },
+            first_made: if sizes.is_made() && !costs.is_in_l1() { costs.of_tile(convert) } else { 0.0 },
             enter: costs.enter(convert),
             chunk: costs.gm + costs.of_chunk(mte1 + cube),
             leave: costs.leave(fix, merge) + parts,
