@@ -262,6 +262,8 @@ pub(crate) enum Isa {
     /// AVX-512 with VNNI
     #[value(name = "avx512vnni")]
     Avx512Vnni,
+    /// The same with matrix registers for bytes
+    Amx,
     /// The best this machine has
     Native,
 }
@@ -273,6 +275,7 @@ impl Isa {
             Isa::Portable => Level::Portable,
             Isa::Avx2 => Level::Avx2,
             Isa::Avx512Vnni => Level::Avx512Vnni,
+            Isa::Amx => Level::Amx,
             Isa::Native => Level::Native,
         }
     }

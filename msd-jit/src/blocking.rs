@@ -7,16 +7,15 @@ use crate::micro::Emitter;
 use crate::schedule::{Product, Term};
 use crate::tile::{C_ROW, MAX_PANELS, Operands, PANEL, SHARING, Stream, Sum, Tile};
 
-/// Most digit rows that are done with a block of the weights before the next: ten of the largest tiles. They stay in
-/// the second-level cache, even where others use that as well.
-const MAX_ROWS: usize = 140;
-
 /// Digit rows from which on tokens are many. Of fewer, reading is the most of the work, and more streams count.
 const MANY_ROWS: u64 = 38;
 
 /// Units along K of a block, some 2 KB of a row: of 256 to 1024 the best on two generations of Xeon, by a
 /// few percent.
 const K_UNITS: u64 = 512;
+
+/// The same of tiles that multiply matrices, which read rows and panels from the first-level cache.
+const MATRIX_K_UNITS: u64 = 128;
 
 /// Fewest units that threads can share out well.
 const FEW_UNITS: u64 = 16;
@@ -141,7 +140,7 @@ impl Limits {
     pub(crate) fn new(terms: &[Term], widest: Emitter) -> Limits {
         let of = |term: &Term| {
             let digits = term.digits();
-            (widest.serving(&term.operands, digits), term.operands, digits)
+            (widest.serving(&term.operands, term.sum, digits), term.operands, digits)
         };
         Limits { terms: terms.iter().map(of).collect() }
     }
@@ -157,14 +156,29 @@ impl Limits {
         TileTokens { few, many, from }
     }
 
+    /// Most digit rows that are done with a block of the weights.
+    fn rows_together(&self) -> u64 {
+        self.terms.iter().map(|(emitter, ..)| emitter.rows_together() as u64).min().unwrap_or(1)
+    }
+
     /// Most digits of a term.
     fn digits(&self) -> u64 {
         self.terms.iter().map(|(_, _, digits)| *digits).max().unwrap_or(1) as u64
     }
 
+    /// Whether some tiles use matrix registers.
+    pub(crate) fn have_matrices(&self) -> bool {
+        self.terms.iter().any(|(emitter, ..)| *emitter == Emitter::Amx)
+    }
+
     /// Whether all tiles are machine code.
     pub(crate) fn are_machine(&self) -> bool {
         self.terms.iter().all(|(emitter, ..)| *emitter != Emitter::Portable)
+    }
+
+    /// Who writes the tiles of a term.
+    pub(crate) fn emitter(&self, term: usize) -> Emitter {
+        self.terms[term].0
     }
 
     fn panels(&self, tokens: u64) -> u64 {
@@ -187,7 +201,7 @@ impl Limits {
         let last_panels = all - (columns - 1) * panels;
         // Few channels leave threads idle unless tokens are shared out as well.
         let wanted = FEW_UNITS.div_ceil(columns * batches);
-        let most = (MAX_ROWS as u64 / (head * self.digits())).max(1);
+        let most = (self.rows_together() / (head * self.digits())).max(1);
         let least = LEAST_TOKENS.div_ceil(head);
         let together = blocks.div_ceil(wanted).max(least).min(most).min(blocks);
         let turns = blocks.div_ceil(together);
@@ -254,13 +268,13 @@ impl Blocking {
     }
 
     /// In a few words, of one term.
-    pub(crate) fn describe(&self, term: &Term) -> String {
+    pub(crate) fn describe(&self, term: &Term, emitter: Emitter) -> String {
         let (head, blocks) = (self.head, self.heads + self.tails);
         let per_k = match term.sum {
             Sum::Groups(group) => u64::from(group.units),
             Sum::Whole { .. } | Sum::Wide => 1,
         };
-        let k = k_block(term) * per_k * term.operands.unit_depth() as u64;
+        let k = k_block(term, emitter) * per_k * term.operands.unit_depth() as u64;
         format!("m{head}*{blocks}/{} n{} k{k}", self.together, self.panels * PANEL as u64)
     }
 
@@ -297,8 +311,9 @@ pub(crate) fn tile(product: &Product, term: &Term, Size { tokens, panels, stream
 }
 
 /// What a tile's argument `K` counts at most: units, or groups of them.
-pub(crate) fn k_block(term: &Term) -> u64 {
+pub(crate) fn k_block(term: &Term, emitter: Emitter) -> u64 {
     match (term.sum, term.operands) {
+        (Sum::Whole { .. }, _) if emitter == Emitter::Amx => MATRIX_K_UNITS,
         (Sum::Groups(group), _) => (K_UNITS / u64::from(group.units.max(1))).max(1),
         // Sums of a block must fit an I32: of words times bytes, 2^15 * 255 each.
         (Sum::Wide, Operands::Quads(form)) if form.x_dtype().host_bytes() == 2 => 64,
@@ -308,8 +323,8 @@ pub(crate) fn k_block(term: &Term) -> u64 {
 }
 
 /// Scratch memory for a term's sums, of as many rows as are done together.
-pub(crate) fn scratch_bytes(term: &Term) -> usize {
-    MAX_ROWS * C_ROW * term.sum.c_dtype(&term.operands).host_bytes()
+pub(crate) fn scratch_bytes(term: &Term, emitter: Emitter) -> usize {
+    emitter.rows_together() * C_ROW * term.sum.c_dtype(&term.operands).host_bytes()
 }
 
 #[cfg(test)]
@@ -328,7 +343,7 @@ mod tests {
 
     #[test]
     fn every_token_and_channel_is_in_one_block() {
-        for emitter in [Emitter::Portable, Emitter::Ymm, Emitter::Zmm] {
+        for emitter in [Emitter::Portable, Emitter::Ymm, Emitter::Zmm, Emitter::Amx] {
             for digits in 1..=4 {
                 let limits = limits(emitter, digits);
                 let any = limits.tiles(None, None);
@@ -346,7 +361,7 @@ mod tests {
                         assert!(b.last_panels >= 1 && b.last_panels <= b.panels, "{b:?}");
                         assert!(b.panels <= MAX_PANELS as u64 && b.panels.is_multiple_of(b.strip), "{b:?}");
                         assert!(b.turns * b.together >= b.heads + b.tails, "{b:?}");
-                        assert!(b.together * b.head * digits as u64 <= MAX_ROWS as u64, "{b:?}");
+                        assert!(b.together * b.head * digits as u64 <= emitter.rows_together() as u64, "{b:?}");
                         for tile in b.tiles() {
                             assert!(known.contains(&tile) && any.contains(&tile), "{tile:?} {b:?}");
                             let exact = limits.tiles(Some(tokens), Some(channels));

@@ -20,6 +20,8 @@ pub enum Level {
     AvxVnni,
     /// x86-64 with AVX-512 and its VNNI.
     Avx512Vnni,
+    /// The same with the matrix registers of AMX.
+    Amx,
     /// Whatever this machine has.
     Native,
 }
@@ -44,7 +46,8 @@ impl FromStr for Level {
 
 impl Level {
     /// Every level, weakest first.
-    pub const ALL: &'static [Level] = &[Level::Portable, Level::Avx2, Level::AvxVnni, Level::Avx512Vnni, Level::Native];
+    pub const ALL: &'static [Level] =
+        &[Level::Portable, Level::Avx2, Level::AvxVnni, Level::Avx512Vnni, Level::Amx, Level::Native];
 
     /// Name on the command line.
     pub fn name(self) -> &'static str {
@@ -53,6 +56,7 @@ impl Level {
             Level::Avx2 => "avx2",
             Level::AvxVnni => "avxvnni",
             Level::Avx512Vnni => "avx512vnni",
+            Level::Amx => "amx",
             Level::Native => "native",
         }
     }
@@ -71,7 +75,7 @@ impl Level {
             Level::Portable => portable.to_vec(),
             Level::Avx2 => [&portable[..], &avx2].concat(),
             Level::AvxVnni => [&portable[..], &avx2, &["has_avx_vnni"]].concat(),
-            Level::Avx512Vnni | Level::Native => [&portable[..], &avx2, &avx512].concat(),
+            Level::Avx512Vnni | Level::Amx | Level::Native => [&portable[..], &avx2, &avx512].concat(),
         }
     }
 
@@ -88,10 +92,12 @@ impl Level {
                 Level::Portable | Level::Native => sse,
                 Level::Avx2 => avx2,
                 Level::AvxVnni => avx2 && std::is_x86_feature_detected!("avxvnni"),
-                Level::Avx512Vnni => {
-                    avx2 && std::is_x86_feature_detected!("avx512vnni")
+                Level::Avx512Vnni | Level::Amx => {
+                    let has_vectors = avx2
+                        && std::is_x86_feature_detected!("avx512vnni")
                         && std::is_x86_feature_detected!("avx512vl")
-                        && std::is_x86_feature_detected!("avx512dq")
+                        && std::is_x86_feature_detected!("avx512dq");
+                    has_vectors && (self != Level::Amx || crate::amx::is_available())
                 }
             }
         }
@@ -139,7 +145,8 @@ impl Isa {
                 builder.enable(flag).map_err(internal)?;
             }
         }
-        Isa::finish(builder, Some(level))
+        let has_matrices = matches!(level, Level::Amx | Level::Native) && Level::Amx.is_available();
+        Isa::finish(builder, Some(level), has_matrices)
     }
 
     /// A target this machine need not be, such as `aarch64`, to inspect the code it would get.
@@ -148,7 +155,7 @@ impl Isa {
         for feature in features {
             builder.enable(feature).map_err(internal)?;
         }
-        Isa::finish(builder, None)
+        Isa::finish(builder, None, false)
     }
 
     /// The dot product the target is good at.
@@ -166,7 +173,7 @@ impl Isa {
         self.target.name() == "x64"
     }
 
-    fn finish(builder: isa::Builder, level: Option<Level>) -> Result<Isa, Diagnostic> {
+    fn finish(builder: isa::Builder, level: Option<Level>, has_matrices: bool) -> Result<Isa, Diagnostic> {
         let mut flags = settings::builder();
         let choices = [
             ("opt_level", "speed"),
@@ -191,7 +198,13 @@ impl Isa {
         let is_ours =
             cfg!(target_arch = "x86_64") && target.name() == "x64" && target.default_call_conv() == CallConv::SystemV;
         let emitter = match is_ours {
-            true if evex && has("has_avx512f") && has("has_avx512dq") => Emitter::Zmm,
+            true if evex && has("has_avx512f") && has("has_avx512dq") => {
+                if has_matrices {
+                    Emitter::Amx
+                } else {
+                    Emitter::Zmm
+                }
+            }
             true if has("has_avx2") && has("has_fma") && (!evex || has("has_avx_vnni")) => Emitter::Ymm,
             _ => Emitter::Portable,
         };

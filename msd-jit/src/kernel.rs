@@ -101,13 +101,14 @@ impl CompiledKernel {
         let mut found = Vec::new();
         for (stage, cut) in self.program.stages.iter().zip(&bound.cuts) {
             let (Work::Product(product), Some(cut)) = (&stage.work, cut) else { continue };
-            for term in &product.region.terms {
+            for (index, term) in product.region.terms.iter().enumerate() {
+                let emitter = product.limits.emitter(index);
                 let Size { tokens, panels, .. } = cut.tiles()[0];
                 let (digits, operands) = (term.digits(), term.operands.name());
                 found.push(Tiling {
-                    emitter: self.emitter.serving(&term.operands, digits).name(),
+                    emitter: emitter.name(),
                     tile: format!("{tokens}x{digits}-{panels}x{PANEL}-{operands}"),
-                    blocking: cut.describe(term),
+                    blocking: cut.describe(term, emitter),
                 });
             }
         }

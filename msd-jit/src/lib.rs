@@ -3,6 +3,8 @@
 //! lives here, but for file mapping in msd-io; each block with its argument. Rewriting, numerics and
 //! file formats are other crates' business.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 pub mod argument;
 mod blocking;
 pub mod bound;

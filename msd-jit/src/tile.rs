@@ -5,7 +5,9 @@
 //! Both are packed ([`crate::schedule::Layout`], [`crate::schedule::RowLayout`]), so that each is read from
 //! one place on: panels of integers as `[units][16][4]` bytes, a unit being four neighbours along K, and of
 //! floats as `[units][16]`, a unit being one; rows as `[units][digits][tokens]` of as many elements, which of
-//! integers are bytes or words. Past the end of a row or of a group there are zeros.
+//! integers are bytes or words. Past the end of a row or of a group there are zeros to the end of the unit. Tiles that
+//! multiply matrices have each row's units in sixteens, `[units/16][digits][tokens][16]`
+//! ([`crate::micro::Emitter::row_depth`]), of which the last may be filled in part.
 //!
 //! A tile takes one argument, the address of a [`Call`] table. With `acc[d][j][p][n]` the sums over
 //! the units of the call, exact modulo 2^32 or, of floats, with one fused multiply-add per `k`,
@@ -37,6 +39,10 @@ pub(crate) const PANEL: usize = 16;
 
 /// Neighbours along K in a unit of an integer panel.
 pub(crate) const QUAD: usize = 4;
+
+/// Rows of a matrix register, and the bytes of each.
+pub(crate) const MATRIX_ROWS: usize = 16;
+pub(crate) const MATRIX_BYTES: usize = 64;
 
 /// Bytes of a cache line.
 pub(crate) const LINE: usize = 64;
@@ -98,6 +104,8 @@ pub(crate) enum Call {
     Leaf2Token,
     Leaf3,
     Leaf3Token,
+    /// Which shapes the matrix registers of the thread have: an address, or 0 if they have none. The tile's to change.
+    Shapes,
 }
 
 impl Call {
@@ -107,7 +115,7 @@ impl Call {
     }
 
     /// Bytes of the table.
-    pub(crate) const BYTES: usize = (Call::Leaf3Token as usize + 1) * 8;
+    pub(crate) const BYTES: usize = (Call::Shapes as usize + 1) * 8;
 
     /// The fields of leaves.
     pub(crate) const LEAVES: [(Call, Call); 4] = [

@@ -30,20 +30,40 @@ struct MachineCode {
     table: Value,
 }
 
-/// Where the digits of a token go: the first element of the first digit, and bytes from digit to digit and from
-/// four elements to the next.
+/// Where the digits of a token go: the first element of the first digit in the first block of K, and bytes from digit
+/// to digit.
 #[derive(Clone, Copy)]
 struct Place {
     first: Value,
     digit_step: Value,
-    unit_step: Value,
+    units: Units,
+    blocks: Option<KBlocks>,
+}
+
+/// Blocks of K that packed rows are in.
+#[derive(Clone, Copy)]
+struct KBlocks {
+    /// Elements of each.
+    size: i64,
+    /// Elements of a row, whole units.
+    columns: Value,
+    /// Bytes that all tokens take for an element of K, and those before the first of the token's block.
+    all: Value,
+    before: Value,
+}
+
+/// How the digits of a row lie: so many side by side, and bytes from those to the next.
+#[derive(Clone, Copy)]
+struct Units {
+    depth: i64,
+    step: Value,
 }
 
 /// Where the digits of a part of a row go.
 struct Target {
     /// Of its first element, each digit.
     digits: Vec<Value>,
-    unit_step: Value,
+    units: Units,
     /// Bits that are kept of each digit: none of a row that is not finite.
     keep: Value,
 }
@@ -65,34 +85,39 @@ impl Frame<'_> {
         let x = computed.ok_or_else(too_complex)?;
         let tokens = self.dim(&outer[outer.len() - 1])?;
         let (begin, end) = (self.begin, self.end);
-        let item = (QUAD * d.digits.dtype.host_bytes()) as i64;
+        let bytes = d.digits.dtype.host_bytes() as i64;
         let Some(layout) = d.packing else {
             let row_bytes = self.step_bytes(&d.digits, 1)?;
             let digit_step = self.b.ins().imul(row_bytes, tokens);
-            let unit_step = self.int(item);
+            let units = Units { depth: CHUNK, step: self.int(CHUNK * bytes) };
+            let blocks = None;
             return self.for_range(begin, end, 1, |f, unit| {
                 let indices = f.unflatten(unit, outer)?;
                 let first = f.locate(&d.digits, &indices)?;
-                f.decompose_token(d, (&x, columns), machine, &indices, Place { first, digit_step, unit_step })
+                f.decompose_token(d, (&x, columns), machine, &indices, Place { first, digit_step, units, blocks })
             });
         };
-        let token_bytes = self.step_bytes(&d.digits, 1)?;
+        let (depth, item) = (layout.depth as i64, layout.depth as i64 * bytes);
+        let token_bytes = layout.digits as i64 * bytes;
+        let all = self.b.ins().imul_imm_s(tokens, token_bytes);
+        let whole = self.b.ins().iadd_imm_s(columns, depth - 1);
+        let whole = self.b.ins().band_imm_s(whole, -depth);
         let blocks = self.token_blocks(&outer[outer.len() - 1], layout.tokens);
         self.for_range(begin, end, 1, |f, unit| {
             let (batch, index) = (f.b.ins().udiv(unit, blocks.count), f.b.ins().urem(unit, blocks.count));
             let mut indices = f.unflatten(batch, &outer[..outer.len() - 1])?;
             let block = f.block(blocks, index);
             let start = f.locate(&d.digits, &indices)?;
-            let skip = f.b.ins().imul(block.token, token_bytes);
-            let start = f.b.ins().iadd(start, skip);
+            let before = f.b.ins().imul_imm_s(block.token, token_bytes);
+            let blocks = Some(KBlocks { size: layout.block as i64, columns: whole, all, before });
             let digit_step = f.b.ins().imul_imm_s(block.count, item);
-            let unit_step = f.b.ins().imul_imm_s(digit_step, layout.digits as i64);
+            let units = Units { depth, step: f.b.ins().imul_imm_s(digit_step, layout.digits as i64) };
             let zero = f.int(0);
             f.for_range(zero, block.count, 1, |f, number| {
                 let skip = f.b.ins().imul_imm_s(number, item);
                 let first = f.b.ins().iadd(start, skip);
                 indices.push(f.b.ins().iadd(block.token, number));
-                f.decompose_token(d, (&x, columns), machine, &indices, Place { first, digit_step, unit_step })
+                f.decompose_token(d, (&x, columns), machine, &indices, Place { first, digit_step, units, blocks })
             })
         })
     }
@@ -165,8 +190,7 @@ impl Frame<'_> {
         let is_kept = self.has_digits(row, row);
         let zero = self.int(0);
         let Some(size) = d.sums.first().map(|s| s.size.clone()) else {
-            let target = self.target(d, is_kept, zero, place);
-            self.split_run(d, splitter, run, &target)?;
+            self.split_run(d, splitter, run, is_kept, (zero, place))?;
             return Ok(());
         };
         let columns = self.dim(&size)?;
@@ -174,8 +198,8 @@ impl Frame<'_> {
         self.for_range(zero, parts, 1, |f, part| {
             let first = f.b.ins().imul(part, columns);
             let (source, _) = f.element(run.x, run.source, first, false)?;
-            let target = f.target(d, is_kept, first, place);
-            let sums = f.split_run(d, splitter, Run { source, columns, ..run }, &target)?;
+            let run = Run { source, columns, ..run };
+            let sums = f.split_run(d, splitter, run, is_kept, (first, place))?;
             f.store_sums(d, &sums, part, indices)
         })
     }
@@ -210,8 +234,7 @@ impl Frame<'_> {
             let target = f.locate(&blocks.relative, &at)?;
             f.b.ins().store(Frame::flags(), relative, target, 0);
             let is_kept = f.has_digits(row, &block);
-            let target = f.target(d, is_kept, first, place);
-            let sums = f.split_run(d, &splitter, run, &target)?;
+            let sums = f.split_run(d, &splitter, run, is_kept, (first, place))?;
             f.store_sums(d, &sums, index, indices)
         })
     }
@@ -234,25 +257,22 @@ impl Frame<'_> {
         Ok(unit)
     }
 
-    /// Where the digits of a token go from column `first` on, which begins a unit.
-    fn target(&mut self, d: &Decompose, is_kept: Value, first: Value, place: Place) -> Target {
-        let keep = self.b.ins().uextend(types::I32, is_kept);
-        let keep = self.b.ins().ineg(keep);
-        let keep = self.b.ins().splat(types::I32X4, keep);
-        let start = self.at_column(place.first, first, place.unit_step, d.digits.dtype);
+    /// Where digits go from column `first` on, which begins a unit, of what begins at `start`.
+    fn target(&mut self, d: &Decompose, keep: Value, (start, first): (Value, Value), place: Place) -> Target {
+        let start = self.at_column(start, first, place.units, d.digits.dtype);
         let mut digits = vec![start];
         for _ in 1..d.scheme.weights().len() {
             digits.push(self.b.ins().iadd(digits[digits.len() - 1], place.digit_step));
         }
-        Target { digits, unit_step: place.unit_step, keep }
+        Target { digits, units: place.units, keep }
     }
 
-    /// Where a column lies, of units of four.
-    fn at_column(&mut self, start: Value, column: Value, unit_step: Value, dtype: DType) -> Value {
-        let unit = self.b.ins().ushr_imm_s(column, QUAD.trailing_zeros() as i64);
-        let skip = self.b.ins().imul(unit, unit_step);
+    /// Where a column lies.
+    fn at_column(&mut self, start: Value, column: Value, units: Units, dtype: DType) -> Value {
+        let unit = self.b.ins().ushr_imm_s(column, units.depth.trailing_zeros() as i64);
+        let skip = self.b.ins().imul(unit, units.step);
         let at = self.b.ins().iadd(start, skip);
-        let within = self.b.ins().band_imm_s(column, QUAD as i64 - 1);
+        let within = self.b.ins().band_imm_s(column, units.depth - 1);
         let skip = self.b.ins().imul_imm_s(within, dtype.host_bytes() as i64);
         self.b.ins().iadd(at, skip)
     }
@@ -269,8 +289,52 @@ impl Frame<'_> {
         Ok(rows)
     }
 
-    /// Splits a run; the sum of each digit, as I32.
-    fn split_run(&mut self, d: &Decompose, splitter: &Splitter, run: Run<'_>, target: &Target) -> Emit<Vec<Value>> {
+    /// Splits a run that begins at column `first`, block of K by block; the sum of each digit, as I32.
+    fn split_run(
+        &mut self,
+        d: &Decompose,
+        splitter: &Splitter,
+        run: Run<'_>,
+        is_kept: Value,
+        (first, place): (Value, Place),
+    ) -> Emit<Vec<Value>> {
+        let keep = self.b.ins().uextend(types::I32, is_kept);
+        let keep = self.b.ins().ineg(keep);
+        let keep = self.b.ins().splat(types::I32X4, keep);
+        let Some(blocks) = place.blocks else {
+            let target = self.target(d, keep, (place.first, first), place);
+            return self.split_piece(d, splitter, run, &target);
+        };
+        let count = if d.sums.is_empty() { 0 } else { d.scheme.weights().len() };
+        let none = vec![self.b.ins().iconst(types::I32, 0); count];
+        let end = self.b.ins().iadd(first, run.columns);
+        let from = self.b.ins().udiv_imm_u(first, blocks.size);
+        let to = self.b.ins().iadd_imm_s(end, blocks.size - 1);
+        let to = self.b.ins().udiv_imm_u(to, blocks.size);
+        self.for_carry(from, to, 1, &none, |f, index, sums| {
+            let start = f.b.ins().imul_imm_s(index, blocks.size);
+            let next = f.b.ins().iadd_imm_s(start, blocks.size);
+            let (low, high) = (f.b.ins().smax(first, start), f.b.ins().smin(end, next));
+            let skip = f.b.ins().isub(low, first);
+            let (source, _) = f.element(run.x, run.source, skip, false)?;
+            let columns = f.b.ins().isub(high, low);
+            // Of all tokens the blocks before, and of those before these as much of this block.
+            let left = f.b.ins().isub(blocks.columns, start);
+            let size = f.int(blocks.size);
+            let width = f.b.ins().smin(left, size);
+            let skip = f.b.ins().imul(blocks.all, start);
+            let at = f.b.ins().iadd(place.first, skip);
+            let skip = f.b.ins().imul(blocks.before, width);
+            let at = f.b.ins().iadd(at, skip);
+            let column = f.b.ins().isub(low, start);
+            let target = f.target(d, keep, (at, column), place);
+            let more = f.split_piece(d, splitter, Run { source, columns, ..run }, &target)?;
+            Ok(sums.iter().zip(&more).map(|(sum, more)| f.b.ins().iadd(*sum, *more)).collect())
+        })
+    }
+
+    /// Splits a run of one block; the sum of each digit, as I32.
+    fn split_piece(&mut self, d: &Decompose, splitter: &Splitter, run: Run<'_>, target: &Target) -> Emit<Vec<Value>> {
         let (zero, main) = (self.int(0), self.round_down(run.columns, CHUNK));
         let has_sums = !d.sums.is_empty();
         let count = if has_sums { target.digits.len() } else { 0 };
@@ -309,8 +373,8 @@ impl Frame<'_> {
                 }
             }
             for (part, start) in parts.iter().zip(&target.digits) {
-                let at = f.at_column(*start, column, target.unit_step, dtype);
-                f.store_chunk(part, dtype, at, d.packing.map(|_| target.unit_step));
+                let at = f.at_column(*start, column, target.units, dtype);
+                f.store_chunk(part, dtype, at, target.units);
             }
             let mut next = Vec::new();
             for (sum, part) in sums.iter().zip(&parts) {
@@ -337,7 +401,7 @@ impl Frame<'_> {
             self.for_range(from, run.columns, QUAD as i64, |f, column| {
                 let none = f.splat_i32(0);
                 for start in &target.digits {
-                    let at = f.at_column(*start, column, target.unit_step, dtype);
+                    let at = f.at_column(*start, column, target.units, dtype);
                     f.store_lane(Lane::I32(none), dtype, at, Access::Vector);
                 }
                 Ok(())
@@ -349,7 +413,7 @@ impl Frame<'_> {
             let value = f.f32_of(lane);
             let digits = f.split(splitter, d.scheme, target.keep, value);
             for (digit, start) in digits.iter().zip(&target.digits) {
-                let at = f.at_column(*start, column, target.unit_step, dtype);
+                let at = f.at_column(*start, column, target.units, dtype);
                 f.store_lane(Lane::I32(*digit), dtype, at, Access::One);
             }
             let mut next = Vec::new();
@@ -385,8 +449,8 @@ impl Frame<'_> {
         Ok(())
     }
 
-    /// Stores sixteen digits, of four vectors: side by side, or units of four so many bytes apart.
-    fn store_chunk(&mut self, parts: &[Value], dtype: DType, at: Value, unit_step: Option<Value>) {
+    /// Stores sixteen digits, of four vectors: side by side if units are of as many, or in units of four.
+    fn store_chunk(&mut self, parts: &[Value], dtype: DType, at: Value, units: Units) {
         let halves = [(0, 1), (2, 3)].map(|(a, b)| self.b.ins().snarrow(parts[a], parts[b]));
         let vectors = match (dtype.host_bytes(), dtype) {
             (2, _) => halves.to_vec(),
@@ -395,16 +459,16 @@ impl Frame<'_> {
         };
         let mut at = at;
         for (number, vector) in vectors.into_iter().enumerate() {
-            let Some(step) = unit_step else {
+            if units.depth >= CHUNK {
                 self.b.ins().store(Frame::flags(), vector, at, number as i32 * 16);
                 continue;
-            };
+            }
             let (unit, lanes) = if dtype.host_bytes() == 2 { (types::I64X2, 2) } else { (types::I32X4, 4) };
-            let units = self.cast_bits(unit, vector);
+            let quads = self.cast_bits(unit, vector);
             for lane in 0..lanes {
-                let item = self.b.ins().extractlane(units, lane);
+                let item = self.b.ins().extractlane(quads, lane);
                 self.b.ins().store(Frame::flags(), item, at, 0);
-                at = self.b.ins().iadd(at, step);
+                at = self.b.ins().iadd(at, units.step);
             }
         }
     }
@@ -509,7 +573,7 @@ impl Frame<'_> {
             let first = self.b.ins().extractlane(lanes, 0);
             self.b.ins().store(Frame::flags(), first, machine.table, slot.offset());
         }
-        self.b.ins().store(Frame::flags(), target.unit_step, machine.table, Slot::UnitStep.offset());
+        self.b.ins().store(Frame::flags(), target.units.step, machine.table, Slot::UnitStep.offset());
         for (digit, start) in target.digits.iter().enumerate() {
             self.b.ins().store(Frame::flags(), *start, machine.table, Slot::Digit(digit).offset());
         }

@@ -74,6 +74,10 @@ impl Lowering<'_> {
             let entries = ENTRIES + product.region.terms.len() * TERM_ENTRIES;
             self.known.extend((0..entries).map(|entry| Known::Blocking { stage: index, entry }));
         }
+        let release = match work {
+            Work::Product(product) if product.limits.have_matrices() => self.release(&mut body)?,
+            _ => None,
+        };
         let splits = match work {
             Work::Decompose(decompose) => self.splits(decompose, &mut body)?,
             _ => None,
@@ -86,7 +90,7 @@ impl Lowering<'_> {
             Work::Map { region, out } => f.emit_map(region, out)?,
             Work::Row { op, region, out } => f.emit_row(*op, region, out)?,
             Work::Decompose(decompose) => f.emit_decompose(decompose, splits)?,
-            Work::Product(product) => f.emit_product(product, table, tile)?,
+            Work::Product(product) => f.emit_product(product, table, (tile, release))?,
             Work::Accumulate { p, s, u, out } => f.emit_accumulate(p, s, u.as_ref(), out)?,
             Work::Pack { source, layout, out } => f.emit_pack(source, layout, out)?,
             Work::PackRows { source, layout, out } => f.emit_pack_rows(source, layout, out)?,
@@ -96,6 +100,15 @@ impl Lowering<'_> {
         Ok(id)
     }
 
+    /// The function that is called when no tile will be.
+    fn release(&mut self, body: &mut Function) -> Result<Option<FuncRef>, Diagnostic> {
+        let Some(machine) = self.isa.emitter.emit_release(self.code.listing.is_some())? else { return Ok(None) };
+        let name = format!("release_{}", self.code.count());
+        let id = self.code.declare(&name, 0)?;
+        self.code.define_machine(&name, id, machine)?;
+        Ok(Some(self.code.import(id, body)))
+    }
+
     /// Machine code for splitting rows, if there is any for these.
     fn splits(&mut self, d: &Decompose, body: &mut Function) -> Result<Option<[FuncRef; 2]>, Diagnostic> {
         let source = match (d.row, d.x.as_view()) {
@@ -103,7 +116,8 @@ impl Lowering<'_> {
             (None, Some(view)) if view.stride_from_end(0).is_one() => view.dtype,
             (None, _) => return Ok(None),
         };
-        let Some(split) = Split::of(d.scheme, source, d.digits.dtype, d.packing.is_some()) else { return Ok(None) };
+        let unit = d.packing.map(|layout| layout.depth);
+        let Some(split) = Split::of(d.scheme, source, d.digits.dtype, unit) else { return Ok(None) };
         let Some(machines) = self.isa.emitter.emit_split(&split, self.code.listing.is_some())? else {
             return Ok(None);
         };
@@ -136,7 +150,7 @@ impl Lowering<'_> {
         }
         let name = format!("{}_{}", tile.name(), self.tiles.len());
         let id = self.code.declare(&name, TILE_ARGUMENTS)?;
-        let emitter = self.isa.emitter.serving(&tile.operands, tile.digits);
+        let emitter = self.isa.emitter.serving(&tile.operands, tile.sum, tile.digits);
         if let Some(machine) = emitter.emit(&tile, self.code.listing.is_some())? {
             self.code.define_machine(&name, id, machine)?;
         } else if tile.panels == 1 {

@@ -150,41 +150,58 @@ impl Frame<'_> {
         let (tokens, depth) = (self.dim(&out.size_from_end(1))?, self.dim(&source.size_from_end(0))?);
         let blocks = self.token_blocks(&out.size_from_end(1), layout.tokens);
         let (row_step, k_step) = (self.step_bytes(source, 1)?, self.step_bytes(source, 0)?);
-        let token_step = self.step_bytes(out, 1)?;
-        let item = layout.depth as i64 * out.dtype.host_bytes() as i64;
+        let bytes = out.dtype.host_bytes() as i64;
+        let (item, token_bytes) = (layout.depth as i64 * bytes, layout.digits as i64 * bytes);
         let (begin, end) = (self.begin, self.end);
         self.for_range(begin, end, 1, |f, unit| {
             let (batch, index) = (f.b.ins().udiv(unit, blocks.count), f.b.ins().urem(unit, blocks.count));
             let indices = f.unflatten(batch, batch_shape)?;
             let block = f.block(blocks, index);
-            let place = |f: &mut Self, view: &View, step: Value| -> Emit<Value> {
-                let first = f.locate(view, &indices)?;
-                let skip = f.b.ins().imul(block.token, step);
-                Ok(f.b.ins().iadd(first, skip))
-            };
-            let (from, to) = (place(f, source, row_step)?, place(f, out, token_step)?);
+            let from = f.locate(source, &indices)?;
+            let skip = f.b.ins().imul(block.token, row_step);
+            let (from, to) = (f.b.ins().iadd(from, skip), f.locate(out, &indices)?);
             let (zero, digits) = (f.int(0), f.int(layout.digits as i64));
             let digit_step = f.b.ins().imul(tokens, row_step);
             let row_bytes = f.b.ins().imul_imm_s(block.count, item);
             let unit_step = f.b.ins().imul_imm_s(row_bytes, layout.digits as i64);
-            f.for_range(zero, digits, 1, |f, digit| {
-                let (skip, ahead) = (f.b.ins().imul(digit, digit_step), f.b.ins().imul(digit, row_bytes));
-                let (from, to) = (f.b.ins().iadd(from, skip), f.b.ins().iadd(to, ahead));
-                f.for_range(zero, block.count, 1, |f, token| {
-                    let skip = f.b.ins().imul(token, row_step);
-                    let ahead = f.b.ins().imul_imm_s(token, item);
-                    let row = Row {
-                        source,
-                        out,
-                        from: f.b.ins().iadd(from, skip),
-                        k_step,
-                        to: f.b.ins().iadd(to, ahead),
-                        unit_step,
-                    };
-                    f.pack_row(&row, layout, depth)
-                })
-            })
+            // In each block of K the tokens before these have as much of it.
+            f.for_carry(zero, depth, layout.block as i64, &[from, to], |f, first, at| {
+                let (left, most) = (f.b.ins().isub(depth, first), f.int(layout.block as i64));
+                let size = f.b.ins().smin(left, most);
+                let padded = f.padded(layout, size);
+                let token_bytes = f.b.ins().imul_imm_s(padded, token_bytes);
+                let skip = f.b.ins().imul(block.token, token_bytes);
+                let (from, to) = (at[0], f.b.ins().iadd(at[1], skip));
+                f.for_range(zero, digits, 1, |f, digit| {
+                    let (skip, ahead) = (f.b.ins().imul(digit, digit_step), f.b.ins().imul(digit, row_bytes));
+                    let (from, to) = (f.b.ins().iadd(from, skip), f.b.ins().iadd(to, ahead));
+                    f.for_range(zero, block.count, 1, |f, token| {
+                        let skip = f.b.ins().imul(token, row_step);
+                        let ahead = f.b.ins().imul_imm_s(token, item);
+                        let (from, to) = (f.b.ins().iadd(from, skip), f.b.ins().iadd(to, ahead));
+                        f.pack_row(&Row { source, out, from, k_step, to, unit_step }, layout, size)
+                    })
+                })?;
+                let (skip, ahead) = (f.b.ins().imul(size, k_step), f.b.ins().imul(tokens, token_bytes));
+                Ok(vec![f.b.ins().iadd(at[0], skip), f.b.ins().iadd(at[1], ahead)])
+            })?;
+            Ok(())
         })
+    }
+
+    /// So many elements of K, whole units of each of their groups.
+    fn padded(&mut self, layout: &RowLayout, size: Value) -> Value {
+        let depth = layout.depth as i64;
+        match layout.group {
+            Some(group) => {
+                let count = self.b.ins().udiv_imm_u(size, group as i64);
+                self.b.ins().imul_imm_s(count, group.next_multiple_of(layout.depth) as i64)
+            }
+            None => {
+                let more = self.b.ins().iadd_imm_s(size, depth - 1);
+                self.b.ins().band_imm_s(more, -depth)
+            }
+        }
     }
 
     /// A row, of one group if it has no more.
@@ -202,49 +219,54 @@ impl Frame<'_> {
         })
     }
 
-    /// The units of `size` neighbours along K, of which the last may be a part and zeros.
+    /// The units of `size` neighbours along K. Past the end of the last four there are zeros.
     fn pack_units(&mut self, row: &Row<'_>, depth: u64, size: Value) -> Emit<()> {
-        let (zero, depth) = (self.int(0), depth as i64);
+        let zero = self.int(0);
         let is_row = row.source.stride_from_end(0).is_one();
         let is_bytes = row.source.dtype.host_bytes() == 1 && row.out.dtype.host_bytes() == 1;
-        let is_copied = depth == QUAD as i64 && is_row && is_bytes;
-        // Four elements at a time: a unit, or four of them.
+        let has_quads = depth >= QUAD as u64;
+        let is_copied = has_quads && is_row && is_bytes;
+        // Four elements at a time.
         let main = self.round_down(size, WIDTH);
         let access = if is_row { Access::Vector } else { Access::Strided(row.k_step) };
-        let (stored, units) = if depth == 1 { (Access::Strided(row.unit_step), WIDTH) } else { (Access::Vector, 1) };
-        let to_step = self.b.ins().imul_imm_s(row.unit_step, units);
+        let stored = if has_quads { Access::Vector } else { Access::Strided(row.unit_step) };
         let step = self.b.ins().imul_imm_s(row.k_step, WIDTH);
-        let ends = self.for_carry(zero, main, WIDTH, &[row.from, row.to], |f, _, at| {
-            let [from, to] = [at[0], at[1]];
+        let rest = self.for_carry(zero, main, WIDTH, &[row.from], |f, k, from| {
+            let (from, to) = (from[0], f.in_units(row, depth, k));
             if is_copied {
                 let four = f.b.ins().load(types::I32, Frame::flags(), from, 0);
                 f.b.ins().store(Frame::flags(), four, to, 0);
             } else {
                 f.convert(row, [from, to], access, stored);
             }
-            Ok(vec![f.b.ins().iadd(from, step), f.b.ins().iadd(to, to_step)])
+            Ok(vec![f.b.ins().iadd(from, step)])
         })?;
         if main == size {
             return Ok(());
         }
-        let rest = self.b.ins().isub(size, main);
-        if depth != 1 {
-            // Past the end of the last unit there are zeros.
-            let one = self.int(1);
-            let units = self.b.ins().smin(rest, one);
-            self.for_range(zero, units, 1, |f, _| {
-                let none = f.zero_lane(row.out.dtype);
-                f.store_lane(none, row.out.dtype, ends[1], Access::Vector);
+        if has_quads {
+            self.for_range(main, size, WIDTH, |f, k| {
+                let (none, to) = (f.zero_lane(row.out.dtype), f.in_units(row, depth, k));
+                f.store_lane(none, row.out.dtype, to, Access::Vector);
                 Ok(())
             })?;
         }
-        let to_step = if depth == 1 { row.unit_step } else { self.int(row.out.dtype.host_bytes() as i64) };
-        self.for_range(zero, rest, 1, |f, k| {
-            let (skip, ahead) = (f.b.ins().imul(k, row.k_step), f.b.ins().imul(k, to_step));
-            let at = [f.b.ins().iadd(ends[0], skip), f.b.ins().iadd(ends[1], ahead)];
-            f.convert(row, at, Access::One, Access::One);
-            Ok(())
-        })
+        self.for_carry(main, size, 1, &rest, |f, k, from| {
+            let to = f.in_units(row, depth, k);
+            f.convert(row, [from[0], to], Access::One, Access::One);
+            Ok(vec![f.b.ins().iadd(from[0], row.k_step)])
+        })?;
+        Ok(())
+    }
+
+    /// Where element `k` of a row goes, in units of `depth`.
+    fn in_units(&mut self, row: &Row<'_>, depth: u64, k: Value) -> Value {
+        let unit = self.b.ins().ushr_imm_s(k, depth.trailing_zeros() as i64);
+        let skip = self.b.ins().imul(unit, row.unit_step);
+        let at = self.b.ins().iadd(row.to, skip);
+        let within = self.b.ins().band_imm_s(k, depth as i64 - 1);
+        let skip = self.b.ins().imul_imm_s(within, row.out.dtype.host_bytes() as i64);
+        self.b.ins().iadd(at, skip)
     }
 
     /// Copies elements of a row, as the type they are stored in.

@@ -3,7 +3,7 @@
 //! sum is merged to, `merge.rs`.
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, SigRef, Value, types};
+use cranelift_codegen::ir::{FuncRef, InstBuilder, SigRef, Value, types};
 use msd_ir::dim::Dim;
 
 use super::frame::{Emit, Frame};
@@ -11,6 +11,7 @@ use super::lanes::{Lane, WIDTH};
 use super::region::Row;
 use super::tokens::{Block, Blocks};
 use crate::blocking::{ENTRIES, Entry, TERM_ENTRIES, TermEntry, k_block};
+use crate::micro::Emitter;
 use crate::schedule::{Product, Term, View};
 use crate::tile::{C_ROW, Call, LINE, PANEL, Sum};
 
@@ -35,11 +36,13 @@ struct Operands<'t> {
     term: &'t Term,
     /// Place among the terms.
     index: usize,
+    emitter: Emitter,
+    /// All tokens of the batch.
+    tokens: Dim,
     w: Value,
     w_panel: Value,
-    /// Rows of the first token, and the bytes of one token's.
+    /// Rows of the first token.
     x: Value,
-    x_token: Value,
     /// Where sums lie, and the bytes of one token's.
     c: Value,
     c_token: i64,
@@ -65,8 +68,14 @@ struct End {
 }
 
 impl Frame<'_> {
-    /// `table` is where the product's entries begin; `tile` the signature of tiles.
-    pub(crate) fn emit_product(&mut self, product: &Product, table: usize, tile: SigRef) -> Emit<()> {
+    /// `table` is where the product's entries begin; `tile` the signature of tiles, and `release` what is called when
+    /// all are done.
+    pub(crate) fn emit_product(
+        &mut self,
+        product: &Product,
+        table: usize,
+        (tile, release): (SigRef, Option<FuncRef>),
+    ) -> Emit<()> {
         let batch_shape = &product.out.shape[..product.out.shape.len() - 2];
         let batches = batch_shape.iter().try_fold(Dim::constant(1), |n, d| n.mul(d));
         let batches = self.dim(&batches.unwrap_or(Dim::constant(1)))?;
@@ -75,6 +84,8 @@ impl Frame<'_> {
         let blocks = self.token_blocks(&product.out.size_from_end(1), product.limits.tokens());
         let call = self.scratch(Call::BYTES);
         let (begin, end) = (self.begin, self.end);
+        let none = self.int(0);
+        self.b.ins().store(Frame::flags(), none, call, Call::Shapes.offset());
         self.for_range(begin, end, 1, |f, unit| {
             let turn = f.b.ins().urem(unit, turns);
             let rest = f.b.ins().udiv(unit, turns);
@@ -99,7 +110,11 @@ impl Frame<'_> {
                 operands.push(operand);
             }
             if product.finish.is_some() { Ok(()) } else { f.finish(product, &operands, &unit) }
-        })
+        })?;
+        if let Some(release) = release {
+            self.b.ins().call(release, &[]);
+        }
+        Ok(())
     }
 
     fn operands<'t>(&mut self, product: &Product, index: usize, term: &'t Term, unit: &Unit) -> Emit<Operands<'t>> {
@@ -116,7 +131,7 @@ impl Frame<'_> {
         };
         let (w, w_panel) = at_panel(self, &term.w)?;
         let x_view = product.rows[index].stretched_outer(batch_shape);
-        let (x, x_token) = (self.locate(&x_view, &unit.batch)?, self.step_bytes(&x_view, 1)?);
+        let x = self.locate(&x_view, &unit.batch)?;
         let c_token = (term.sum_rows() * C_ROW * term.sum.c_dtype(&term.operands).host_bytes()) as i64;
         let groups = term.groups.as_ref();
         let start = term.start.as_ref().map(|view| rows_at(self, view)).transpose()?;
@@ -140,7 +155,24 @@ impl Frame<'_> {
                 ends.push(End { fields, first: self.b.ins().iadd(first, skip), token_step, channel });
             }
         }
-        Ok(Operands { term, index, w, w_panel, x, x_token, c, c_token, start, unit: factor, rows, scale, zero, ends })
+        let (emitter, tokens) = (product.limits.emitter(index), product.out.size_from_end(1));
+        Ok(Operands {
+            term,
+            index,
+            emitter,
+            tokens,
+            w,
+            w_panel,
+            x,
+            c,
+            c_token,
+            start,
+            unit: factor,
+            rows,
+            scale,
+            zero,
+            ends,
+        })
     }
 
     /// Fields of the table that stay the same for all calls of a unit.
@@ -192,13 +224,16 @@ impl Frame<'_> {
         };
         let w_step = units * term.operands.unit_bytes() as i64;
         let x_step = units * (term.digits() * term.operands.x_bytes()) as i64;
+        // Rows lie in as many units at a time.
+        let row_units = (o.emitter.row_depth(&term.operands) / term.operands.unit_depth()) as i64;
+        let tokens = self.dim(&o.tokens)?;
         // The next block of the weights is fetched while this one is multiplied with every block of tokens: of each
         // cache line a share, rounded up.
         let blocks = self.b.ins().isub(unit.to, unit.from);
         let more = self.b.ins().iadd_imm_s(blocks, LINE as i64 - 1);
         let ahead_step = self.b.ins().udiv(more, blocks);
         self.b.ins().store(Frame::flags(), ahead_step, call, Call::AheadStep.offset());
-        let most = k_block(term) as i64;
+        let most = k_block(term, o.emitter) as i64;
         // Even nothing is multiplied once, so that sums are there.
         let one = self.int(1);
         let end = self.b.ins().smax(count, one);
@@ -215,7 +250,13 @@ impl Frame<'_> {
             let ahead = f.next_block(o, unit, w, bytes, (from, now, count));
             let lines = f.b.ins().ushr_imm_s(bytes, LINE.trailing_zeros() as i64);
             let share = f.b.ins().imul(lines, ahead_step);
+            // Of all tokens what is before, and of one what is here.
             let x_skip = f.b.ins().imul_imm_s(from, x_step);
+            let x_skip = f.b.ins().imul(x_skip, tokens);
+            let x = f.b.ins().iadd(o.x, x_skip);
+            let more = f.b.ins().iadd_imm_s(now, row_units - 1);
+            let rows = f.b.ins().band_imm_s(more, -row_units);
+            let x_token = f.b.ins().imul_imm_s(rows, x_step);
             let done = f.b.ins().iadd(from, now);
             let is_last_of_k = f.b.ins().icmp(IntCC::SignedGreaterThanOrEqual, done, count);
             let is_last_of_k = f.b.ins().uextend(types::I64, is_last_of_k);
@@ -234,7 +275,7 @@ impl Frame<'_> {
                 let next = f.b.ins().iadd_imm_s(number, 1);
                 let is_last_strip = f.b.ins().icmp(IntCC::Equal, next, strips);
                 let is_last_strip = f.b.ins().band(is_last_strip, unit.is_last_column);
-                let place = Place { w, x_skip, panel, is_last_strip, from, now, ahead, share };
+                let place = Place { w, x, x_token, panel, is_last_strip, from, now, ahead, share };
                 f.for_range(unit.from, unit.to, 1, |f, index| {
                     let block = f.block(unit.blocks, index);
                     f.call_tile(o, unit, &block, table, place, (call, tile))
@@ -277,11 +318,8 @@ impl Frame<'_> {
         };
         set(self, Call::W, at.w);
         set(self, Call::K, at.now);
-        // Of a block, the units before these.
-        let skip = self.b.ins().imul(block.token, o.x_token);
-        let x = self.b.ins().iadd(o.x, skip);
-        let skip = self.b.ins().imul(block.count, at.x_skip);
-        let x = self.b.ins().iadd(x, skip);
+        let skip = self.b.ins().imul(block.token, at.x_token);
+        let x = self.b.ins().iadd(at.x, skip);
         set(self, Call::X, x);
         let c = self.c_of(o, unit, block.token);
         let element = term.sum.c_dtype(&term.operands).host_bytes();
@@ -429,8 +467,9 @@ struct Columns {
 #[derive(Clone, Copy)]
 struct Place {
     w: Value,
-    /// Bytes of one token's rows before it.
-    x_skip: Value,
+    /// Rows of the first token, and the bytes of one token's.
+    x: Value,
+    x_token: Value,
     /// First panel, in the unit, and whether the strip is the last of all.
     panel: Value,
     is_last_strip: Value,

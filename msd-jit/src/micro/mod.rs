@@ -11,7 +11,7 @@ use msd_ir::diag::Diagnostic;
 use msd_ir::dtype::DType;
 
 use crate::isa::{DotForm, internal};
-use crate::tile::{MAX_PANELS, Operands, Stream, Tile};
+use crate::tile::{MATRIX_BYTES, MATRIX_ROWS, MAX_PANELS, Operands, QuadForm, Stream, Sum, Tile};
 use split::Split;
 
 /// Who writes a tile.
@@ -23,6 +23,8 @@ pub(crate) enum Emitter {
     Ymm,
     /// Machine code with 512-bit vectors of AVX-512 and VNNI.
     Zmm,
+    /// The same, with the matrix registers of AMX for sums of bytes over the whole of K.
+    Amx,
 }
 
 /// Code from an emitter that is not Cranelift.
@@ -39,26 +41,29 @@ impl Emitter {
             Emitter::Portable => "128",
             Emitter::Ymm => "ymm",
             Emitter::Zmm => "zmm",
+            Emitter::Amx => "amx",
         }
     }
 
-    /// The emitter for tiles of such operands and so many digits, where `self` is the widest the target has.
-    pub(crate) fn serving(self, operands: &Operands, digits: usize) -> Emitter {
-        let wanted = self.for_operands(operands);
+    /// The emitter for tiles of such operands, sums and so many digits, where `self` is the widest the target has.
+    pub(crate) fn serving(self, operands: &Operands, sum: Sum, digits: usize) -> Emitter {
+        let wanted = self.wanted(operands, sum);
         if digits > wanted.max_rows(operands)[0] { Emitter::Portable } else { wanted }
     }
 
     /// The tile that is compiled in place of one: the portable ones fetch nothing ahead.
     pub(crate) fn canonical(self, tile: Tile) -> Tile {
-        match self.serving(&tile.operands, tile.digits) {
+        match self.serving(&tile.operands, tile.sum, tile.digits) {
             Emitter::Portable => Tile { stream: Stream::Direct, ..tile },
-            Emitter::Ymm | Emitter::Zmm => tile,
+            Emitter::Ymm | Emitter::Zmm | Emitter::Amx => tile,
         }
     }
 
-    fn for_operands(self, operands: &Operands) -> Emitter {
+    fn wanted(self, operands: &Operands, sum: Sum) -> Emitter {
         match (self, operands) {
             (Emitter::Portable, _) => Emitter::Portable,
+            (Emitter::Amx, Operands::Quads(form)) if is_for_matrices(form, sum) => Emitter::Amx,
+            (Emitter::Amx, _) => Emitter::Zmm.wanted(operands, sum),
             // Words are multiplied in pairs, whose sums AVX-512 has no way to add up across lanes.
             (_, Operands::Quads(form)) if form.dot == DotForm::Pairs => Emitter::Ymm,
             (_, Operands::Quads(form)) if form.dot == DotForm::UnsignedBytes => self,
@@ -74,14 +79,24 @@ impl Emitter {
             Emitter::Portable => return Ok(None),
             Emitter::Ymm => x86::Width::Ymm,
             Emitter::Zmm => x86::Width::Zmm,
+            Emitter::Amx => return x86::amx::emit(tile, is_listed).map(Some).map_err(internal),
         };
         x86::emit(tile, width, is_listed).map(Some).map_err(internal)
+    }
+
+    /// The function that gives back the registers that tiles have given shapes to, if they do.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn emit_release(self, is_listed: bool) -> Result<Option<Machine>, Diagnostic> {
+        if self != Emitter::Amx {
+            return Ok(None);
+        }
+        x86::amx::emit_release(is_listed).map(Some).map_err(internal)
     }
 
     /// Functions for the largest magnitude of a row and for its digits, if they are written.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn emit_split(self, split: &Split, is_listed: bool) -> Result<Option<[Machine; 2]>, Diagnostic> {
-        if self != Emitter::Zmm {
+        if !matches!(self, Emitter::Zmm | Emitter::Amx) {
             return Ok(None);
         }
         let largest = x86::split::emit_largest(split.source, is_listed).map_err(internal)?;
@@ -91,6 +106,12 @@ impl Emitter {
     /// Other machines have no other emitter.
     #[cfg(not(target_arch = "x86_64"))]
     pub(crate) fn emit(self, _: &Tile, _: bool) -> Result<Option<Machine>, Diagnostic> {
+        Ok(None)
+    }
+
+    /// As above.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn emit_release(self, _: bool) -> Result<Option<Machine>, Diagnostic> {
         Ok(None)
     }
 
@@ -110,6 +131,26 @@ impl Emitter {
             Emitter::Ymm => [6, 6],
             Emitter::Zmm if is_float(operands) => [9, 28],
             Emitter::Zmm => [9, 14],
+            Emitter::Amx => [MATRIX_ROWS, MATRIX_ROWS],
+        }
+    }
+
+    /// Most digit rows that are done with a block of the weights before the next. Ten of the largest tiles of vectors, so
+    /// that they stay in the second-level cache even where others use that as well. Matrix registers take rows so fast
+    /// that reading the weights again for more of them would take longer; their blocks are shorter along K.
+    pub(crate) fn rows_together(self) -> usize {
+        match self {
+            Emitter::Portable | Emitter::Ymm | Emitter::Zmm => 140,
+            Emitter::Amx => 512,
+        }
+    }
+
+    /// Neighbours along K of a row that lie side by side where rows are packed: a unit's, or what a row of a matrix
+    /// register holds.
+    pub(crate) fn row_depth(self, operands: &Operands) -> usize {
+        match self {
+            Emitter::Portable | Emitter::Ymm | Emitter::Zmm => operands.unit_depth(),
+            Emitter::Amx => MATRIX_BYTES,
         }
     }
 
@@ -128,8 +169,14 @@ impl Emitter {
             (Emitter::Zmm, 7..=9) => 3,
             (Emitter::Zmm, _) if is_float(operands) => 1,
             (Emitter::Zmm, _) => 2,
+            (Emitter::Amx, _) => MAX_PANELS,
         }
     }
+}
+
+/// Whether matrix registers take such sums. Groups of K are scaled in vectors, too often for that.
+fn is_for_matrices(form: &QuadForm, sum: Sum) -> bool {
+    form.dot == DotForm::UnsignedBytes && matches!(sum, Sum::Whole { .. })
 }
 
 fn is_float(operands: &Operands) -> bool {

@@ -31,7 +31,7 @@ pub(crate) enum Slot {
     Limit(usize),
     /// Where the digits go.
     Digit(usize),
-    /// Bytes from four digits to the next four, where those are packed.
+    /// Bytes from unit to unit, where digits are packed.
     UnitStep,
     /// I32, written.
     Sum(usize),
@@ -85,15 +85,16 @@ pub(crate) struct Split {
     pub(crate) source: DType,
     /// Of the digits in memory: bytes or words.
     pub(crate) stored: DType,
-    /// Whether units of four digits lie [`Slot::UnitStep`] apart, not side by side.
-    pub(crate) is_packed: bool,
+    /// Digits of a unit, where units lie [`Slot::UnitStep`] apart: a part of a chunk, or several chunks. All digits lie
+    /// side by side otherwise.
+    pub(crate) unit: Option<u64>,
     pub(crate) digits: usize,
     pub(crate) method: Method,
 }
 
 impl Split {
     /// The function for rows of a type and digits stored as another, if one is written for the scheme.
-    pub(crate) fn of(scheme: Scheme, source: DType, stored: DType, is_packed: bool) -> Option<Split> {
+    pub(crate) fn of(scheme: Scheme, source: DType, stored: DType, unit: Option<u64>) -> Option<Split> {
         let bits = scheme.digit_dtype().bits();
         let integer = |is_power| Method::Integer { bits, is_power, is_unsigned: scheme.is_unsigned() };
         let method = match scheme.family() {
@@ -102,6 +103,6 @@ impl Split {
             Family::Greedy { .. } => Method::Greedy,
             Family::Minifloat { .. } => return None,
         };
-        Some(Split { source, stored, is_packed, digits: scheme.weights().len(), method })
+        Some(Split { source, stored, unit, digits: scheme.weights().len(), method })
     }
 }

@@ -36,7 +36,7 @@ fn joined(stages: &[Stage], index: usize) -> Option<(usize, RowLayout, View)> {
 /// Whether digits can be stored in a layout as they are made: integers, of rows and blocks of whole units.
 fn fits(d: &Decompose, layout: &RowLayout) -> bool {
     let digits = d.scheme.weights().len() as u64;
-    let is_quads = layout.depth == QUAD as u64 && layout.group.is_none() && d.scheme.digit_dtype().is_int();
+    let is_quads = layout.depth >= QUAD as u64 && layout.group.is_none() && d.scheme.digit_dtype().is_int();
     let k = d.digits.size_from_end(0);
     let is_whole = |size: &Dim| *size == k || size.as_constant().is_some_and(|n| n % layout.depth == 0);
     let blocks = d.blocks.iter().map(|b| &b.size);

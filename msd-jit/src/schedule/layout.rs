@@ -7,7 +7,7 @@ use msd_ir::dim::Dim;
 use msd_ir::dtype::DType;
 
 use super::{Term, View, product, too_complex};
-use crate::blocking::TileTokens;
+use crate::blocking::{Limits, TileTokens, k_block};
 use crate::tile::{PANEL, QUAD};
 
 /// How a matrix operand `b[batch, k, n]` is laid out for its tile.
@@ -91,9 +91,10 @@ impl Layout {
     }
 }
 
-/// How rows `x[batch, digits * tokens, k]` are laid out for their tiles: tokens in blocks, the larger ones first
-/// ([`crate::blocking::TileTokens`]), and of each block `[units][digits][tokens]`, a unit being so many neighbours
-/// along `k`, or the last few of a group and zeros.
+/// How rows `x[batch, digits * tokens, k]` are laid out for their tiles: `k` in blocks, of each of these tokens in blocks,
+/// the larger ones first ([`crate::blocking::TileTokens`]), and of each of those `[units][digits][tokens]`, a unit being
+/// so many neighbours along `k`, or the last few of a group and zeros. What is multiplied with one block of the weights
+/// thus lies in one piece: apart, pieces may get in each other's way in caches that know few places for an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RowLayout {
     /// Type of the elements.
@@ -105,14 +106,19 @@ pub(crate) struct RowLayout {
     pub(crate) depth: u64,
     /// Length of the groups of `k`, where those are no whole units.
     pub(crate) group: Option<u64>,
+    /// Elements of a block of `k`: whole units or groups.
+    pub(crate) block: u64,
 }
 
 impl RowLayout {
-    /// The layout of a term's rows, at most so many tokens in a block.
-    pub(crate) fn of(term: &Term, tokens: TileTokens) -> RowLayout {
-        let depth = term.operands.unit_depth() as u64;
+    /// The layout of the rows of a product's term number `index`.
+    pub(crate) fn of(term: &Term, limits: &Limits, index: usize) -> RowLayout {
+        let depth = limits.emitter(index).row_depth(&term.operands) as u64;
+        let per_count = term.groups.as_ref().map_or(term.operands.unit_depth() as u64, |g| g.size);
         let group = term.groups.as_ref().map(|g| g.size).filter(|size| size % depth != 0);
-        RowLayout { stored: term.operands.x_dtype(), digits: term.digits() as u64, tokens, depth, group }
+        let block = k_block(term, limits.emitter(index)) * per_count;
+        let (tokens, digits) = (limits.tokens(), term.digits() as u64);
+        RowLayout { stored: term.operands.x_dtype(), digits, tokens, depth, group, block }
     }
 
     /// The packed form of `source [.., digits * tokens, k]`: `[.., tokens, n]`, a token's elements being as many as

@@ -159,12 +159,12 @@ impl Scheduler<'_> {
         let mut cost = Some(Dim::constant(0));
         let limits = Limits::new(&region.terms, self.emitter);
         let (mut rows, mut scratch) = (Vec::new(), Vec::new());
-        for term in &region.terms {
+        for (index, term) in region.terms.iter().enumerate() {
             let macs = size(&[&batch, &channels, &term.x.size_from_end(1), &term.x.size_from_end(0)].map(Dim::clone));
             cost = cost.zip(macs).and_then(|(a, b)| a.add(&b));
-            let bytes = crate::blocking::scratch_bytes(term);
+            let bytes = crate::blocking::scratch_bytes(term, limits.emitter(index));
             scratch.push(self.scratch(Some(Dim::constant(bytes as u64)))?);
-            rows.push(self.packed_rows(&term.x, RowLayout::of(term, limits.tokens()))?);
+            rows.push(self.packed_rows(&term.x, RowLayout::of(term, &limits, index))?);
         }
         let is_result = matches!(self.memories[out.memory].kind, MemoryKind::Output { .. });
         let finish = if limits.are_machine() { finish::finish(&region, &out, is_result) } else { None };

@@ -44,7 +44,7 @@ impl At {
 #[derive(Clone, Copy)]
 pub(super) struct Label(usize);
 
-/// A jump in the making.
+/// A jump in the making, or another instruction about a place in the code.
 struct Jump {
     /// Where its distance ends, which is what that is counted from.
     end: usize,
@@ -61,6 +61,8 @@ pub(super) struct Assembler {
     /// Where labels are, once they are bound.
     labels: Vec<Option<usize>>,
     jumps: Vec<Jump>,
+    /// Bytes that follow the code, and where they begin.
+    constants: Vec<(Label, Vec<u8>)>,
     /// The instructions as text, a line each, if that is asked for.
     text: Option<(FastFormatter, String)>,
 }
@@ -68,7 +70,15 @@ pub(super) struct Assembler {
 impl Assembler {
     pub(super) fn new(width: Width, is_listed: bool) -> Assembler {
         let text = is_listed.then(|| (FastFormatter::new(), String::new()));
-        Assembler { width, encoder: Encoder::new(64), len: 0, labels: Vec::new(), jumps: Vec::new(), text }
+        Assembler {
+            width,
+            encoder: Encoder::new(64),
+            len: 0,
+            labels: Vec::new(),
+            jumps: Vec::new(),
+            constants: Vec::new(),
+            text,
+        }
     }
 
     pub(super) fn emit(&mut self, instruction: Instruction) -> Emitted {
@@ -102,12 +112,36 @@ impl Assembler {
         Ok(())
     }
 
+    /// Bytes that are to follow the code.
+    pub(super) fn constant(&mut self, bytes: &[u8]) -> Label {
+        let label = self.label();
+        self.constants.push((label, bytes.to_vec()));
+        label
+    }
+
+    /// An instruction without an immediate, made for the memory at a label.
+    pub(super) fn emit_at(
+        &mut self,
+        instruction: impl FnOnce(MemoryOperand) -> Emitted<Instruction>,
+        at: Label,
+    ) -> Emitted {
+        // The number of the label, for the text.
+        let place = MemoryOperand::with_base_displ(Register::RIP, at.0 as i64);
+        self.emit(instruction(place)?)?;
+        self.jumps.push(Jump { end: self.len, to: at });
+        Ok(())
+    }
+
     /// The function, which returns here.
     pub(super) fn finish(mut self) -> Emitted<Machine> {
         // Upper halves left dirty would slow down what follows in SSE code.
         self.emit(Instruction::with(Code::VEX_Vzeroupper))?;
         self.emit(Instruction::with(Code::Retnq))?;
         let mut bytes = self.encoder.take_buffer();
+        for (label, constant) in std::mem::take(&mut self.constants) {
+            self.labels[label.0] = Some(bytes.len());
+            bytes.extend(constant);
+        }
         for Jump { end, to } in self.jumps {
             debug_assert!(self.labels[to.0].is_some(), "a jump to nowhere");
             let distance = self.labels[to.0].unwrap_or(end) as i32 - end as i32;

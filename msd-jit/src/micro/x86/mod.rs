@@ -2,6 +2,7 @@
 //! without AVX-VNNI, and 512-bit AVX-512 with VNNI; System V convention. See [`crate::tile`] for the
 //! contract. Owns the plan of registers; which rows and panels fit it, [`super::Emitter`] says.
 
+pub(super) mod amx;
 mod assembler;
 mod merge;
 pub(super) mod split;
@@ -30,6 +31,8 @@ const SCRATCH: Register = Register::RAX;
 struct Emitter<'t> {
     asm: Assembler,
     tile: &'t Tile,
+    /// Tokens whose sums are in vector registers at once.
+    tokens: usize,
     /// The constant that lies where merging has its factors, if it is known.
     held: Option<f64>,
 }
@@ -45,7 +48,7 @@ struct Place {
 
 /// The machine code of `tile`.
 pub(super) fn emit(tile: &Tile, width: Width, is_listed: bool) -> Emitted<Machine> {
-    let mut e = Emitter { asm: Assembler::new(width, is_listed), tile, held: None };
+    let mut e = Emitter { asm: Assembler::new(width, is_listed), tile, tokens: tile.tokens, held: None };
     e.prologue()?;
     match tile.sum {
         Sum::Whole { has_start, merge } => e.whole(has_start, merge)?,
@@ -75,11 +78,12 @@ impl Emitter<'_> {
     }
 
     fn acc(&self, Place { row, panel, part }: Place) -> usize {
-        (row * self.tile.panels + panel) * self.accumulators() + part
+        let (digit, token) = (row / self.tile.tokens, row % self.tile.tokens);
+        ((digit * self.tokens + token) * self.tile.panels + panel) * self.accumulators() + part
     }
 
     fn acc_count(&self) -> usize {
-        self.tile.rows() * self.tile.panels * self.accumulators()
+        self.tile.digits * self.tokens * self.tile.panels * self.accumulators()
     }
 
     fn temporary(&self, n: usize) -> usize {

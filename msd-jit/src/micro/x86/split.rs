@@ -45,7 +45,8 @@ pub(crate) fn emit_largest(source: DType, is_listed: bool) -> Emitted<Machine> {
     let mut asm = Assembler::new(Width::Zmm, is_listed);
     asm.splat_i32(KEEP, i32::MAX)?;
     asm.zero(SUMS)?;
-    over_chunks(&mut asm, source, |asm| {
+    load_run(&mut asm)?;
+    over_chunks(&mut asm, source, 1, |asm| {
         load(asm, source, VALUE, at(X, 0))?;
         let [value, mask, largest] = [VALUE, KEEP, SUMS].map(|n| asm.vector(n));
         asm.op3(AND, value, value, mask)?;
@@ -62,7 +63,7 @@ pub(crate) fn emit_split(split: &Split, is_listed: bool) -> Emitted<Machine> {
         // Constants come through the register of `STEP_3`.
         asm.splat_f64(NEAR_TIE, TIE)?;
     }
-    if split.is_packed {
+    if split.unit.is_some() {
         load_slot(&mut asm, STEP, Slot::UnitStep)?;
         asm.lea(STEP_3, STEP, STEP, 2)?;
     }
@@ -88,23 +89,25 @@ pub(crate) fn emit_split(split: &Split, is_listed: bool) -> Emitted<Machine> {
             asm.load(BROADCAST_F64, to, at(TABLE, slot.offset().into()))?;
         }
     }
-    over_chunks(&mut asm, split.source, |asm| {
-        load(asm, split.source, VALUE, at(X, 0))?;
-        match split.method {
-            Method::Integer { bits, is_power, is_unsigned } => {
-                integer(asm, is_power)?;
-                integer_digits(asm, split, (bits, is_unsigned))?;
+    load_run(&mut asm)?;
+    let per_unit = split.unit.map_or(1, |unit| unit as i64 / CHUNK);
+    if per_unit > 1 {
+        over_chunks(&mut asm, split.source, per_unit, |asm| {
+            for number in 0..per_unit {
+                chunk(asm, split, number)?;
             }
-            Method::Greedy => greedy(asm, split)?,
-        }
-        for to in &DIGITS[..split.digits] {
-            if split.is_packed {
-                asm.lea(*to, *to, STEP, (CHUNK as usize / QUAD) as u32)?;
-            } else {
-                asm.add_immediate(*to, (CHUNK as usize * split.stored.host_bytes()) as i32)?;
+            advance(asm, split, |asm, to| asm.lea(to, to, STEP, 1))
+        })?;
+    }
+    // All of them, or those of the last unit.
+    over_chunks(&mut asm, split.source, 1, |asm| {
+        chunk(asm, split, 0)?;
+        advance(asm, split, |asm, to| {
+            if has_small_units(split) {
+                return asm.lea(to, to, STEP, (CHUNK as usize / QUAD) as u32);
             }
-        }
-        Ok(())
+            asm.add_immediate(to, (CHUNK as usize * split.stored.host_bytes()) as i32)
+        })
     })?;
     for digit in 0..split.digits {
         let codes = [Code::VEX_Vpaddd_ymm_ymm_ymmm256, Code::VEX_Vpaddd_xmm_xmm_xmmm128];
@@ -113,20 +116,52 @@ pub(crate) fn emit_split(split: &Split, is_listed: bool) -> Emitted<Machine> {
     asm.finish()
 }
 
-/// The loop over the elements, sixteen a round.
-fn over_chunks(asm: &mut Assembler, source: DType, body: impl FnOnce(&mut Assembler) -> Emitted) -> Emitted {
-    let (next, done) = (asm.label(), asm.label());
+/// Whether a unit is a part of a chunk.
+fn has_small_units(split: &Split) -> bool {
+    split.unit.is_some_and(|unit| (unit as i64) < CHUNK)
+}
+
+/// The digits of the chunk `number` chunks on.
+fn chunk(asm: &mut Assembler, split: &Split, number: i64) -> Emitted {
+    load(asm, split.source, VALUE, at(X, number * CHUNK * split.source.host_bytes() as i64))?;
+    match split.method {
+        Method::Integer { bits, is_power, is_unsigned } => {
+            integer(asm, is_power)?;
+            integer_digits(asm, split, (bits, is_unsigned), number)
+        }
+        Method::Greedy => greedy(asm, split, number),
+    }
+}
+
+/// Moves on where each digit goes.
+fn advance(asm: &mut Assembler, split: &Split, by: impl Fn(&mut Assembler, Register) -> Emitted) -> Emitted {
+    DIGITS[..split.digits].iter().try_for_each(|to| by(asm, *to))
+}
+
+/// What is gone through.
+fn load_run(asm: &mut Assembler) -> Emitted {
     load_slot(asm, X, Slot::X)?;
-    load_slot(asm, COUNT, Slot::Count)?;
-    asm.add_immediate(COUNT, -(CHUNK as i32))?;
+    load_slot(asm, COUNT, Slot::Count)
+}
+
+/// The loop over the elements, so many chunks a round, until fewer are left.
+fn over_chunks(
+    asm: &mut Assembler,
+    source: DType,
+    chunks: i64,
+    body: impl FnOnce(&mut Assembler) -> Emitted,
+) -> Emitted {
+    let (next, done) = (asm.label(), asm.label());
+    let elements = (chunks * CHUNK) as i32;
+    asm.add_immediate(COUNT, -elements)?;
     asm.jump(Code::Jl_rel32_64, done)?;
     asm.bind(next);
     body(asm)?;
-    asm.add_immediate(X, (CHUNK as usize * source.host_bytes()) as i32)?;
-    asm.add_immediate(COUNT, -(CHUNK as i32))?;
+    asm.add_immediate(X, elements * source.host_bytes() as i32)?;
+    asm.add_immediate(COUNT, -elements)?;
     asm.jump(Code::Jge_rel32_64, next)?;
     asm.bind(done);
-    Ok(())
+    asm.add_immediate(COUNT, elements)
 }
 
 fn load_slot(asm: &mut Assembler, to: Register, slot: Slot) -> Emitted {
@@ -168,7 +203,7 @@ fn integer(asm: &mut Assembler, is_power: bool) -> Emitted {
 }
 
 /// The digits of `VALUE`, least significant first, each the low bits of what is left.
-fn integer_digits(asm: &mut Assembler, split: &Split, (bits, is_unsigned): (u32, bool)) -> Emitted {
+fn integer_digits(asm: &mut Assembler, split: &Split, (bits, is_unsigned): (u32, bool), chunk: i64) -> Emitted {
     let [value, low] = [VALUE, LOW].map(|n| asm.vector(n));
     for digit in (1..split.digits).rev() {
         asm.op2(MOVE, low, value)?;
@@ -176,19 +211,21 @@ fn integer_digits(asm: &mut Assembler, split: &Split, (bits, is_unsigned): (u32,
         asm.shift(if is_unsigned { SHIFT_RIGHT_UNSIGNED } else { SHIFT_RIGHT }, low, 32 - bits)?;
         asm.op3(SUBTRACT_I32, value, value, low)?;
         asm.shift(SHIFT_RIGHT, value, bits)?;
-        store_digits(asm, split, digit, LOW)?;
+        store_digits(asm, split, (digit, chunk), LOW)?;
     }
-    store_digits(asm, split, 0, VALUE)
+    store_digits(asm, split, (0, chunk), VALUE)
 }
 
-fn store_digits(asm: &mut Assembler, split: &Split, digit: usize, from: usize) -> Emitted {
+/// Stores a digit of the chunk `chunk` chunks on.
+fn store_digits(asm: &mut Assembler, split: &Split, (digit, chunk): (usize, i64), from: usize) -> Emitted {
     asm.add_i32(SUMS + digit, SUMS + digit, from)?;
     let code = match split.stored.host_bytes() {
         1 => Code::EVEX_Vpmovdb_xmmm128_k1z_zmm,
         _ => Code::EVEX_Vpmovdw_ymmm256_k1z_zmm,
     };
-    let (to, from) = (at(DIGITS[digit], 0), asm.vector(from));
-    if !split.is_packed {
+    let to = at(DIGITS[digit], chunk * CHUNK * split.stored.host_bytes() as i64);
+    let from = asm.vector(from);
+    if !has_small_units(split) {
         return asm.emit(Instruction::with2(code, to.operand(), from)?);
     }
     if split.stored.host_bytes() == 1 {
@@ -224,7 +261,7 @@ fn store_units(asm: &mut Assembler, to: At, from: usize, [first, other]: [Code; 
 }
 
 /// Digits of `VALUE` in F64: each unit rounds what is left.
-fn greedy(asm: &mut Assembler, split: &Split) -> Emitted {
+fn greedy(asm: &mut Assembler, split: &Split, chunk: i64) -> Emitted {
     let upper = asm.upper_half(REST, VALUE)?;
     let [low, high] = HALVES.map(|n| asm.vector(n));
     let (lower, scale) = (asm.half(VALUE), asm.vector(SCALE));
@@ -247,7 +284,7 @@ fn greedy(asm: &mut Assembler, split: &Split) -> Emitted {
         asm.emit(Instruction::with4(code, to, to, from, 1u32)?)?;
         let keep = asm.vector(KEEP);
         asm.op3(AND, to, to, keep)?;
-        store_digits(asm, split, digit, LOW)?;
+        store_digits(asm, split, (digit, chunk), LOW)?;
     }
     Ok(())
 }

@@ -1,0 +1,298 @@
+//! Tiles by matrix registers (AMX), for sums of bytes over the whole of K. A register holds 16 rows of 64 bytes, and one
+//! instruction multiplies 16 rows by 16 channels and 64 neighbours along K. Rows lie as one register wants them,
+//! row after row ([`super::super::Emitter::row_depth`]), and 16 units of a panel as the other does, so that
+//! both are loaded as they are; sums go through `C`, where vectors let them begin and turn them into results.
+//!
+//! One matrix of rows is multiplied with up to four panels, which stay in the first-level cache for the next rows:
+//! for each product less is read from farther away than with two matrices of rows and two panels.
+
+use iced_x86::{Code, Instruction, Register};
+
+use super::assembler::*;
+use super::{COUNT, Emitter, SCRATCH, TABLE, X};
+use crate::micro::Machine;
+use crate::tile::{C_ROW, Call, Element, LINE, MATRIX_BYTES, MATRIX_ROWS, MergeForm, Operands, PANEL, QUAD, SHARING};
+use crate::tile::{Stream, Sum, Tile};
+
+/// Matrix registers: the sums of each panel, then the rows, then those that panels take turns in.
+const REGISTERS: usize = 8;
+
+/// Units of a panel that a register holds, and their bytes.
+const UNITS: i32 = (MATRIX_BYTES / QUAD) as i32;
+const CHUNK: i32 = MATRIX_ROWS as i32 * MATRIX_BYTES as i32;
+
+/// How far ahead of its loads a panel is fetched into the first-level cache.
+const NEAR: i64 = 2048;
+
+// General registers of the loop, beside those of all tiles: where each panel is read, ...
+const PANELS: [Register; 4] = [Register::RSI, Register::RDX, Register::R8, Register::RBX];
+// ... bytes from row to row of an operand, and ...
+const STRIDE: Register = Register::R10;
+// ... how far the next block of the weights lies from this one.
+const AHEAD: Register = Register::R9;
+
+/// Where `C` is, before and after the loop.
+const C: Register = Register::R9;
+
+// A table of shapes, as the processor reads it: its size, and where it has the bytes of a row of each register, and
+// the rows.
+const SHAPES: usize = 64;
+const ROW_BYTES: usize = 16;
+const ROWS: usize = 48;
+
+/// The machine code of `tile`.
+pub(crate) fn emit(tile: &Tile, is_listed: bool) -> Emitted<Machine> {
+    let Sum::Whole { has_start, merge } = tile.sum else {
+        debug_assert!(false, "no such tile is asked for");
+        return super::emit(tile, Width::Zmm, is_listed);
+    };
+    let mut e = Emitter { asm: Assembler::new(Width::Zmm, is_listed), tile, tokens: 1, held: None };
+    e.matrices(has_start, merge)?;
+    e.asm.finish()
+}
+
+/// The function that gives the registers back, so that nobody keeps them for this thread.
+pub(crate) fn emit_release(is_listed: bool) -> Emitted<Machine> {
+    let mut asm = Assembler::new(Width::Zmm, is_listed);
+    asm.emit(Instruction::with(Code::VEX_Tilerelease))?;
+    asm.finish()
+}
+
+impl Emitter<'_> {
+    fn sums(&self, panel: usize) -> Register {
+        Register::TMM0 + panel as u32
+    }
+
+    fn rows(&self) -> Register {
+        Register::TMM0 + self.tile.panels as u32
+    }
+
+    fn panel(&self, panel: usize) -> Register {
+        let first = self.tile.panels + 1;
+        Register::TMM0 + (first + panel % (REGISTERS - first)) as u32
+    }
+
+    /// The shapes of all registers.
+    fn shapes(&self) -> [u8; SHAPES] {
+        let mut shapes = [0; SHAPES];
+        // The only palette there is.
+        shapes[0] = 1;
+        for n in 0..REGISTERS {
+            shapes[ROW_BYTES + 2 * n] = MATRIX_BYTES as u8;
+            let is_panel = n > self.tile.panels;
+            shapes[ROWS + n] = if is_panel { MATRIX_ROWS } else { self.tile.rows() } as u8;
+        }
+        shapes
+    }
+
+    fn load_matrix(&mut self, to: Register, base: Register) -> Emitted {
+        let from = At { index: STRIDE, ..at(base, 0) }.operand();
+        self.asm.emit(Instruction::with2(Code::VEX_Tileloadd_tmm_sibmem, to, from)?)
+    }
+
+    /// Where a panel's sums lie in `C`, whose rows are four times as far apart as those of operands.
+    fn sums_at(&self, panel: usize) -> At {
+        const { assert!(C_ROW * 4 == 4 * MATRIX_BYTES) };
+        At { index: STRIDE, scale: 4, ..at(C, (panel * PANEL * 4) as i64) }
+    }
+
+    fn load_sums(&mut self) -> Emitted {
+        (0..self.tile.panels).try_for_each(|panel| {
+            let from = self.sums_at(panel).operand();
+            self.asm.emit(Instruction::with2(Code::VEX_Tileloadd_tmm_sibmem, self.sums(panel), from)?)
+        })
+    }
+
+    fn store_sums(&mut self) -> Emitted {
+        (0..self.tile.panels).try_for_each(|panel| {
+            let to = self.sums_at(panel).operand();
+            self.asm.emit(Instruction::with2(Code::VEX_Tilestored_sibmem_tmm, to, self.sums(panel))?)
+        })
+    }
+
+    fn matrices(&mut self, has_start: bool, merge: Option<MergeForm>) -> Emitted {
+        let shapes = self.shapes();
+        let table = self.asm.constant(&shapes);
+        self.shape(table)?;
+        self.asm.emit(Instruction::with1(Code::Push_r64, Register::RBX)?)?;
+        self.asm.emit(Instruction::with2(Code::Mov_r32_imm32, Register::R10D, MATRIX_BYTES as u32)?)?;
+        self.begin_matrices(has_start)?;
+        self.load_pointers()?;
+        self.over_k(table)?;
+        self.load_field(C, Call::C)?;
+        self.store_sums()?;
+        self.asm.emit(Instruction::with1(Code::Pop_r64, Register::RBX)?)?;
+        if merge.is_some() || self.tile.finish.is_some() { self.results_at_last(merge) } else { Ok(()) }
+    }
+
+    /// Gives the registers their shapes, unless they have them from the tile before: that takes as long as ten
+    /// products.
+    fn shape(&mut self, table: Label) -> Emitted {
+        let ready = self.asm.label();
+        let known = at(TABLE, Call::Shapes.offset().into()).operand();
+        self.asm.emit_at(|from| Instruction::with2(Code::Lea_r64_m, SCRATCH, from), table)?;
+        self.asm.emit(Instruction::with2(Code::Cmp_rm64_r64, known, SCRATCH)?)?;
+        self.asm.jump(Code::Je_rel32_64, ready)?;
+        self.asm.emit(Instruction::with2(Code::Mov_rm64_r64, known, SCRATCH)?)?;
+        self.asm.emit(Instruction::with1(Code::VEX_Ldtilecfg_m512, at(SCRATCH, 0).operand())?)?;
+        self.asm.bind(ready);
+        Ok(())
+    }
+
+    /// What sums begin with: what C holds, or at first 0 or what `START` holds.
+    fn begin_matrices(&mut self, has_start: bool) -> Emitted {
+        let (load, ready) = (self.asm.label(), self.asm.label());
+        self.load_field(C, Call::C)?;
+        self.test_field(Call::First)?;
+        self.asm.jump(Code::Je_rel32_64, load)?;
+        if has_start {
+            self.starts()?;
+        } else {
+            for panel in 0..self.tile.panels {
+                self.asm.emit(Instruction::with1(Code::VEX_Tilezero_tmm, self.sums(panel))?)?;
+            }
+            self.asm.jump(Code::Jmp_rel32_64, ready)?;
+        }
+        self.asm.bind(load);
+        self.load_sums()?;
+        self.asm.bind(ready);
+        Ok(())
+    }
+
+    /// Fills C with what `START` holds for each row.
+    fn starts(&mut self) -> Emitted {
+        self.load_field(SCRATCH, Call::Start)?;
+        for digit in 0..self.tile.digits {
+            if digit > 0 {
+                let step = at(TABLE, Call::StartDigit.offset().into()).operand();
+                self.asm.emit(Instruction::with2(Code::Add_r64_rm64, SCRATCH, step)?)?;
+            }
+            for token in 0..self.tile.tokens {
+                self.asm.broadcast_i32(token, at(SCRATCH, token as i64 * 4))?;
+                for panel in 0..self.tile.panels {
+                    let row = digit * self.tile.tokens + token;
+                    let (to, from) = (at(C, ((row * C_ROW + panel * PANEL) * 4) as i64), self.asm.vector(token));
+                    self.asm.store(STORE, to, from)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn load_pointers(&mut self) -> Emitted {
+        self.load_field(X, Call::X)?;
+        self.load_field(COUNT, Call::K)?;
+        self.load_field(PANELS[0], Call::W)?;
+        self.load_field(SCRATCH, Call::WPanel)?;
+        for panel in 1..self.tile.panels {
+            self.asm.lea(PANELS[panel], PANELS[panel - 1], SCRATCH, 1)?;
+        }
+        self.load_field(AHEAD, Call::Ahead)?;
+        self.asm.emit(Instruction::with2(Code::Sub_r64_rm64, AHEAD, PANELS[0])?)?;
+        self.load_field(SCRATCH, Call::AheadStep)?;
+        self.asm.shift_left(SCRATCH, self.lines_per_prefetch().trailing_zeros())
+    }
+
+    /// The loop over K, of as many units as a register holds, and what is left of them.
+    fn over_k(&mut self, table: Label) -> Emitted {
+        let (main, tail, done) = (self.asm.label(), self.asm.label(), self.asm.label());
+        self.asm.add_immediate(COUNT, -UNITS)?;
+        self.asm.jump(Code::Jl_rel32_64, tail)?;
+        self.asm.bind(main);
+        self.multiply(true)?;
+        self.asm.add_immediate(X, (self.tile.rows() * MATRIX_BYTES) as i32)?;
+        for panel in 0..self.tile.panels {
+            self.asm.add_immediate(PANELS[panel], CHUNK)?;
+        }
+        self.asm.add_immediate(COUNT, -UNITS)?;
+        self.asm.jump(Code::Jge_rel32_64, main)?;
+        self.asm.bind(tail);
+        self.asm.add_immediate(COUNT, UNITS)?;
+        self.asm.jump(Code::Je_rel32_64, done)?;
+        self.reshape(table)?;
+        self.multiply(false)?;
+        self.asm.bind(done);
+        Ok(())
+    }
+
+    /// Shapes for the `COUNT` units that are left, so that nothing behind them is read.
+    fn reshape(&mut self, table: Label) -> Emitted {
+        let known = at(TABLE, Call::Shapes.offset().into()).operand();
+        self.asm.emit(Instruction::with2(Code::Mov_rm64_imm32, known, 0)?)?;
+        self.load_field(C, Call::C)?;
+        self.store_sums()?;
+        // Below the stack pointer, where nobody else writes.
+        let below = |offset: usize| at(Register::RSP, offset as i64 - SHAPES as i64).operand();
+        let v = self.asm.vector(0);
+        self.asm.emit_at(|from| Instruction::with2(MOVE[1], v, from), table)?;
+        self.asm.emit(Instruction::with2(STORE[1], below(0), v)?)?;
+        for panel in self.tile.panels + 1..REGISTERS {
+            self.asm.emit(Instruction::with2(Code::Mov_rm8_r8, below(ROWS + panel), Register::CL)?)?;
+        }
+        self.asm.shift_left(COUNT, QUAD.trailing_zeros())?;
+        let bytes = below(ROW_BYTES + 2 * self.tile.panels);
+        self.asm.emit(Instruction::with2(Code::Mov_rm8_r8, bytes, Register::CL)?)?;
+        self.asm.emit(Instruction::with1(Code::VEX_Ldtilecfg_m512, below(0))?)?;
+        self.load_sums()
+    }
+
+    /// Adds the products of the rows with each panel to the sums.
+    fn multiply(&mut self, has_prefetch: bool) -> Emitted {
+        let rows = self.rows();
+        self.load_matrix(rows, X)?;
+        for panel in 0..self.tile.panels {
+            let (sums, w) = (self.sums(panel), self.panel(panel));
+            self.load_matrix(w, PANELS[panel])?;
+            self.asm.emit(Instruction::with3(self.dot(), sums, rows, w)?)?;
+            if has_prefetch {
+                self.prefetch_rows(panel)?;
+            }
+        }
+        if has_prefetch { self.prefetch_panels() } else { Ok(()) }
+    }
+
+    /// The product of rows with panels, whichever of them is signed.
+    fn dot(&self) -> Code {
+        match self.tile.operands {
+            Operands::Quads(form) if form.x == Element::Unsigned => Code::VEX_Tdpbusd_tmm_tmm_tmm,
+            _ => Code::VEX_Tdpbsud_tmm_tmm_tmm,
+        }
+    }
+
+    /// Fetches a part of the next rows, between the products with the panels.
+    fn prefetch_rows(&mut self, panel: usize) -> Emitted {
+        let (rows, panels) = (self.tile.rows(), self.tile.panels);
+        for row in rows * panel / panels..rows * (panel + 1) / panels {
+            let next = at(X, ((rows + row) * MATRIX_BYTES) as i64).operand();
+            self.asm.emit(Instruction::with1(Code::Prefetcht0_m8, next)?)?;
+        }
+        Ok(())
+    }
+
+    /// Lines of a panel for each that is fetched of the next block.
+    fn lines_per_prefetch(&self) -> usize {
+        if self.tile.stream == Stream::Shared { SHARING } else { 1 }
+    }
+
+    /// Fetches as much as a register takes of each panel: of what is read directly lines [`NEAR`] ahead, and of the
+    /// next block its share. `AHEAD` is how far that lies from the panels, which move on themselves.
+    fn prefetch_panels(&mut self) -> Emitted {
+        for line in 0..CHUNK as usize / LINE {
+            if self.tile.stream == Stream::Direct {
+                for panel in 0..self.tile.panels {
+                    let near = at(PANELS[panel], NEAR + (line * LINE) as i64).operand();
+                    self.asm.emit(Instruction::with1(Code::Prefetcht0_m8, near)?)?;
+                }
+            }
+            if !line.is_multiple_of(self.lines_per_prefetch()) {
+                continue;
+            }
+            for panel in 0..self.tile.panels {
+                let ahead = At { index: AHEAD, ..at(PANELS[panel], 0) }.operand();
+                self.asm.emit(Instruction::with1(Code::Prefetcht1_m8, ahead)?)?;
+            }
+            self.asm.emit(Instruction::with2(Code::Add_r64_rm64, AHEAD, SCRATCH)?)?;
+        }
+        self.asm.add_immediate(AHEAD, -CHUNK)
+    }
+}
