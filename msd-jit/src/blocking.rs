@@ -7,15 +7,9 @@ use crate::micro::Emitter;
 use crate::schedule::{Product, Term};
 use crate::tile::{C_ROW, MAX_PANELS, Operands, PANEL, SHARING, Stream, Sum, Tile};
 
-/// Digit rows from which on tokens are many. Of fewer, reading is the most of the work, and more streams count.
-const MANY_ROWS: u64 = 38;
-
 /// Units along K of a block, some 2 KB of a row: of 256 to 1024 the best on two generations of Xeon, by a
 /// few percent.
 const K_UNITS: u64 = 512;
-
-/// The same of tiles that multiply matrices, which read rows and panels from the first-level cache.
-const MATRIX_K_UNITS: u64 = 128;
 
 /// Fewest units that threads can share out well.
 const FEW_UNITS: u64 = 16;
@@ -49,6 +43,8 @@ pub(crate) struct Blocking {
     pub(crate) heads: u64,
     pub(crate) tail: u64,
     pub(crate) tails: u64,
+    /// Parts of each block of K.
+    pub(crate) k_parts: u64,
     /// Blocks that are done together, and how often that is.
     pub(crate) together: u64,
     pub(crate) turns: u64,
@@ -61,6 +57,8 @@ pub(crate) struct TileTokens {
     pub(crate) many: u64,
     /// From how many tokens on they are many.
     pub(crate) from: u64,
+    /// Parts of a block of K, where panels are shared.
+    pub(crate) k_parts: u64,
 }
 
 impl TileTokens {
@@ -68,16 +66,19 @@ impl TileTokens {
     pub(crate) fn cut(self, tokens: u64) -> TokenBlocks {
         let most = if tokens >= self.from { self.many } else { self.few };
         let blocks = tokens.div_ceil(most).max(1);
-        TokenBlocks { blocks, heads: tokens % blocks, tail: tokens / blocks }
+        let k_parts = if blocks < SHARING as u64 { 1 } else { self.k_parts };
+        TokenBlocks { blocks, heads: tokens % blocks, tail: tokens / blocks, k_parts }
     }
 }
 
-/// Tokens in blocks: how many in all, how many hold one token more than the others, and how many tokens those hold.
+/// Tokens in blocks: how many in all, how many hold one token more than the others, and how many tokens those hold; and
+/// the parts of each block of K.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TokenBlocks {
     pub(crate) blocks: u64,
     pub(crate) heads: u64,
     pub(crate) tail: u64,
+    pub(crate) k_parts: u64,
 }
 
 /// Entries of the table about the blocks of tokens.
@@ -86,6 +87,7 @@ pub(crate) enum TokenEntry {
     Blocks,
     Heads,
     Tail,
+    KParts,
 }
 
 impl TokenBlocks {
@@ -95,6 +97,7 @@ impl TokenBlocks {
             TokenEntry::Blocks => self.blocks,
             TokenEntry::Heads => self.heads,
             TokenEntry::Tail => self.tail,
+            TokenEntry::KParts => self.k_parts,
         }
     }
 }
@@ -152,8 +155,9 @@ impl Limits {
         };
         let least = self.terms.iter().map(of).reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1])]);
         let [few, many] = least.unwrap_or([1, 1]);
-        let from = if few == many { 0 } else { MANY_ROWS.div_ceil(self.digits()) };
-        TileTokens { few, many, from }
+        let most = |of: fn(Emitter) -> u64| self.terms.iter().map(|(emitter, ..)| of(*emitter)).max().unwrap_or(1);
+        let from = if few == many { 0 } else { most(Emitter::many_rows).div_ceil(self.digits()) };
+        TileTokens { few, many, from, k_parts: most(Emitter::k_parts) }
     }
 
     /// Most digit rows that are done with a block of the weights.
@@ -191,7 +195,7 @@ impl Limits {
     /// Cuts a product of that shape.
     pub(crate) fn cut(&self, shape: Shape) -> Blocking {
         let (tokens, batches) = (shape.tokens.max(1), shape.batches.max(1));
-        let TokenBlocks { blocks, heads, tail } = self.tokens().cut(tokens);
+        let TokenBlocks { blocks, heads, tail, k_parts } = self.tokens().cut(tokens);
         let head = if heads > 0 { tail + 1 } else { tail };
         let all = shape.channels.div_ceil(PANEL as u64).max(1);
         let most = (all / FEW_COLUMNS).clamp(1, MAX_PANELS as u64);
@@ -206,7 +210,7 @@ impl Limits {
         let together = blocks.div_ceil(wanted).max(least).min(most).min(blocks);
         let turns = blocks.div_ceil(together);
         let together = blocks.div_ceil(turns);
-        Blocking { panels, last_panels, strip, columns, head, heads, tail, tails: blocks - heads, together, turns }
+        Blocking { panels, last_panels, strip, columns, head, heads, tail, tails: blocks - heads, k_parts, together, turns }
     }
 
     /// Every size of tiles that products may need, whose tokens are one of `tokens` and channels as many as
@@ -235,8 +239,9 @@ impl Limits {
                 add(size);
                 // So do they with more tokens.
                 if tokens.is_none() && size.tokens as u64 + 1 >= most {
-                    add(Size { stream: Stream::Shared, ..size });
-                    add(Size { stream: Stream::Direct, ..size });
+                    for stream in [Stream::Alone, Stream::Direct, Stream::Shared] {
+                        add(Size { stream, ..size });
+                    }
                 }
             }
         }
@@ -268,20 +273,23 @@ impl Blocking {
     }
 
     /// In a few words, of one term.
-    pub(crate) fn describe(&self, term: &Term, emitter: Emitter) -> String {
+    pub(crate) fn describe(&self, term: &Term) -> String {
         let (head, blocks) = (self.head, self.heads + self.tails);
         let per_k = match term.sum {
             Sum::Groups(group) => u64::from(group.units),
             Sum::Whole { .. } | Sum::Wide => 1,
         };
-        let k = k_block(term, emitter) * per_k * term.operands.unit_depth() as u64;
+        let k = k_block(term) / self.k_parts * per_k * term.operands.unit_depth() as u64;
         format!("m{head}*{blocks}/{} n{} k{k}", self.together, self.panels * PANEL as u64)
     }
 
     /// Where tiles read panels from.
     fn stream(&self) -> Stream {
-        let sharing = self.together.min(self.heads + self.tails);
-        if sharing >= SHARING as u64 { Stream::Shared } else { Stream::Direct }
+        match self.together.min(self.heads + self.tails) {
+            0 | 1 => Stream::Alone,
+            few if few < SHARING as u64 => Stream::Direct,
+            _ => Stream::Shared,
+        }
     }
 
     /// Sizes of the tiles of [`TermEntry`], in order; blocks that do not occur have those of the
@@ -311,9 +319,8 @@ pub(crate) fn tile(product: &Product, term: &Term, Size { tokens, panels, stream
 }
 
 /// What a tile's argument `K` counts at most: units, or groups of them.
-pub(crate) fn k_block(term: &Term, emitter: Emitter) -> u64 {
+pub(crate) fn k_block(term: &Term) -> u64 {
     match (term.sum, term.operands) {
-        (Sum::Whole { .. }, _) if emitter == Emitter::Amx => MATRIX_K_UNITS,
         (Sum::Groups(group), _) => (K_UNITS / u64::from(group.units.max(1))).max(1),
         // Sums of a block must fit an I32: of words times bytes, 2^15 * 255 each.
         (Sum::Wide, Operands::Quads(form)) if form.x_dtype().host_bytes() == 2 => 64,

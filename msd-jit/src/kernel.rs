@@ -102,13 +102,12 @@ impl CompiledKernel {
         for (stage, cut) in self.program.stages.iter().zip(&bound.cuts) {
             let (Work::Product(product), Some(cut)) = (&stage.work, cut) else { continue };
             for (index, term) in product.region.terms.iter().enumerate() {
-                let emitter = product.limits.emitter(index);
                 let Size { tokens, panels, .. } = cut.tiles()[0];
                 let (digits, operands) = (term.digits(), term.operands.name());
                 found.push(Tiling {
-                    emitter: emitter.name(),
+                    emitter: product.limits.emitter(index).writer(&term.operands, digits * tokens, panels).name(),
                     tile: format!("{tokens}x{digits}-{panels}x{PANEL}-{operands}"),
-                    blocking: cut.describe(term, emitter),
+                    blocking: cut.describe(term),
                 });
             }
         }

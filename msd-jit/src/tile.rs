@@ -265,7 +265,9 @@ pub(crate) struct Finish {
 /// Where panels come from when a tile reads them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Stream {
-    /// From memory, and hardly sooner than they are multiplied.
+    /// From memory, by this tile and no other, so that reading is all that takes time.
+    Alone,
+    /// From memory, and hardly sooner than they are multiplied, by the first of a few tiles.
     Direct,
     /// From a cache, where most tiles find what others have read, while the next block is fetched bit by bit.
     Shared,
@@ -349,6 +351,7 @@ impl Tile {
     pub(crate) fn name(&self) -> String {
         let Tile { operands, stream, digits, tokens, panels, .. } = self;
         let stream = match stream {
+            Stream::Alone => "alone",
             Stream::Direct => "direct",
             Stream::Shared => "shared",
         };

@@ -44,7 +44,7 @@ struct Place {
 #[derive(Clone, Copy)]
 struct KBlocks {
     /// Elements of each.
-    size: i64,
+    size: Value,
     /// Elements of a row, whole units.
     columns: Value,
     /// Bytes that all tokens take for an element of K, and those before the first of the token's block.
@@ -103,13 +103,15 @@ impl Frame<'_> {
         let whole = self.b.ins().iadd_imm_s(columns, depth - 1);
         let whole = self.b.ins().band_imm_s(whole, -depth);
         let blocks = self.token_blocks(&outer[outer.len() - 1], layout.tokens);
+        let size = self.int(layout.block as i64);
+        let size = self.b.ins().udiv(size, blocks.k_parts);
         self.for_range(begin, end, 1, |f, unit| {
             let (batch, index) = (f.b.ins().udiv(unit, blocks.count), f.b.ins().urem(unit, blocks.count));
             let mut indices = f.unflatten(batch, &outer[..outer.len() - 1])?;
             let block = f.block(blocks, index);
             let start = f.locate(&d.digits, &indices)?;
             let before = f.b.ins().imul_imm_s(block.token, token_bytes);
-            let blocks = Some(KBlocks { size: layout.block as i64, columns: whole, all, before });
+            let blocks = Some(KBlocks { size, columns: whole, all, before });
             let digit_step = f.b.ins().imul_imm_s(block.count, item);
             let units = Units { depth, step: f.b.ins().imul_imm_s(digit_step, layout.digits as i64) };
             let zero = f.int(0);
@@ -308,20 +310,20 @@ impl Frame<'_> {
         let count = if d.sums.is_empty() { 0 } else { d.scheme.weights().len() };
         let none = vec![self.b.ins().iconst(types::I32, 0); count];
         let end = self.b.ins().iadd(first, run.columns);
-        let from = self.b.ins().udiv_imm_u(first, blocks.size);
-        let to = self.b.ins().iadd_imm_s(end, blocks.size - 1);
-        let to = self.b.ins().udiv_imm_u(to, blocks.size);
+        let from = self.b.ins().udiv(first, blocks.size);
+        let to = self.b.ins().iadd(end, blocks.size);
+        let to = self.b.ins().iadd_imm_s(to, -1);
+        let to = self.b.ins().udiv(to, blocks.size);
         self.for_carry(from, to, 1, &none, |f, index, sums| {
-            let start = f.b.ins().imul_imm_s(index, blocks.size);
-            let next = f.b.ins().iadd_imm_s(start, blocks.size);
+            let start = f.b.ins().imul(index, blocks.size);
+            let next = f.b.ins().iadd(start, blocks.size);
             let (low, high) = (f.b.ins().smax(first, start), f.b.ins().smin(end, next));
             let skip = f.b.ins().isub(low, first);
             let (source, _) = f.element(run.x, run.source, skip, false)?;
             let columns = f.b.ins().isub(high, low);
             // Of all tokens the blocks before, and of those before these as much of this block.
             let left = f.b.ins().isub(blocks.columns, start);
-            let size = f.int(blocks.size);
-            let width = f.b.ins().smin(left, size);
+            let width = f.b.ins().smin(left, blocks.size);
             let skip = f.b.ins().imul(blocks.all, start);
             let at = f.b.ins().iadd(place.first, skip);
             let skip = f.b.ins().imul(blocks.before, width);

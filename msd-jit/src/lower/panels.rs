@@ -152,6 +152,11 @@ impl Frame<'_> {
         let (row_step, k_step) = (self.step_bytes(source, 1)?, self.step_bytes(source, 0)?);
         let bytes = out.dtype.host_bytes() as i64;
         let (item, token_bytes) = (layout.depth as i64 * bytes, layout.digits as i64 * bytes);
+        let most = self.int(layout.block as i64);
+        let most = self.b.ins().udiv(most, blocks.k_parts);
+        let more = self.b.ins().iadd(depth, most);
+        let more = self.b.ins().iadd_imm_s(more, -1);
+        let k_blocks = self.b.ins().udiv(more, most);
         let (begin, end) = (self.begin, self.end);
         self.for_range(begin, end, 1, |f, unit| {
             let (batch, index) = (f.b.ins().udiv(unit, blocks.count), f.b.ins().urem(unit, blocks.count));
@@ -165,8 +170,9 @@ impl Frame<'_> {
             let row_bytes = f.b.ins().imul_imm_s(block.count, item);
             let unit_step = f.b.ins().imul_imm_s(row_bytes, layout.digits as i64);
             // In each block of K the tokens before these have as much of it.
-            f.for_carry(zero, depth, layout.block as i64, &[from, to], |f, first, at| {
-                let (left, most) = (f.b.ins().isub(depth, first), f.int(layout.block as i64));
+            f.for_carry(zero, k_blocks, 1, &[from, to], |f, index, at| {
+                let first = f.b.ins().imul(index, most);
+                let left = f.b.ins().isub(depth, first);
                 let size = f.b.ins().smin(left, most);
                 let padded = f.padded(layout, size);
                 let token_bytes = f.b.ins().imul_imm_s(padded, token_bytes);

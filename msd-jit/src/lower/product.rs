@@ -233,14 +233,17 @@ impl Frame<'_> {
         let more = self.b.ins().iadd_imm_s(blocks, LINE as i64 - 1);
         let ahead_step = self.b.ins().udiv(more, blocks);
         self.b.ins().store(Frame::flags(), ahead_step, call, Call::AheadStep.offset());
-        let most = k_block(term, o.emitter) as i64;
+        let most = self.int(k_block(term) as i64);
+        let most = self.b.ins().udiv(most, unit.blocks.k_parts);
         // Even nothing is multiplied once, so that sums are there.
-        let one = self.int(1);
+        let (zero, one) = (self.int(0), self.int(1));
         let end = self.b.ins().smax(count, one);
-        let zero = self.int(0);
-        self.for_range(zero, end, most, |f, from| {
+        let more = self.b.ins().iadd(end, most);
+        let more = self.b.ins().iadd_imm_s(more, -1);
+        let k_blocks = self.b.ins().udiv(more, most);
+        self.for_range(zero, k_blocks, 1, |f, index| {
+            let from = f.b.ins().imul(index, most);
             let left = f.b.ins().isub(count, from);
-            let most = f.int(most);
             let now = f.b.ins().smin(left, most);
             let w_skip = f.b.ins().imul_imm_s(from, w_step);
             let w = f.b.ins().iadd(o.w, w_skip);

@@ -14,6 +14,8 @@ pub(crate) struct Blocks {
     pub(crate) count: Value,
     heads: Value,
     tail: Value,
+    /// Parts of each block of K.
+    pub(crate) k_parts: Value,
 }
 
 /// A block of tokens.
@@ -28,9 +30,10 @@ pub(crate) struct Block {
 impl Frame<'_> {
     /// The blocks of so many tokens.
     pub(crate) fn token_blocks(&mut self, count: &Dim, most: TileTokens) -> Blocks {
-        let [count, heads, tail] = [TokenEntry::Blocks, TokenEntry::Heads, TokenEntry::Tail]
-            .map(|entry| self.known(Known::Tokens { count: count.clone(), most, entry }));
-        Blocks { count, heads, tail }
+        let [count, heads, tail, k_parts] =
+            [TokenEntry::Blocks, TokenEntry::Heads, TokenEntry::Tail, TokenEntry::KParts]
+                .map(|entry| self.known(Known::Tokens { count: count.clone(), most, entry }));
+        Blocks { count, heads, tail, k_parts }
     }
 
     /// One of them.

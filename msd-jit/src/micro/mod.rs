@@ -54,7 +54,7 @@ impl Emitter {
     /// The tile that is compiled in place of one: the portable ones fetch nothing ahead.
     pub(crate) fn canonical(self, tile: Tile) -> Tile {
         match self.serving(&tile.operands, tile.sum, tile.digits) {
-            Emitter::Portable => Tile { stream: Stream::Direct, ..tile },
+            Emitter::Portable => Tile { stream: Stream::Alone, ..tile },
             Emitter::Ymm | Emitter::Zmm | Emitter::Amx => tile,
         }
     }
@@ -79,9 +79,13 @@ impl Emitter {
             Emitter::Portable => return Ok(None),
             Emitter::Ymm => x86::Width::Ymm,
             Emitter::Zmm => x86::Width::Zmm,
-            Emitter::Amx => return x86::amx::emit(tile, is_listed).map(Some).map_err(internal),
+            Emitter::Amx if self.writer(&tile.operands, tile.rows(), tile.panels) == self => {
+                return x86::amx::emit(tile, is_listed).map(Some).map_err(internal);
+            }
+            Emitter::Amx => x86::Width::Zmm,
         };
-        x86::emit(tile, width, is_listed).map(Some).map_err(internal)
+        let row_units = self.row_depth(&tile.operands) / tile.operands.unit_depth();
+        x86::emit(tile, (width, row_units), is_listed).map(Some).map_err(internal)
     }
 
     /// The function that gives back the registers that tiles have given shapes to, if they do.
@@ -131,8 +135,34 @@ impl Emitter {
             Emitter::Ymm => [6, 6],
             Emitter::Zmm if is_float(operands) => [9, 28],
             Emitter::Zmm => [9, 14],
-            Emitter::Amx => [MATRIX_ROWS, MATRIX_ROWS],
+            // Of fewer rows reading the weights is all that takes time, and vectors read a tenth faster.
+            Emitter::Amx => [Emitter::Zmm.max_rows(operands)[0], MATRIX_ROWS],
         }
+    }
+
+    /// Digit rows of a product from which on tokens are many: of fewer, reading is the most of the work, and more streams
+    /// count.
+    pub(crate) fn many_rows(self) -> u64 {
+        match self {
+            Emitter::Portable | Emitter::Ymm | Emitter::Zmm => 38,
+            Emitter::Amx => 10,
+        }
+    }
+
+    /// Parts of a block of K where several tiles read the same panels: matrix registers read those of one part again
+    /// and again from the first-level cache.
+    pub(crate) fn k_parts(self) -> u64 {
+        match self {
+            Emitter::Portable | Emitter::Ymm | Emitter::Zmm => 1,
+            Emitter::Amx => 4,
+        }
+    }
+
+    /// Who writes the tile of so many rows and panels: matrix registers leave few rows to vectors.
+    pub(crate) fn writer(self, operands: &Operands, rows: usize, panels: usize) -> Emitter {
+        let vectors = Emitter::Zmm;
+        let is_small = rows <= vectors.max_rows(operands)[0] && panels <= vectors.panels(operands, rows);
+        if self == Emitter::Amx && is_small { vectors } else { self }
     }
 
     /// Most digit rows that are done with a block of the weights before the next. Ten of the largest tiles of vectors, so
@@ -169,6 +199,7 @@ impl Emitter {
             (Emitter::Zmm, 7..=9) => 3,
             (Emitter::Zmm, _) if is_float(operands) => 1,
             (Emitter::Zmm, _) => 2,
+            (Emitter::Amx, 0..=9) => Emitter::Zmm.panels(operands, rows),
             (Emitter::Amx, _) => MAX_PANELS,
         }
     }

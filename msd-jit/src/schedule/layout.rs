@@ -106,7 +106,7 @@ pub(crate) struct RowLayout {
     pub(crate) depth: u64,
     /// Length of the groups of `k`, where those are no whole units.
     pub(crate) group: Option<u64>,
-    /// Elements of a block of `k`: whole units or groups.
+    /// Elements of a block of `k`: whole units or groups, as are those of its parts ([`TileTokens::k_parts`]).
     pub(crate) block: u64,
 }
 
@@ -116,7 +116,7 @@ impl RowLayout {
         let depth = limits.emitter(index).row_depth(&term.operands) as u64;
         let per_count = term.groups.as_ref().map_or(term.operands.unit_depth() as u64, |g| g.size);
         let group = term.groups.as_ref().map(|g| g.size).filter(|size| size % depth != 0);
-        let block = k_block(term, limits.emitter(index)) * per_count;
+        let block = k_block(term) * per_count;
         let (tokens, digits) = (limits.tokens(), term.digits() as u64);
         RowLayout { stored: term.operands.x_dtype(), digits, tokens, depth, group, block }
     }

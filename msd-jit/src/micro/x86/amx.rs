@@ -44,9 +44,9 @@ const ROWS: usize = 48;
 pub(crate) fn emit(tile: &Tile, is_listed: bool) -> Emitted<Machine> {
     let Sum::Whole { has_start, merge } = tile.sum else {
         debug_assert!(false, "no such tile is asked for");
-        return super::emit(tile, Width::Zmm, is_listed);
+        return super::emit(tile, (Width::Zmm, MATRIX_BYTES / QUAD), is_listed);
     };
-    let mut e = Emitter { asm: Assembler::new(Width::Zmm, is_listed), tile, tokens: 1, held: None };
+    let mut e = Emitter { asm: Assembler::new(Width::Zmm, is_listed), tile, row_units: MATRIX_BYTES / QUAD, tokens: 1, held: None };
     e.matrices(has_start, merge)?;
     e.asm.finish()
 }
@@ -245,10 +245,10 @@ impl Emitter<'_> {
             self.load_matrix(w, PANELS[panel])?;
             self.asm.emit(Instruction::with3(self.dot(), sums, rows, w)?)?;
             if has_prefetch {
-                self.prefetch_rows(panel)?;
+                self.prefetch_near(panel)?;
             }
         }
-        if has_prefetch { self.prefetch_panels() } else { Ok(()) }
+        if has_prefetch { self.prefetch_ahead() } else { Ok(()) }
     }
 
     /// The product of rows with panels, whichever of them is signed.
@@ -259,12 +259,18 @@ impl Emitter<'_> {
         }
     }
 
-    /// Fetches a part of the next rows, between the products with the panels.
-    fn prefetch_rows(&mut self, panel: usize) -> Emitted {
+    /// Fetches, between the products with two panels, a part of the next rows, and of a panel that comes from memory
+    /// lines [`NEAR`] ahead.
+    fn prefetch_near(&mut self, panel: usize) -> Emitted {
         let (rows, panels) = (self.tile.rows(), self.tile.panels);
         for row in rows * panel / panels..rows * (panel + 1) / panels {
             let next = at(X, ((rows + row) * MATRIX_BYTES) as i64).operand();
             self.asm.emit(Instruction::with1(Code::Prefetcht0_m8, next)?)?;
+        }
+        let lines = if self.tile.stream == Stream::Shared { 0 } else { CHUNK as usize / LINE };
+        for line in 0..lines {
+            let near = at(PANELS[panel], NEAR + (line * LINE) as i64).operand();
+            self.asm.emit(Instruction::with1(Code::Prefetcht0_m8, near)?)?;
         }
         Ok(())
     }
@@ -274,19 +280,13 @@ impl Emitter<'_> {
         if self.tile.stream == Stream::Shared { SHARING } else { 1 }
     }
 
-    /// Fetches as much as a register takes of each panel: of what is read directly lines [`NEAR`] ahead, and of the
-    /// next block its share. `AHEAD` is how far that lies from the panels, which move on themselves.
-    fn prefetch_panels(&mut self) -> Emitted {
-        for line in 0..CHUNK as usize / LINE {
-            if self.tile.stream == Stream::Direct {
-                for panel in 0..self.tile.panels {
-                    let near = at(PANELS[panel], NEAR + (line * LINE) as i64).operand();
-                    self.asm.emit(Instruction::with1(Code::Prefetcht0_m8, near)?)?;
-                }
-            }
-            if !line.is_multiple_of(self.lines_per_prefetch()) {
-                continue;
-            }
+    /// Fetches, for as much as a register takes of each panel, its share of the next block. `AHEAD` is how far that
+    /// lies from the panels, which move on themselves.
+    fn prefetch_ahead(&mut self) -> Emitted {
+        if self.tile.stream == Stream::Alone {
+            return Ok(());
+        }
+        for _ in 0..CHUNK as usize / LINE / self.lines_per_prefetch() {
             for panel in 0..self.tile.panels {
                 let ahead = At { index: AHEAD, ..at(PANELS[panel], 0) }.operand();
                 self.asm.emit(Instruction::with1(Code::Prefetcht1_m8, ahead)?)?;

@@ -31,6 +31,8 @@ const SCRATCH: Register = Register::RAX;
 struct Emitter<'t> {
     asm: Assembler,
     tile: &'t Tile,
+    /// Units of a row that lie side by side.
+    row_units: usize,
     /// Tokens whose sums are in vector registers at once.
     tokens: usize,
     /// The constant that lies where merging has its factors, if it is known.
@@ -46,9 +48,9 @@ struct Place {
     part: usize,
 }
 
-/// The machine code of `tile`.
-pub(super) fn emit(tile: &Tile, width: Width, is_listed: bool) -> Emitted<Machine> {
-    let mut e = Emitter { asm: Assembler::new(width, is_listed), tile, tokens: tile.tokens, held: None };
+/// The machine code of `tile`, whose rows lie so many units side by side.
+pub(super) fn emit(tile: &Tile, (width, row_units): (Width, usize), is_listed: bool) -> Emitted<Machine> {
+    let mut e = Emitter { asm: Assembler::new(width, is_listed), tile, row_units, tokens: tile.tokens, held: None };
     e.prologue()?;
     match tile.sum {
         Sum::Whole { has_start, merge } => e.whole(has_start, merge)?,
@@ -143,7 +145,9 @@ impl Emitter<'_> {
 
     /// Where a row's unit number `unit` from the pointer lies.
     fn x_at(&self, row: usize, unit: usize) -> At {
-        at(X, ((unit * self.tile.rows() + row) * self.tile.operands.x_bytes()) as i64)
+        let (rest, within) = (unit / self.row_units, unit % self.row_units);
+        let unit = (rest * self.tile.rows() + row) * self.row_units + within;
+        at(X, (unit * self.tile.operands.x_bytes()) as i64)
     }
 
     /// The place of a panel relative to `base`.
