@@ -20,9 +20,9 @@ impl Emitter<'_> {
         let step = self.unroll();
         if let Some(units) = known.filter(|n| *n <= UNROLLED_GROUP) {
             for unit in 0..units as usize {
+                self.prefetch(unit)?;
                 self.unit(unit)?;
             }
-            self.prefetch(units as usize)?;
             return self.advance(units as usize);
         }
         if let Some(units) = known {
@@ -33,8 +33,8 @@ impl Emitter<'_> {
         self.asm.add_immediate(COUNT, -(step as i32))?;
         self.asm.jump(Code::Jl_rel32_64, tail)?;
         self.asm.bind(main);
-        self.prefetch(step)?;
         for unit in 0..step {
+            self.prefetch(unit)?;
             self.unit(unit)?;
         }
         self.advance(step)?;
@@ -67,25 +67,26 @@ impl Emitter<'_> {
         self.asm.add_immediate(X, (units * apart * operands.x_bytes()) as i32)
     }
 
-    /// Fetches as much as so many units take of each panel: of what comes from memory lines [`NEAR`] ahead, and of what
-    /// several tiles read what lies `AHEAD`, of which for a shared block one line in a few is enough. Where one tile
-    /// alone reads, fetching both would take a tenth longer.
-    fn prefetch(&mut self, units: usize) -> Emitted {
-        let lines = units * self.tile.operands.unit_bytes() / LINE;
-        for line in 0..lines / self.lines_per_fetch() {
-            for panel in 0..self.tile.panels {
-                if self.tile.stream != Stream::Shared {
-                    let near = self.panel_at(W, panel, NEAR + (line * LINE) as i64).operand();
-                    self.asm.emit(Instruction::with1(Code::Prefetcht0_m8, near)?)?;
-                }
-                if self.tile.stream != Stream::Alone {
-                    let ahead = self.panel_at(AHEAD, panel, 0).operand();
-                    self.asm.emit(Instruction::with1(Code::Prefetcht1_m8, ahead)?)?;
-                }
+    /// At a unit that begins a line, or a few: fetches as much of each panel, of what comes from memory [`NEAR`] ahead,
+    /// and of what several tiles read what lies `AHEAD`, of which for a shared block one line in a few is enough. Where
+    /// one tile alone reads, fetching both would take a tenth longer.
+    fn prefetch(&mut self, unit: usize) -> Emitted {
+        let offset = unit * self.tile.operands.unit_bytes();
+        if !offset.is_multiple_of(LINE * self.lines_per_fetch()) {
+            return Ok(());
+        }
+        for panel in 0..self.tile.panels {
+            if self.tile.stream != Stream::Shared {
+                let near = self.panel_at(W, panel, NEAR + offset as i64).operand();
+                self.asm.emit(Instruction::with1(Code::Prefetcht0_m8, near)?)?;
             }
             if self.tile.stream != Stream::Alone {
-                self.asm.emit(Instruction::with2(Code::Add_r64_rm64, AHEAD, AHEAD_STEP)?)?;
+                let ahead = self.panel_at(AHEAD, panel, 0).operand();
+                self.asm.emit(Instruction::with1(Code::Prefetcht1_m8, ahead)?)?;
             }
+        }
+        if self.tile.stream != Stream::Alone {
+            self.asm.emit(Instruction::with2(Code::Add_r64_rm64, AHEAD, AHEAD_STEP)?)?;
         }
         Ok(())
     }
