@@ -134,13 +134,11 @@ impl Emitter<'_> {
             (W_PANEL, Call::WPanel),
             (X, Call::X),
             (COUNT, Call::K),
-            (AHEAD, Call::Ahead),
-            (AHEAD_STEP, Call::AheadStep),
         ] {
             self.load_field(to, field)?;
         }
-        self.asm.shift_left(AHEAD_STEP, self.lines_per_fetch().trailing_zeros())?;
-        self.asm.lea(W_PANEL_3, W_PANEL, W_PANEL, 2)
+        self.asm.lea(W_PANEL_3, W_PANEL, W_PANEL, 2)?;
+        self.load_ahead()
     }
 
     /// Where a row's unit number `unit` from the pointer lies.

@@ -4,12 +4,16 @@ use iced_x86::{Code, Instruction, Register};
 use msd_ir::dtype::DType;
 
 use super::assembler::*;
-use super::{AHEAD, AHEAD_STEP, COUNT, Emitter, Place, W, X};
-use crate::tile::{Element, LINE, Operands, SHARING, Stream};
+use super::{AHEAD, AHEAD_STEP, COUNT, Emitter, Place, SCRATCH, W, X};
+use crate::tile::{Call, Element, LINE, Operands, SHARING, Stream};
 
 /// How far ahead of its loads a panel is fetched into the first-level cache. Of 512 to 4096 the best at four tokens and
 /// two threads, by a few percent; at one token 1024 to 2048 are alike.
 const NEAR: i64 = 2048;
+
+// Registers of a tile that reads alone, which needs no step of `AHEAD`.
+const NEXT: Register = AHEAD_STEP;
+const END: Register = SCRATCH;
 
 /// Groups of at most so many units are written out.
 const UNROLLED_GROUP: u32 = 8;
@@ -32,6 +36,11 @@ impl Emitter<'_> {
         let (single, done) = (self.asm.label(), self.asm.label());
         self.asm.add_immediate(COUNT, -(step as i32))?;
         self.asm.jump(Code::Jl_rel32_64, tail)?;
+        // Of groups the end of K is seldom the end of what is read.
+        let has_end = self.tile.stream == Stream::Alone && known.is_none();
+        if has_end {
+            self.find_end()?;
+        }
         self.asm.bind(main);
         for unit in 0..step {
             self.prefetch(unit)?;
@@ -39,7 +48,16 @@ impl Emitter<'_> {
         }
         self.advance(step)?;
         self.asm.add_immediate(COUNT, -(step as i32))?;
-        self.asm.jump(Code::Jge_rel32_64, main)?;
+        if has_end {
+            self.asm.jump(Code::Jl_rel32_64, tail)?;
+            self.asm.emit(Instruction::with2(Code::Cmp_r64_rm64, COUNT, END)?)?;
+            self.asm.jump(Code::Jg_rel32_64, main)?;
+            self.asm.emit(Instruction::with2(Code::Mov_r64_rm64, AHEAD, NEXT)?)?;
+            self.asm.add_immediate(NEXT, (step * self.tile.operands.unit_bytes()) as i32)?;
+            self.asm.jump(Code::Jmp_rel32_64, main)?;
+        } else {
+            self.asm.jump(Code::Jge_rel32_64, main)?;
+        }
         self.asm.bind(tail);
         self.asm.add_immediate(COUNT, step as i32)?;
         self.asm.jump(Code::Je_rel32_64, done)?;
@@ -49,6 +67,30 @@ impl Emitter<'_> {
         self.asm.emit(Instruction::with1(Code::Dec_rm64, COUNT)?)?;
         self.asm.jump(Code::Jne_rel32_64, single)?;
         self.asm.bind(done);
+        Ok(())
+    }
+
+    /// Where a tile fetches from: if it alone reads panels, [`NEAR`] ahead of them.
+    pub(super) fn load_ahead(&mut self) -> Emitted {
+        if self.tile.stream != Stream::Alone {
+            self.load_field(AHEAD, Call::Ahead)?;
+            self.load_field(AHEAD_STEP, Call::AheadStep)?;
+            return self.asm.shift_left(AHEAD_STEP, self.lines_per_fetch().trailing_zeros());
+        }
+        self.load_field(NEXT, Call::Ahead)?;
+        self.asm.emit(Instruction::with2(Code::Lea_r64_m, AHEAD, at(W, NEAR).operand())?)
+    }
+
+    /// When `COUNT` is down to `END`, nothing of these panels is that far ahead: at the end of K it fetches the beginning of
+    /// the `NEXT`.
+    fn find_end(&mut self) -> Emitted {
+        let ready = self.asm.label();
+        self.asm.emit(Instruction::with2(Code::Mov_rm64_imm32, END, -1)?)?;
+        self.test_field(Call::Last)?;
+        self.asm.jump(Code::Je_rel32_64, ready)?;
+        let near = NEAR as usize / self.tile.operands.unit_bytes() - self.unroll();
+        self.asm.emit(Instruction::with2(Code::Mov_r32_imm32, Register::EAX, near as u32)?)?;
+        self.asm.bind(ready);
         Ok(())
     }
 
@@ -62,6 +104,9 @@ impl Emitter<'_> {
     fn advance(&mut self, units: usize) -> Emitted {
         let (rows, operands) = (self.tile.rows(), self.tile.operands);
         self.asm.add_immediate(W, (units * operands.unit_bytes()) as i32)?;
+        if self.tile.stream == Stream::Alone {
+            self.asm.add_immediate(AHEAD, (units * operands.unit_bytes()) as i32)?;
+        }
         // Fewer units are the last.
         let apart = if units.is_multiple_of(self.row_units) { rows } else { 1 };
         self.asm.add_immediate(X, (units * apart * operands.x_bytes()) as i32)
@@ -76,9 +121,13 @@ impl Emitter<'_> {
             return Ok(());
         }
         for panel in 0..self.tile.panels {
-            if self.tile.stream != Stream::Shared {
-                let near = self.panel_at(W, panel, NEAR + offset as i64).operand();
-                self.asm.emit(Instruction::with1(Code::Prefetcht0_m8, near)?)?;
+            let near = match self.tile.stream {
+                Stream::Alone => Some(self.panel_at(AHEAD, panel, offset as i64)),
+                Stream::Direct => Some(self.panel_at(W, panel, NEAR + offset as i64)),
+                Stream::Shared => None,
+            };
+            if let Some(near) = near {
+                self.asm.emit(Instruction::with1(Code::Prefetcht0_m8, near.operand())?)?;
             }
             if self.tile.stream != Stream::Alone {
                 let ahead = self.panel_at(AHEAD, panel, 0).operand();
@@ -93,7 +142,7 @@ impl Emitter<'_> {
 
     /// Lines of a panel for each that is fetched of the next block. At least four tiles share a block, but for
     /// the last turn.
-    pub(super) fn lines_per_fetch(&self) -> usize {
+    fn lines_per_fetch(&self) -> usize {
         match self.tile.stream {
             Stream::Alone | Stream::Direct => 1,
             Stream::Shared => (self.unroll() * self.tile.operands.unit_bytes() / LINE).clamp(1, SHARING),
