@@ -52,7 +52,7 @@ fn main() -> msd::Result<()> {
 fn print_limits() {
     println!("{}", probe::cpu_name());
     for threads in [1, 2] {
-        let Limits { read_gbs, int8_gmacs, f32_gmacs } = Probe::new(threads).limits();
+        let Limits { read_gbs, int8_gmacs, f32_gmacs, .. } = Probe::new(threads).limits();
         println!("{threads} threads: reads {read_gbs:.1} GB/s; int8 {int8_gmacs:.0} GMAC/s; f32 {f32_gmacs:.0} GMAC/s");
     }
 }

@@ -8,8 +8,8 @@ fn limits_are_positive_and_finite() {
     for threads in [1, 2, 3] {
         let probe = Probe::new(threads);
         assert_eq!(probe.threads(), threads);
-        let Limits { read_gbs, int8_gmacs, f32_gmacs } = probe.limits();
-        for limit in [read_gbs, int8_gmacs, f32_gmacs] {
+        let Limits { read_gbs, int8_gmacs, amx_gmacs, f32_gmacs } = probe.limits();
+        for limit in [read_gbs, int8_gmacs, f32_gmacs].into_iter().chain(amx_gmacs) {
             assert!(limit.is_finite() && limit > 0.0, "{limit}");
         }
         for streams in STREAMS.into_iter().chain([0, 3, 100]) {
@@ -17,6 +17,8 @@ fn limits_are_positive_and_finite() {
             assert!(limit.is_finite() && limit > 0.0, "{limit}");
         }
         assert!(!probe.int8_instruction().is_empty() && !probe.f32_instruction().is_empty());
+        assert_eq!(probe.amx_instruction().is_some(), amx_gmacs.is_some());
+        assert_eq!(features().contains(&"amx-int8"), amx_gmacs.is_some());
     }
 }
 

@@ -102,7 +102,13 @@ pub(crate) fn median(mut samples: Vec<f64>) -> f64 {
 /// The median of each limit.
 pub(crate) fn median_limits(samples: &[Limits]) -> JsonLimits {
     let of = |limit: fn(&Limits) -> f64| median(samples.iter().map(limit).collect());
-    JsonLimits { read_gbs: of(|l| l.read_gbs), int8_gmacs: of(|l| l.int8_gmacs), f32_gmacs: of(|l| l.f32_gmacs) }
+    let amx = samples.first().and_then(|l| l.amx_gmacs).map(|_| of(|l| l.amx_gmacs.unwrap_or(f64::NAN)));
+    JsonLimits {
+        read_gbs: of(|l| l.read_gbs),
+        int8_gmacs: of(|l| l.int8_gmacs),
+        amx_gmacs: amx,
+        f32_gmacs: of(|l| l.f32_gmacs),
+    }
 }
 
 #[cfg(test)]

@@ -179,6 +179,7 @@ impl<'a> Bench<'a> {
                 threads: *threads,
                 limits: median_limits(samples),
                 int8_instruction: probe.int8_instruction(),
+                amx_instruction: probe.amx_instruction(),
                 f32_instruction: probe.f32_instruction(),
             })
             .collect();

@@ -14,16 +14,21 @@ pub(crate) struct Ceiling {
     pub(crate) limits: JsonLimits,
     /// The instructions that reach the peaks.
     pub(crate) int8_instruction: &'static str,
+    pub(crate) amx_instruction: Option<&'static str>,
     pub(crate) f32_instruction: &'static str,
 }
 
 impl fmt::Display for Ceiling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ceiling { threads, limits, int8_instruction, f32_instruction } = self;
-        let JsonLimits { read_gbs, int8_gmacs, f32_gmacs } = limits;
+        let Ceiling { threads, limits, int8_instruction, amx_instruction, f32_instruction } = self;
+        let JsonLimits { read_gbs, int8_gmacs, amx_gmacs, f32_gmacs } = limits;
         let plural = if *threads == 1 { "" } else { "s" };
         write!(f, "limits at {threads} thread{plural}: reads {read_gbs:.1} GB/s; ")?;
-        write!(f, "int8 {int8_gmacs:.0} GMAC/s ({int8_instruction}); f32 {f32_gmacs:.0} GMAC/s ({f32_instruction})")
+        write!(f, "int8 {int8_gmacs:.0} GMAC/s ({int8_instruction}); ")?;
+        if let (Some(gmacs), Some(instruction)) = (amx_gmacs, amx_instruction) {
+            write!(f, "amx {gmacs:.0} GMAC/s ({instruction}); ")?;
+        }
+        write!(f, "f32 {f32_gmacs:.0} GMAC/s ({f32_instruction})")
     }
 }
 
@@ -102,12 +107,18 @@ fn cells(row: &Row, rows: &[Row]) -> [String; 14] {
 }
 
 /// What bounds the products of a row: a digit costs an integer product of its own; products of
-/// several kinds are held against the integer peak, which none of them exceeds.
+/// several kinds are held against the integer peak, which none of them exceeds. The peak is that of the registers that
+/// multiply.
 fn compute_limit(row: &Row) -> (String, f64) {
-    let JsonLimits { int8_gmacs, f32_gmacs, .. } = row.limits;
+    let JsonLimits { int8_gmacs, amx_gmacs, f32_gmacs, .. } = row.limits;
+    let has_matrices = row.emitter.iter().any(|names| names.contains("amx"));
+    let (name, integers) = match amx_gmacs.filter(|_| has_matrices) {
+        Some(gmacs) => ("amx", gmacs),
+        None => ("int8", int8_gmacs),
+    };
     match (row.lowering, row.scheme.and_then(Scheme::from_name).map(|s| s.weights().len())) {
-        ("msd", Some(digits)) => (format!("int8/{digits}"), int8_gmacs / digits as f64),
-        ("msd" | "mixed", _) => ("int8".to_owned(), int8_gmacs),
+        ("msd", Some(digits)) => (format!("{name}/{digits}"), integers / digits as f64),
+        ("msd" | "mixed", _) => (name.to_owned(), integers),
         _ => ("f32".to_owned(), f32_gmacs),
     }
 }

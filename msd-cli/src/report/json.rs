@@ -170,8 +170,11 @@ pub(crate) struct Machine {
 pub(crate) struct JsonLimits {
     /// Memory read bandwidth, 1e9 bytes per second.
     pub(crate) read_gbs: f64,
-    /// 8-bit multiply-accumulates, 1e9 per second.
+    /// 8-bit multiply-accumulates of vector registers, 1e9 per second.
     pub(crate) int8_gmacs: f64,
+    /// The same of matrix registers (AMX), where the machine has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) amx_gmacs: Option<f64>,
     /// F32 multiply-adds, 1e9 per second.
     pub(crate) f32_gmacs: f64,
 }
@@ -189,7 +192,7 @@ pub(crate) struct Row {
     pub(crate) scheme: Option<&'static str>,
     /// Instruction set level.
     pub(crate) isa: &'static str,
-    /// Who wrote the tiles: `zmm`, `ymm` or, of 128-bit vectors, `128`. Several products are joined by `+`
+    /// Who wrote the tiles: `amx`, `zmm`, `ymm` or, of 128-bit vectors, `128`. Several products are joined by `+`
     /// here and in the next two, which are null without one.
     pub(crate) emitter: Option<String>,
     /// What multiplies: tokens and digits, panels and their channels, element types of rows and panels.

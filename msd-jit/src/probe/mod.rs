@@ -36,8 +36,10 @@ pub const STREAMS: [usize; 4] = [1, 2, 4, 8];
 pub struct Limits {
     /// Memory read bandwidth, 1e9 bytes per second.
     pub read_gbs: f64,
-    /// 8-bit integer multiplications accumulated in 32 bits, 1e9 per second.
+    /// 8-bit integer multiplications accumulated in 32 bits, 1e9 per second, of vector registers.
     pub int8_gmacs: f64,
+    /// The same of matrix registers (AMX), where there are any.
+    pub amx_gmacs: Option<f64>,
     /// F32 multiply-adds, 1e9 per second.
     pub f32_gmacs: f64,
 }
@@ -49,6 +51,7 @@ pub struct Probe {
     parts: Vec<Vec<Line>>,
     read: Reader,
     int8: Peak,
+    amx: Option<Peak>,
     f32: Peak,
 }
 
@@ -63,7 +66,7 @@ impl Probe {
             parts[thread].get_or_init(|| (1..=lines as u64).map(|i| Line([i; 8])).collect());
         });
         let parts = parts.into_iter().map(|part| part.into_inner().unwrap_or_default()).collect();
-        Probe { pool, parts, read: host::reader(), int8: host::int8(), f32: host::f32() }
+        Probe { pool, parts, read: host::reader(), int8: host::int8(), amx: host::amx(), f32: host::f32() }
     }
 
     /// How many threads measure.
@@ -73,7 +76,12 @@ impl Probe {
 
     /// One sample of each limit.
     pub fn limits(&self) -> Limits {
-        Limits { read_gbs: self.read_gbs(), int8_gmacs: self.int8_gmacs(), f32_gmacs: self.f32_gmacs() }
+        Limits {
+            read_gbs: self.read_gbs(),
+            int8_gmacs: self.int8_gmacs(),
+            amx_gmacs: self.amx.as_ref().map(|peak| self.gmacs(peak)),
+            f32_gmacs: self.f32_gmacs(),
+        }
     }
 
     /// Read bandwidth over all threads, 1e9 bytes per second: the best of one pass over the buffer
@@ -92,7 +100,7 @@ impl Probe {
         bytes as f64 / seconds / 1e9
     }
 
-    /// One sample of the 8-bit integer peak over all threads, from registers, 1e9
+    /// One sample of the 8-bit integer peak of vectors over all threads, from registers, 1e9
     /// multiply-accumulates per second.
     pub fn int8_gmacs(&self) -> f64 {
         self.gmacs(&self.int8)
@@ -106,6 +114,11 @@ impl Probe {
     /// The instruction behind [`int8_gmacs`](Probe::int8_gmacs).
     pub fn int8_instruction(&self) -> &'static str {
         self.int8.instruction
+    }
+
+    /// The instruction behind [`Limits::amx_gmacs`].
+    pub fn amx_instruction(&self) -> Option<&'static str> {
+        self.amx.as_ref().map(|peak| peak.instruction)
     }
 
     /// The instruction behind [`f32_gmacs`](Probe::f32_gmacs).
@@ -198,7 +211,8 @@ mod tests {
 
     #[test]
     fn peaks_run_any_number_of_rounds() {
-        for peak in [host::int8(), host::f32(), portable::int8(), portable::f32()] {
+        let peaks = [host::int8(), host::f32(), portable::int8(), portable::f32()];
+        for peak in peaks.into_iter().chain(host::amx()) {
             assert!(peak.macs > 0 && peak.rounds > 0 && !peak.instruction.is_empty());
             for rounds in [0, 1, 1000] {
                 (peak.run)(rounds);

@@ -55,6 +55,12 @@ pub(super) fn int8() -> Peak {
     }
 }
 
+/// Nothing is known of matrix registers.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn amx() -> Option<Peak> {
+    None
+}
+
 pub(super) fn f32() -> Peak {
     // Elsewhere a fused multiply-add may be a library call.
     const FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));

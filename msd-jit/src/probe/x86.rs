@@ -84,7 +84,7 @@ const ACCUMULATORS: u64 = 12;
 /// Rounds of a loop of one instruction per accumulator: 3 to 4 ms at two instructions a cycle.
 const ROUNDS: u64 = 2_000_000;
 
-/// The best 8-bit integer multiply-accumulate of the host. AMX is not looked for: nothing of ours uses it.
+/// The best 8-bit integer multiply-accumulate of the host's vectors.
 pub(super) fn int8() -> Peak {
     let one = |instruction, lanes, run| Peak { instruction, macs: lanes * ACCUMULATORS, rounds: ROUNDS, run };
     // Three instructions to a multiply-accumulate.
@@ -104,6 +104,54 @@ pub(super) fn int8() -> Peak {
     } else {
         // SAFETY: SSE2 is in every x86-64 processor.
         three("pmaddwd+paddd xmm", 8, |rounds| unsafe { pmaddwd_xmm(rounds) })
+    }
+}
+
+/// That of its matrix registers.
+pub(super) fn amx() -> Option<Peak> {
+    // Four sums, which hide the latency of a product of 16 by 16 by 64.
+    const MACS: u64 = 4 * 16 * 16 * 64;
+    // SAFETY: the registers are there, and the system lets this process use them.
+    let run = |rounds| unsafe { tdpbusd(rounds) };
+    crate::amx::is_available().then_some(Peak { instruction: "tdpbusd tmm", macs: MACS, rounds: 200_000, run })
+}
+
+/// # Safety
+/// The processor has AMX for bytes, and this process may use it.
+unsafe fn tdpbusd(rounds: u64) {
+    /// Every register 16 rows of 64 bytes.
+    static SHAPES: [u8; 64] = {
+        let mut shapes = [0; 64];
+        shapes[0] = 1;
+        let mut register = 0;
+        while register < 8 {
+            shapes[16 + 2 * register] = 64;
+            shapes[48 + register] = 16;
+            register += 1;
+        }
+        shapes
+    };
+    // SAFETY: by contract the instructions exist. `clobber_abi` names every register that is written, the shapes are
+    // those that the processor asks for, the stack is not touched, and the count is at least 1, so the loop ends.
+    unsafe {
+        asm!(
+            "ldtilecfg [{shapes}]",
+            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+            "tilezero tmm4", "tilezero tmm5", "tilezero tmm6", "tilezero tmm7",
+            ".p2align 6",
+            "2:",
+            "tdpbusd tmm0, tmm4, tmm6",
+            "tdpbusd tmm1, tmm4, tmm7",
+            "tdpbusd tmm2, tmm5, tmm6",
+            "tdpbusd tmm3, tmm5, tmm7",
+            "dec rcx",
+            "jnz 2b",
+            "tilerelease",
+            shapes = in(reg) SHAPES.as_ptr(),
+            inout("rcx") rounds.max(1) => _,
+            clobber_abi("sysv64"),
+            options(nostack),
+        );
     }
 }
 
@@ -225,5 +273,7 @@ pub(super) fn features() -> Vec<&'static str> {
         "avxvnni",
         "avxvnniint8"
     );
-    all.into_iter().filter_map(|(name, present)| present.then_some(name)).collect()
+    // The standard library cannot ask for it yet.
+    let all = all.into_iter().chain([("amx-int8", crate::amx::is_available())]);
+    all.filter_map(|(name, present)| present.then_some(name)).collect()
 }

@@ -246,9 +246,10 @@ impl Emitter<'_> {
             self.asm.emit(Instruction::with3(self.dot(), sums, rows, w)?)?;
             if has_prefetch {
                 self.prefetch_near(panel)?;
+                self.prefetch_ahead(panel)?;
             }
         }
-        if has_prefetch { self.prefetch_ahead() } else { Ok(()) }
+        Ok(())
     }
 
     /// The product of rows with panels, whichever of them is signed.
@@ -280,19 +281,20 @@ impl Emitter<'_> {
         if self.tile.stream == Stream::Shared { SHARING } else { 1 }
     }
 
-    /// Fetches, for as much as a register takes of each panel, its share of the next block. `AHEAD` is how far that
-    /// lies from the panels, which move on themselves.
-    fn prefetch_ahead(&mut self) -> Emitted {
+    /// Fetches, for as much as a register takes of each panel, its share of the next block: a part of that between the
+    /// products with two panels. `AHEAD` is how far it lies from the panels, which move on themselves.
+    fn prefetch_ahead(&mut self, part: usize) -> Emitted {
         if self.tile.stream == Stream::Alone {
             return Ok(());
         }
-        for _ in 0..CHUNK as usize / LINE / self.lines_per_prefetch() {
+        let (lines, parts) = (CHUNK as usize / LINE / self.lines_per_prefetch(), self.tile.panels);
+        for _ in lines * part / parts..lines * (part + 1) / parts {
             for panel in 0..self.tile.panels {
                 let ahead = At { index: AHEAD, ..at(PANELS[panel], 0) }.operand();
                 self.asm.emit(Instruction::with1(Code::Prefetcht1_m8, ahead)?)?;
             }
             self.asm.emit(Instruction::with2(Code::Add_r64_rm64, AHEAD, SCRATCH)?)?;
         }
-        self.asm.add_immediate(AHEAD, -CHUNK)
+        if part + 1 == parts { self.asm.add_immediate(AHEAD, -CHUNK) } else { Ok(()) }
     }
 }
