@@ -155,9 +155,12 @@ impl Limits {
         };
         let least = self.terms.iter().map(of).reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1])]);
         let [few, many] = least.unwrap_or([1, 1]);
-        let most = |of: fn(Emitter) -> u64| self.terms.iter().map(|(emitter, ..)| of(*emitter)).max().unwrap_or(1);
-        let from = if few == many { 0 } else { most(Emitter::many_rows).div_ceil(self.digits()) };
-        TileTokens { few, many, from, k_parts: most(Emitter::k_parts) }
+        let emitters = || self.terms.iter().map(|(emitter, ..)| *emitter);
+        let rows = emitters().map(Emitter::many_rows).max().unwrap_or(1);
+        let from = if few == many { 0 } else { rows.div_ceil(self.digits()) };
+        // Blocks of others may be too short to be cut.
+        let k_parts = emitters().map(Emitter::k_parts).min().unwrap_or(1);
+        TileTokens { few, many, from, k_parts }
     }
 
     /// Most digit rows that are done with a block of the weights.
@@ -210,7 +213,19 @@ impl Limits {
         let together = blocks.div_ceil(wanted).max(least).min(most).min(blocks);
         let turns = blocks.div_ceil(together);
         let together = blocks.div_ceil(turns);
-        Blocking { panels, last_panels, strip, columns, head, heads, tail, tails: blocks - heads, k_parts, together, turns }
+        Blocking {
+            panels,
+            last_panels,
+            strip,
+            columns,
+            head,
+            heads,
+            tail,
+            tails: blocks - heads,
+            k_parts,
+            together,
+            turns,
+        }
     }
 
     /// Every size of tiles that products may need, whose tokens are one of `tokens` and channels as many as
@@ -226,23 +241,22 @@ impl Limits {
             }
         };
         for number in range {
-            // The more batches there are, the more blocks are done together, up to so many.
-            let cut = |channels| [1, FEW_UNITS].map(|batches| self.cut(Shape { tokens: number, channels, batches }));
-            let cuts: Vec<Blocking> = match channels {
-                Some(channels) => cut(channels).into(),
-                None => {
-                    let all = 1..=MAX_PANELS as u64 * (FEW_COLUMNS + 1);
-                    all.flat_map(|panels| cut(panels * PANEL as u64)).collect()
-                }
-            };
-            for size in cuts.iter().flat_map(Blocking::tiles) {
-                add(size);
-                // So do they with more tokens.
-                if tokens.is_none() && size.tokens as u64 + 1 >= most {
+            let mut add_all = |channels| {
+                // The more batches there are, the more blocks are done together, up to so many.
+                let [low, high] = [1, FEW_UNITS].map(|batches| self.cut(Shape { tokens: number, channels, batches }));
+                for size in low.tiles() {
+                    // So they are with more tokens.
+                    let is_any = tokens.is_none() && size.tokens as u64 + 1 >= most;
                     for stream in [Stream::Alone, Stream::Direct, Stream::Shared] {
-                        add(Size { stream, ..size });
+                        if is_any || (low.stream()..=high.stream()).contains(&stream) {
+                            add(Size { stream, ..size });
+                        }
                     }
                 }
+            };
+            match channels {
+                Some(channels) => add_all(channels),
+                None => (1..=MAX_PANELS as u64 * (FEW_COLUMNS + 1)).for_each(|panels| add_all(panels * PANEL as u64)),
             }
         }
         found
@@ -378,6 +392,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn blocks_of_k_have_parts_where_every_tile_has_matrices_and_panels_are_shared() {
+        let parts = |limits: &Limits, tokens| limits.cut(Shape { tokens, channels: 4096, batches: 1 }).k_parts;
+        let mut limits = limits(Emitter::Amx, 2);
+        assert_eq!([1, 8, 24, 25, 256].map(|tokens| parts(&limits, tokens)), [1, 1, 1, 4, 4]);
+        limits.terms.push((Emitter::Zmm, limits.terms[0].1, 2));
+        assert_eq!(parts(&limits, 256), 1);
     }
 
     #[test]

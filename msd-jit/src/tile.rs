@@ -262,8 +262,8 @@ pub(crate) struct Finish {
     pub(crate) is_canonical: bool,
 }
 
-/// Where panels come from when a tile reads them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Where panels come from when a tile reads them; the later, the more tiles read the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Stream {
     /// From memory, by this tile and no other, so that reading is all that takes time.
     Alone,

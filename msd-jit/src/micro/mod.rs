@@ -140,8 +140,8 @@ impl Emitter {
         }
     }
 
-    /// Digit rows of a product from which on tokens are many: of fewer, reading is the most of the work, and more streams
-    /// count.
+    /// Digit rows of a product from which on tokens are many: of fewer, reading is the most of the work, and more
+    /// streams count.
     pub(crate) fn many_rows(self) -> u64 {
         match self {
             Emitter::Portable | Emitter::Ymm | Emitter::Zmm => 38,
@@ -165,9 +165,9 @@ impl Emitter {
         if self == Emitter::Amx && is_small { vectors } else { self }
     }
 
-    /// Most digit rows that are done with a block of the weights before the next. Ten of the largest tiles of vectors, so
-    /// that they stay in the second-level cache even where others use that as well. Matrix registers take rows so fast
-    /// that reading the weights again for more of them would take longer; their blocks are shorter along K.
+    /// Most digit rows that are done with a block of the weights before the next. Ten of the largest tiles of vectors,
+    /// so that they stay in the second-level cache even where others use that as well. Matrix registers take rows so
+    /// fast that reading the weights again for more of them would take longer; their blocks are shorter along K.
     pub(crate) fn rows_together(self) -> usize {
         match self {
             Emitter::Portable | Emitter::Ymm | Emitter::Zmm => 140,

@@ -91,10 +91,11 @@ impl Layout {
     }
 }
 
-/// How rows `x[batch, digits * tokens, k]` are laid out for their tiles: `k` in blocks, of each of these tokens in blocks,
-/// the larger ones first ([`crate::blocking::TileTokens`]), and of each of those `[units][digits][tokens]`, a unit being
-/// so many neighbours along `k`, or the last few of a group and zeros. What is multiplied with one block of the weights
-/// thus lies in one piece: apart, pieces may get in each other's way in caches that know few places for an address.
+/// How rows `x[batch, digits * tokens, k]` are laid out for their tiles: `k` in blocks, of each of these tokens in
+/// blocks, the larger ones first ([`crate::blocking::TileTokens`]), and of each of those `[units][digits][tokens]`, a
+/// unit being so many neighbours along `k`, or the last few of a group and zeros. What is multiplied with one block of
+/// the weights thus lies in one piece: apart, pieces may get in each other's way in caches that know few places for an
+/// address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RowLayout {
     /// Type of the elements.

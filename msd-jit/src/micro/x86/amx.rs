@@ -1,10 +1,10 @@
-//! Tiles by matrix registers (AMX), for sums of bytes over the whole of K. A register holds 16 rows of 64 bytes, and one
-//! instruction multiplies 16 rows by 16 channels and 64 neighbours along K. Rows lie as one register wants them,
-//! row after row ([`super::super::Emitter::row_depth`]), and 16 units of a panel as the other does, so that
-//! both are loaded as they are; sums go through `C`, where vectors let them begin and turn them into results.
+//! Tiles by matrix registers (AMX), for sums of bytes over the whole of K. A register holds 16 rows of 64 bytes, and
+//! one instruction multiplies 16 rows by 16 channels and 64 neighbours along K. Rows lie as one register wants them,
+//! row after row ([`super::super::Emitter::row_depth`]), and 16 units of a panel as the other does, so that both are
+//! loaded as they are; sums go through `C`, where vectors let them begin and turn them into results.
 //!
-//! One matrix of rows is multiplied with up to four panels, which stay in the first-level cache for the next rows:
-//! for each product less is read from farther away than with two matrices of rows and two panels.
+//! One matrix of rows is multiplied with up to four panels, which stay in the first-level cache for the next rows: for
+//! each product less is read from farther away than with two matrices of rows and two panels.
 
 use iced_x86::{Code, Instruction, Register};
 
@@ -46,7 +46,13 @@ pub(crate) fn emit(tile: &Tile, is_listed: bool) -> Emitted<Machine> {
         debug_assert!(false, "no such tile is asked for");
         return super::emit(tile, (Width::Zmm, MATRIX_BYTES / QUAD), is_listed);
     };
-    let mut e = Emitter { asm: Assembler::new(Width::Zmm, is_listed), tile, row_units: MATRIX_BYTES / QUAD, tokens: 1, held: None };
+    let mut e = Emitter {
+        asm: Assembler::new(Width::Zmm, is_listed),
+        tile,
+        row_units: MATRIX_BYTES / QUAD,
+        tokens: 1,
+        held: None,
+    };
     e.matrices(has_start, merge)?;
     e.asm.finish()
 }
@@ -70,6 +76,10 @@ impl Emitter<'_> {
     fn panel(&self, panel: usize) -> Register {
         let first = self.tile.panels + 1;
         Register::TMM0 + (first + panel % (REGISTERS - first)) as u32
+    }
+
+    fn panels_at(&self) -> &'static [Register] {
+        &PANELS[..self.tile.panels]
     }
 
     /// The shapes of all registers.
@@ -201,8 +211,8 @@ impl Emitter<'_> {
         self.asm.bind(main);
         self.multiply(true)?;
         self.asm.add_immediate(X, (self.tile.rows() * MATRIX_BYTES) as i32)?;
-        for panel in 0..self.tile.panels {
-            self.asm.add_immediate(PANELS[panel], CHUNK)?;
+        for panel in self.panels_at() {
+            self.asm.add_immediate(*panel, CHUNK)?;
         }
         self.asm.add_immediate(COUNT, -UNITS)?;
         self.asm.jump(Code::Jge_rel32_64, main)?;
@@ -240,9 +250,9 @@ impl Emitter<'_> {
     fn multiply(&mut self, has_prefetch: bool) -> Emitted {
         let rows = self.rows();
         self.load_matrix(rows, X)?;
-        for panel in 0..self.tile.panels {
+        for (panel, from) in self.panels_at().iter().enumerate() {
             let (sums, w) = (self.sums(panel), self.panel(panel));
-            self.load_matrix(w, PANELS[panel])?;
+            self.load_matrix(w, *from)?;
             self.asm.emit(Instruction::with3(self.dot(), sums, rows, w)?)?;
             if has_prefetch {
                 self.prefetch_near(panel)?;
@@ -289,8 +299,8 @@ impl Emitter<'_> {
         }
         let (lines, parts) = (CHUNK as usize / LINE / self.lines_per_prefetch(), self.tile.panels);
         for _ in lines * part / parts..lines * (part + 1) / parts {
-            for panel in 0..self.tile.panels {
-                let ahead = At { index: AHEAD, ..at(PANELS[panel], 0) }.operand();
+            for panel in self.panels_at() {
+                let ahead = At { index: AHEAD, ..at(*panel, 0) }.operand();
                 self.asm.emit(Instruction::with1(Code::Prefetcht1_m8, ahead)?)?;
             }
             self.asm.emit(Instruction::with2(Code::Add_r64_rm64, AHEAD, SCRATCH)?)?;

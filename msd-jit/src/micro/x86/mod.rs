@@ -129,12 +129,7 @@ impl Emitter<'_> {
     }
 
     fn prologue(&mut self) -> Emitted {
-        for (to, field) in [
-            (W, Call::W),
-            (W_PANEL, Call::WPanel),
-            (X, Call::X),
-            (COUNT, Call::K),
-        ] {
+        for (to, field) in [(W, Call::W), (W_PANEL, Call::WPanel), (X, Call::X), (COUNT, Call::K)] {
             self.load_field(to, field)?;
         }
         self.asm.lea(W_PANEL_3, W_PANEL, W_PANEL, 2)?;

@@ -81,8 +81,8 @@ impl Emitter<'_> {
         self.asm.emit(Instruction::with2(Code::Lea_r64_m, AHEAD, at(W, NEAR).operand())?)
     }
 
-    /// When `COUNT` is down to `END`, nothing of these panels is that far ahead: at the end of K it fetches the beginning of
-    /// the `NEXT`.
+    /// When `COUNT` is down to `END`, nothing of these panels is that far ahead: at the end of K it fetches the
+    /// beginning of the `NEXT`.
     fn find_end(&mut self) -> Emitted {
         let ready = self.asm.label();
         self.asm.emit(Instruction::with2(Code::Mov_rm64_imm32, END, -1)?)?;
