@@ -1,6 +1,6 @@
 //! `cargo xtask bench-table`: measures linear layers and writes the tables into docs/performance.md, and part of
-//! the first into README.md where that has a place for it. Owns what is measured and where tables stand; how
-//! they are measured and look is `msd bench`'s.
+//! the first into README.md where that has a place for it; where matrix registers multiply, there are tables without
+//! them too. Owns what is measured and where tables stand; how they are measured and look is `msd bench`'s.
 
 use std::fs;
 use std::path::Path;
@@ -22,6 +22,9 @@ const TOKENS: &str = "M=1,4,16,64,256";
 /// Rows of the first table that README.md shows.
 const README_TOKENS: &[&str] = &["M=1", "M=16", "M=64"];
 const THREADS: &str = "1,2";
+/// The instruction set below matrix registers, and what the tile of a row begins with that has them.
+const VECTORS: &str = "avx512vnni";
+const MATRICES: &str = "| amx ";
 /// What competes with two digits.
 const AGAINST: &str = "int8x1,int8x3-pow2,dequant";
 
@@ -29,7 +32,11 @@ const AGAINST: &str = "int8x1,int8x3-pow2,dequant";
 pub(crate) fn run(root: &Path) -> Result<bool, String> {
     // What is wrong with a page is better known before minutes of measuring.
     written(root, &[])?;
-    let tables = SHAPES.iter().map(|shape| measure(root, *shape)).collect::<Result<Vec<_>, _>>()?;
+    let measure_all = |isa| SHAPES.iter().map(|shape| measure(root, *shape, isa)).collect::<Result<Vec<_>, _>>();
+    let mut tables = measure_all("native")?;
+    if tables.iter().any(|table| table.contains(MATRICES)) {
+        tables.extend(measure_all(VECTORS)?.into_iter().map(|table| format!("With `--isa {VECTORS}`: {table}")));
+    }
     for (path, text) in written(root, &tables)? {
         fs::write(root.join(path), text).map_err(|e| format!("cannot write {path}: {e}"))?;
         println!("{path} written");
@@ -37,13 +44,13 @@ pub(crate) fn run(root: &Path) -> Result<bool, String> {
     Ok(true)
 }
 
-/// The table of a shape, with the line above it.
-fn measure(root: &Path, (n, k): (u32, u32)) -> Result<String, String> {
+/// The table of a shape on an instruction set, with the line above it.
+fn measure(root: &Path, (n, k): (u32, u32), isa: &str) -> Result<String, String> {
     let page = format!("target/bench-table-{n}x{k}.md");
     let sizes = format!("N={n},K={k}");
     let mut bench = cargo(root);
     // `msd` is asked for so that its two digits are measured whatever the planner thinks of them.
-    bench.args(["run", "--release", "--quiet", "--", "bench", KERNEL, "--lowering", "msd"]);
+    bench.args(["run", "--release", "--quiet", "--", "bench", KERNEL, "--lowering", "msd", "--isa", isa]);
     bench.args(["-D", &sizes, "-D", TOKENS, "--threads", THREADS, "--against", AGAINST, "--markdown", &page]);
     let status = bench.status().map_err(|e| format!("cargo does not start: {e}"))?;
     if !status.success() {

@@ -171,7 +171,7 @@ impl Emitter {
     pub(crate) fn rows_together(self) -> usize {
         match self {
             Emitter::Portable | Emitter::Ymm | Emitter::Zmm => 140,
-            Emitter::Amx => 512,
+            Emitter::Amx => 1024,
         }
     }
 
