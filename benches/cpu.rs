@@ -52,8 +52,10 @@ fn main() -> msd::Result<()> {
 fn print_limits() {
     println!("{}", probe::cpu_name());
     for threads in [1, 2] {
-        let Limits { read_gbs, int8_gmacs, f32_gmacs, .. } = Probe::new(threads).limits();
-        println!("{threads} threads: reads {read_gbs:.1} GB/s; int8 {int8_gmacs:.0} GMAC/s; f32 {f32_gmacs:.0} GMAC/s");
+        let Limits { read_gbs, int8_gmacs, amx_gmacs, f32_gmacs } = Probe::new(threads).limits();
+        let amx = amx_gmacs.map_or_else(String::new, |gmacs| format!("amx {gmacs:.0} GMAC/s; "));
+        print!("{threads} threads: reads {read_gbs:.1} GB/s; int8 {int8_gmacs:.0} GMAC/s; ");
+        println!("{amx}f32 {f32_gmacs:.0} GMAC/s");
     }
 }
 

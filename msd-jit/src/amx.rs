@@ -1,5 +1,6 @@
-//! Whether this process may use the matrix registers of AMX. The processor must have them, and the system must
-//! have been asked for the memory in which it keeps them for each thread. Owns that question alone.
+//! Whether this process may use the matrix registers of AMX. The processor must have them, and the system must have
+//! been asked for the memory in which it keeps them for each thread. Owns that question alone. Asking it binds the
+//! whole process: from then on Linux refuses stacks for signals that are too small for these registers.
 
 /// Whether tiles of bytes can be multiplied here: asked once, for all threads.
 pub(crate) fn is_available() -> bool {

@@ -50,7 +50,7 @@ pub(crate) struct Blocking {
     pub(crate) turns: u64,
 }
 
-/// How many tokens tiles take at most, where there are few and where there are many.
+/// How many tokens tiles take at most, where there are few and where there are many, and how K is cut for as many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TileTokens {
     pub(crate) few: u64,
@@ -356,6 +356,33 @@ mod tests {
     use super::*;
     use crate::isa::DotForm;
     use crate::tile::QuadForm;
+
+    /// Products of floats, and of two terms, have all their tiles as well.
+    #[test]
+    fn tiles_of_floats_and_of_two_terms_are_known() {
+        let floats = (Emitter::Zmm, Operands::Floats { panel: DType::I8, compute: DType::F32 }, 1);
+        let bytes = |emitter, digits| limits(emitter, digits).terms[0];
+        for terms in [
+            vec![floats],
+            vec![bytes(Emitter::Amx, 2), bytes(Emitter::Zmm, 2)],
+            vec![bytes(Emitter::Amx, 1), bytes(Emitter::Amx, 3)],
+            vec![bytes(Emitter::Amx, 2), floats],
+        ] {
+            let limits = Limits { terms };
+            let any = limits.tiles(None, None);
+            for channels in [16, 48, 1000, 4096] {
+                for tokens in 1..=300 {
+                    let exact = limits.tiles(Some(tokens), Some(channels));
+                    for batches in [1, 2, 4, 15, 100] {
+                        let b = limits.cut(Shape { tokens, channels, batches });
+                        for tile in b.tiles() {
+                            assert!(any.contains(&tile) && exact.contains(&tile), "{tile:?} {b:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
 
     fn limits(emitter: Emitter, digits: usize) -> Limits {
         let operands = Operands::Quads(QuadForm::choose(DotForm::UnsignedBytes, DType::I8, DType::I8));

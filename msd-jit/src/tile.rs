@@ -5,9 +5,9 @@
 //! Both are packed ([`crate::schedule::Layout`], [`crate::schedule::RowLayout`]), so that each is read from
 //! one place on: panels of integers as `[units][16][4]` bytes, a unit being four neighbours along K, and of
 //! floats as `[units][16]`, a unit being one; rows as `[units][digits][tokens]` of as many elements, which of
-//! integers are bytes or words. Past the end of a row or of a group there are zeros to the end of the unit. Tiles that
-//! multiply matrices have each row's units in sixteens, `[units/16][digits][tokens][16]`
-//! ([`crate::micro::Emitter::row_depth`]), of which the last may be filled in part.
+//! integers are bytes or words. Past the end of a row or of a group there are zeros to the end of the unit. Products
+//! with matrix registers have each row's units in sixteens, `[units/16][digits][tokens][16]`
+//! ([`crate::micro::Emitter::row_depth`]), of which the last may be filled in part: those of all their tiles.
 //!
 //! A tile takes one argument, the address of a [`Call`] table. With `acc[d][j][p][n]` the sums over
 //! the units of the call, exact modulo 2^32 or, of floats, with one fused multiply-add per `k`,
@@ -104,7 +104,7 @@ pub(crate) enum Call {
     Leaf2Token,
     Leaf3,
     Leaf3Token,
-    /// Which shapes the matrix registers of the thread have: an address, or 0 if they have none. The tile's to change.
+    /// Which shapes the matrix registers of the thread have: a number of the tile's, or 0 if they have none.
     Shapes,
 }
 

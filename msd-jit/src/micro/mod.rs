@@ -80,7 +80,10 @@ impl Emitter {
             Emitter::Ymm => x86::Width::Ymm,
             Emitter::Zmm => x86::Width::Zmm,
             Emitter::Amx if self.writer(&tile.operands, tile.rows(), tile.panels) == self => {
-                return x86::amx::emit(tile, is_listed).map(Some).map_err(internal);
+                let Sum::Whole { has_start, merge } = tile.sum else {
+                    return Err(internal("matrices whose sums are not over the whole of K"));
+                };
+                return x86::amx::emit(tile, (has_start, merge), is_listed).map(Some).map_err(internal);
             }
             Emitter::Amx => x86::Width::Zmm,
         };
@@ -158,7 +161,8 @@ impl Emitter {
         }
     }
 
-    /// Who writes the tile of so many rows and panels: matrix registers leave few rows to vectors.
+    /// Who writes the tile of so many rows and panels, where `self` serves its operands: matrix registers leave few rows
+    /// to vectors, which read them where they lie.
     pub(crate) fn writer(self, operands: &Operands, rows: usize, panels: usize) -> Emitter {
         let vectors = Emitter::Zmm;
         let is_small = rows <= vectors.max_rows(operands)[0] && panels <= vectors.panels(operands, rows);
@@ -167,7 +171,8 @@ impl Emitter {
 
     /// Most digit rows that are done with a block of the weights before the next. Ten of the largest tiles of vectors,
     /// so that they stay in the second-level cache even where others use that as well. Matrix registers take rows so
-    /// fast that reading the weights again for more of them would take longer; their blocks are shorter along K.
+    /// fast that reading the weights again for more of them would take longer; of so many, blocks are shorter along
+    /// K.
     pub(crate) fn rows_together(self) -> usize {
         match self {
             Emitter::Portable | Emitter::Ymm | Emitter::Zmm => 140,

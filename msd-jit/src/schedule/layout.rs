@@ -93,9 +93,9 @@ impl Layout {
 
 /// How rows `x[batch, digits * tokens, k]` are laid out for their tiles: `k` in blocks, of each of these tokens in
 /// blocks, the larger ones first ([`crate::blocking::TileTokens`]), and of each of those `[units][digits][tokens]`, a
-/// unit being so many neighbours along `k`, or the last few of a group and zeros. What is multiplied with one block of
-/// the weights thus lies in one piece: apart, pieces may get in each other's way in caches that know few places for an
-/// address.
+/// unit being so many neighbours along `k`, or the last few of a group and zeros up to a multiple of four. What is
+/// multiplied with one block of the weights thus lies in one piece: apart, pieces may get in each other's way in caches
+/// that know few places for an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RowLayout {
     /// Type of the elements.
@@ -123,7 +123,7 @@ impl RowLayout {
     }
 
     /// The packed form of `source [.., digits * tokens, k]`: `[.., tokens, n]`, a token's elements being as many as
-    /// if they were neighbours; and how many it has in all.
+    /// if they were neighbours (they are not: the stride of a batch alone means anything); and how many it has in all.
     pub(crate) fn packed(&self, source: &View, memory: usize) -> Result<(View, Dim), Diagnostic> {
         let (k, rows) = (source.size_from_end(0), source.size_from_end(1));
         let shape = || {

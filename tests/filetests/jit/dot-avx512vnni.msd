@@ -5,7 +5,7 @@
 // sizes: N=64, K=64
 // function: tile_
 // has: vpdpbusd zmm
-// has: prefetcht1
+// has: prefetcht
 // lacks: vpmaddwd
 // lacks: vpmovsxbw
 kernel linear(W: i8[N, K] scale f32[N], X: bf16[M, K]) -> f32[M, N] { X @ dequant(W).T }

@@ -12,7 +12,7 @@ use super::assembler::*;
 use super::{COUNT, Emitter, SCRATCH, TABLE, X};
 use crate::micro::Machine;
 use crate::tile::{C_ROW, Call, Element, LINE, MATRIX_BYTES, MATRIX_ROWS, MergeForm, Operands, PANEL, QUAD, SHARING};
-use crate::tile::{Stream, Sum, Tile};
+use crate::tile::{Stream, Tile};
 
 /// Matrix registers: the sums of each panel, then the rows, then those that panels take turns in.
 const REGISTERS: usize = 8;
@@ -31,8 +31,8 @@ const STRIDE: Register = Register::R10;
 // ... how far the next block of the weights lies from this one.
 const AHEAD: Register = Register::R9;
 
-/// Where `C` is, before and after the loop.
-const C: Register = Register::R9;
+/// Where `C` is, before and after the loop; no later products fetch what is ahead.
+const C: Register = AHEAD;
 
 // A table of shapes, as the processor reads it: its size, and where it has the bytes of a row of each register, and
 // the rows.
@@ -40,12 +40,8 @@ const SHAPES: usize = 64;
 const ROW_BYTES: usize = 16;
 const ROWS: usize = 48;
 
-/// The machine code of `tile`.
-pub(crate) fn emit(tile: &Tile, is_listed: bool) -> Emitted<Machine> {
-    let Sum::Whole { has_start, merge } = tile.sum else {
-        debug_assert!(false, "no such tile is asked for");
-        return super::emit(tile, (Width::Zmm, MATRIX_BYTES / QUAD), is_listed);
-    };
+/// The machine code of `tile`, whose sums are over the whole of K.
+pub(crate) fn emit(tile: &Tile, (has_start, merge): (bool, Option<MergeForm>), is_listed: bool) -> Emitted<Machine> {
     let mut e = Emitter {
         asm: Assembler::new(Width::Zmm, is_listed),
         tile,
@@ -140,11 +136,12 @@ impl Emitter<'_> {
     fn shape(&mut self, table: Label) -> Emitted {
         let ready = self.asm.label();
         let known = at(TABLE, Call::Shapes.offset().into()).operand();
-        self.asm.emit_at(|from| Instruction::with2(Code::Lea_r64_m, SCRATCH, from), table)?;
-        self.asm.emit(Instruction::with2(Code::Cmp_rm64_r64, known, SCRATCH)?)?;
+        // All that shapes depend on.
+        let number = (self.tile.rows() * (REGISTERS + 1) + self.tile.panels) as i32;
+        self.asm.emit(Instruction::with2(Code::Cmp_rm64_imm32, known, number)?)?;
         self.asm.jump(Code::Je_rel32_64, ready)?;
-        self.asm.emit(Instruction::with2(Code::Mov_rm64_r64, known, SCRATCH)?)?;
-        self.asm.emit(Instruction::with1(Code::VEX_Ldtilecfg_m512, at(SCRATCH, 0).operand())?)?;
+        self.asm.emit(Instruction::with2(Code::Mov_rm64_imm32, known, number)?)?;
+        self.asm.emit_at(|from| Instruction::with1(Code::VEX_Ldtilecfg_m512, from), table)?;
         self.asm.bind(ready);
         Ok(())
     }
@@ -197,10 +194,34 @@ impl Emitter<'_> {
         for panel in 1..self.tile.panels {
             self.asm.lea(PANELS[panel], PANELS[panel - 1], SCRATCH, 1)?;
         }
+        if self.tile.stream == Stream::Alone {
+            return self.load_distances();
+        }
         self.load_field(AHEAD, Call::Ahead)?;
         self.asm.emit(Instruction::with2(Code::Sub_r64_rm64, AHEAD, PANELS[0])?)?;
         self.load_field(SCRATCH, Call::AheadStep)?;
         self.asm.shift_left(SCRATCH, self.lines_per_prefetch().trailing_zeros())
+    }
+
+    /// How far ahead a tile fetches that alone reads its panels: [`NEAR`] in `AHEAD` and, for what is at the end of K
+    /// no farther from it, the distance to the next panels in `SCRATCH`.
+    fn load_distances(&mut self) -> Emitted {
+        let ready = self.asm.label();
+        self.asm.emit(Instruction::with2(Code::Mov_rm64_imm32, AHEAD, NEAR as i32)?)?;
+        self.asm.emit(Instruction::with2(Code::Mov_r64_rm64, SCRATCH, AHEAD)?)?;
+        self.test_field(Call::Last)?;
+        self.asm.jump(Code::Je_rel32_64, ready)?;
+        // Whole registers of the panel, but for the last that are so near to the end.
+        self.asm.emit(Instruction::with2(Code::Mov_r64_rm64, SCRATCH, COUNT)?)?;
+        self.asm.emit(Instruction::with2(Code::And_rm64_imm8, SCRATCH, -UNITS)?)?;
+        self.asm.shift_left(SCRATCH, LINE.trailing_zeros())?;
+        self.asm.emit(Instruction::with2(Code::Add_r64_rm64, SCRATCH, PANELS[0])?)?;
+        self.asm.add_immediate(SCRATCH, -(NEAR as i32))?;
+        self.asm.emit(Instruction::with1(Code::Neg_rm64, SCRATCH)?)?;
+        let next = at(TABLE, Call::Ahead.offset().into()).operand();
+        self.asm.emit(Instruction::with2(Code::Add_r64_rm64, SCRATCH, next)?)?;
+        self.asm.bind(ready);
+        Ok(())
     }
 
     /// The loop over K, of as many units as a register holds, and what is left of them.
@@ -215,7 +236,16 @@ impl Emitter<'_> {
             self.asm.add_immediate(*panel, CHUNK)?;
         }
         self.asm.add_immediate(COUNT, -UNITS)?;
-        self.asm.jump(Code::Jge_rel32_64, main)?;
+        if self.tile.stream == Stream::Alone {
+            const { assert!(NEAR == 2 * CHUNK as i64) };
+            self.asm.jump(Code::Jl_rel32_64, tail)?;
+            self.asm.emit(Instruction::with2(Code::Cmp_rm64_imm32, COUNT, 2 * UNITS)?)?;
+            self.asm.jump(Code::Jge_rel32_64, main)?;
+            self.asm.emit(Instruction::with2(Code::Mov_r64_rm64, AHEAD, SCRATCH)?)?;
+            self.asm.jump(Code::Jmp_rel32_64, main)?;
+        } else {
+            self.asm.jump(Code::Jge_rel32_64, main)?;
+        }
         self.asm.bind(tail);
         self.asm.add_immediate(COUNT, UNITS)?;
         self.asm.jump(Code::Je_rel32_64, done)?;
@@ -278,10 +308,14 @@ impl Emitter<'_> {
             let next = at(X, ((rows + row) * MATRIX_BYTES) as i64).operand();
             self.asm.emit(Instruction::with1(Code::Prefetcht0_m8, next)?)?;
         }
-        let lines = if self.tile.stream == Stream::Shared { 0 } else { CHUNK as usize / LINE };
-        for line in 0..lines {
-            let near = at(PANELS[panel], NEAR + (line * LINE) as i64).operand();
-            self.asm.emit(Instruction::with1(Code::Prefetcht0_m8, near)?)?;
+        for line in 0..CHUNK as usize / LINE {
+            let line = at(PANELS[panel], (line * LINE) as i64);
+            let near = match self.tile.stream {
+                Stream::Alone => At { index: AHEAD, ..line },
+                Stream::Direct => line.plus(NEAR),
+                Stream::Shared => return Ok(()),
+            };
+            self.asm.emit(Instruction::with1(Code::Prefetcht0_m8, near.operand())?)?;
         }
         Ok(())
     }

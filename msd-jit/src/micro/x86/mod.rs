@@ -1,6 +1,7 @@
-//! The x86-64 tile emitter: machine code with vectors Cranelift does not have. 256-bit AVX2, with or
-//! without AVX-VNNI, and 512-bit AVX-512 with VNNI; System V convention. See [`crate::tile`] for the
-//! contract. Owns the plan of registers; which rows and panels fit it, [`super::Emitter`] says.
+//! The x86-64 tile emitter: machine code with registers Cranelift does not have. 256-bit AVX2, with or
+//! without AVX-VNNI, 512-bit AVX-512 with VNNI, and on top of that AMX (`amx.rs`); System V
+//! convention. See [`crate::tile`] for the contract. Owns the plan of registers; which rows and panels
+//! fit it, [`super::Emitter`] says.
 
 pub(super) mod amx;
 mod assembler;

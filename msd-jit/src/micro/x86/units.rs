@@ -24,7 +24,10 @@ impl Emitter<'_> {
         let step = self.unroll();
         if let Some(units) = known.filter(|n| *n <= UNROLLED_GROUP) {
             for unit in 0..units as usize {
-                self.prefetch(unit)?;
+                // No line more than the units take.
+                if unit + self.lines_per_fetch() <= units as usize {
+                    self.prefetch(unit)?;
+                }
                 self.unit(unit)?;
             }
             return self.advance(units as usize);
