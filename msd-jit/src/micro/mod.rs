@@ -161,8 +161,8 @@ impl Emitter {
         }
     }
 
-    /// Who writes the tile of so many rows and panels, where `self` serves its operands: matrix registers leave few rows
-    /// to vectors, which read them where they lie.
+    /// Who writes the tile of so many rows and panels, where `self` serves its operands: matrix registers leave few
+    /// rows to vectors, which read them where they lie.
     pub(crate) fn writer(self, operands: &Operands, rows: usize, panels: usize) -> Emitter {
         let vectors = Emitter::Zmm;
         let is_small = rows <= vectors.max_rows(operands)[0] && panels <= vectors.panels(operands, rows);
