@@ -7,6 +7,7 @@ use msd_ir::dtype::DType;
 
 use super::frame::{Emit, Frame};
 use super::lanes::{Access, Lane, WIDTH};
+use super::places::{KBlocks, Place, Target, Units};
 use super::region::split_last;
 use super::splitter::{RowScale, Splitter};
 use crate::micro::split::{CHUNK, Slot};
@@ -28,44 +29,6 @@ struct MachineCode {
     largest: FuncRef,
     digits: FuncRef,
     table: Value,
-}
-
-/// Where the digits of a token go: the first element of the first digit in the first block of K, and bytes from digit
-/// to digit.
-#[derive(Clone, Copy)]
-struct Place {
-    first: Value,
-    digit_step: Value,
-    units: Units,
-    blocks: Option<KBlocks>,
-}
-
-/// Blocks of K that packed rows are in.
-#[derive(Clone, Copy)]
-struct KBlocks {
-    /// Elements of each.
-    size: Value,
-    /// Elements of a row, whole units.
-    columns: Value,
-    /// Bytes that all tokens take for an element of K, and those before the first of the token's block.
-    all: Value,
-    before: Value,
-}
-
-/// How the digits of a row lie: so many side by side, and bytes from those to the next.
-#[derive(Clone, Copy)]
-struct Units {
-    depth: i64,
-    step: Value,
-}
-
-/// Where the digits of a part of a row go.
-struct Target {
-    /// Of its first element, each digit.
-    digits: Vec<Value>,
-    units: Units,
-    /// Bits that are kept of each digit: none of a row that is not finite.
-    keep: Value,
 }
 
 impl Frame<'_> {
@@ -105,13 +68,14 @@ impl Frame<'_> {
         let blocks = self.token_blocks(&outer[outer.len() - 1], layout.tokens);
         let size = self.int(layout.block as i64);
         let size = self.b.ins().udiv(size, blocks.k_parts);
+        let has_chunks = (layout.block / layout.tokens.k_parts).is_multiple_of(CHUNK as u64);
         self.for_range(begin, end, 1, |f, unit| {
             let (batch, index) = (f.b.ins().udiv(unit, blocks.count), f.b.ins().urem(unit, blocks.count));
             let mut indices = f.unflatten(batch, &outer[..outer.len() - 1])?;
             let block = f.block(blocks, index);
             let start = f.locate(&d.digits, &indices)?;
             let before = f.b.ins().imul_imm_s(block.token, token_bytes);
-            let blocks = Some(KBlocks { size, columns: whole, all, before });
+            let blocks = Some(KBlocks { size, columns: whole, all, before, has_chunks });
             let digit_step = f.b.ins().imul_imm_s(block.count, item);
             let units = Units { depth, step: f.b.ins().imul_imm_s(digit_step, layout.digits as i64) };
             let zero = f.int(0);
@@ -259,26 +223,6 @@ impl Frame<'_> {
         Ok(unit)
     }
 
-    /// Where digits go from column `first` on, which begins a unit, of what begins at `start`.
-    fn target(&mut self, d: &Decompose, keep: Value, (start, first): (Value, Value), place: Place) -> Target {
-        let start = self.at_column(start, first, place.units, d.digits.dtype);
-        let mut digits = vec![start];
-        for _ in 1..d.scheme.weights().len() {
-            digits.push(self.b.ins().iadd(digits[digits.len() - 1], place.digit_step));
-        }
-        Target { digits, units: place.units, keep }
-    }
-
-    /// Where a column lies.
-    fn at_column(&mut self, start: Value, column: Value, units: Units, dtype: DType) -> Value {
-        let unit = self.b.ins().ushr_imm_s(column, units.depth.trailing_zeros() as i64);
-        let skip = self.b.ins().imul(unit, units.step);
-        let at = self.b.ins().iadd(start, skip);
-        let within = self.b.ins().band_imm_s(column, units.depth - 1);
-        let skip = self.b.ins().imul_imm_s(within, dtype.host_bytes() as i64);
-        self.b.ins().iadd(at, skip)
-    }
-
     /// The digit rows of a token: a whole stack apart.
     fn digit_rows(&mut self, d: &Decompose, indices: &[Value]) -> Emit<Vec<Value>> {
         let tokens = self.dim(&d.x.shape[d.x.shape.len() - 2])?;
@@ -305,8 +249,11 @@ impl Frame<'_> {
         let keep = self.b.ins().splat(types::I32X4, keep);
         let Some(blocks) = place.blocks else {
             let target = self.target(d, keep, (place.first, first), place);
-            return self.split_piece(d, splitter, run, &target);
+            let main = self.round_down(run.columns, CHUNK);
+            return self.split_piece(d, splitter, run, &target, main);
         };
+        // Known sizes may leave nothing over in any block.
+        let is_whole = blocks.has_chunks && self.round_down(run.columns, CHUNK) == run.columns;
         let count = if d.sums.is_empty() { 0 } else { d.scheme.weights().len() };
         let none = vec![self.b.ins().iconst(types::I32, 0); count];
         let end = self.b.ins().iadd(first, run.columns);
@@ -330,14 +277,23 @@ impl Frame<'_> {
             let at = f.b.ins().iadd(at, skip);
             let column = f.b.ins().isub(low, start);
             let target = f.target(d, keep, (at, column), place);
-            let more = f.split_piece(d, splitter, Run { source, columns, ..run }, &target)?;
+            let main = if is_whole { columns } else { f.round_down(columns, CHUNK) };
+            let more = f.split_piece(d, splitter, Run { source, columns, ..run }, &target, main)?;
             Ok(sums.iter().zip(&more).map(|(sum, more)| f.b.ins().iadd(*sum, *more)).collect())
         })
     }
 
     /// Splits a run of one block; the sum of each digit, as I32.
-    fn split_piece(&mut self, d: &Decompose, splitter: &Splitter, run: Run<'_>, target: &Target) -> Emit<Vec<Value>> {
-        let (zero, main) = (self.int(0), self.round_down(run.columns, CHUNK));
+    /// Whole chunks end at `main`.
+    fn split_piece(
+        &mut self,
+        d: &Decompose,
+        splitter: &Splitter,
+        run: Run<'_>,
+        target: &Target,
+        main: Value,
+    ) -> Emit<Vec<Value>> {
+        let zero = self.int(0);
         let has_sums = !d.sums.is_empty();
         let count = if has_sums { target.digits.len() } else { 0 };
         let sums = match run.machine {
@@ -398,6 +354,9 @@ impl Frame<'_> {
         sums: &[Value],
     ) -> Emit<Vec<Value>> {
         let dtype = d.digits.dtype;
+        if from == run.columns {
+            return Ok(sums.to_vec());
+        }
         if d.packing.is_some() && self.round_down(run.columns, QUAD as i64) != run.columns {
             // What is past the end of the last unit is read as well.
             self.for_range(from, run.columns, QUAD as i64, |f, column| {

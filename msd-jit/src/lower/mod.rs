@@ -6,6 +6,7 @@ pub(crate) mod lanes;
 pub(crate) mod merge;
 pub(crate) mod narrow;
 pub(crate) mod panels;
+pub(crate) mod places;
 pub(crate) mod product;
 pub(crate) mod region;
 pub(crate) mod row;
