@@ -9,6 +9,7 @@
 use iced_x86::{Code, Instruction, Register};
 
 use super::assembler::*;
+use super::units::NEAR;
 use super::{COUNT, Emitter, SCRATCH, TABLE, X};
 use crate::micro::Machine;
 use crate::tile::{C_ROW, Call, Element, LINE, MATRIX_BYTES, MATRIX_ROWS, MergeForm, Operands, PANEL, QUAD, SHARING};
@@ -20,9 +21,6 @@ const REGISTERS: usize = 8;
 /// Units of a panel that a register holds, and their bytes.
 const UNITS: i32 = (MATRIX_BYTES / QUAD) as i32;
 const CHUNK: i32 = MATRIX_ROWS as i32 * MATRIX_BYTES as i32;
-
-/// How far ahead of its loads a panel is fetched into the first-level cache.
-const NEAR: i64 = 2048;
 
 // General registers of the loop, beside those of all tiles: where each panel is read, ...
 const PANELS: [Register; 4] = [Register::RSI, Register::RDX, Register::R8, Register::RBX];
@@ -168,22 +166,14 @@ impl Emitter<'_> {
 
     /// Fills C with what `START` holds for each row.
     fn starts(&mut self) -> Emitted {
-        self.load_field(SCRATCH, Call::Start)?;
-        for digit in 0..self.tile.digits {
-            if digit > 0 {
-                let step = at(TABLE, Call::StartDigit.offset().into()).operand();
-                self.asm.emit(Instruction::with2(Code::Add_r64_rm64, SCRATCH, step)?)?;
-            }
-            for token in 0..self.tile.tokens {
-                self.asm.broadcast_i32(token, at(SCRATCH, token as i64 * 4))?;
-                for panel in 0..self.tile.panels {
-                    let row = digit * self.tile.tokens + token;
-                    let (to, from) = (at(C, ((row * C_ROW + panel * PANEL) * 4) as i64), self.asm.vector(token));
-                    self.asm.store(STORE, to, from)?;
-                }
-            }
-        }
-        Ok(())
+        self.each_start(|e, row, from| {
+            e.asm.broadcast_i32(row, from)?;
+            let start = e.asm.vector(row);
+            (0..e.tile.panels).try_for_each(|panel| {
+                let to = at(C, ((row * C_ROW + panel * PANEL) * 4) as i64);
+                e.asm.store(STORE, to, start)
+            })
+        })
     }
 
     fn load_pointers(&mut self) -> Emitted {

@@ -235,6 +235,18 @@ impl Emitter<'_> {
             return Ok(());
         }
         debug_assert!(!self.is_pairs(), "words have both signs, and need no start");
+        self.each_start(|e, row, from| {
+            let first = e.acc(Place { row, panel: 0, part: 0 });
+            e.asm.broadcast_i32(first, from)?;
+            (1..e.tile.panels * e.accumulators()).try_for_each(|other| {
+                let (to, from) = (e.asm.vector(first + other), e.asm.vector(first));
+                e.asm.op2(MOVE, to, from)
+            })
+        })
+    }
+
+    /// Each row of the tile with where its start lies.
+    fn each_start(&mut self, mut body: impl FnMut(&mut Self, usize, At) -> Emitted) -> Emitted {
         self.load_field(SCRATCH, Call::Start)?;
         for digit in 0..self.tile.digits {
             if digit > 0 {
@@ -242,12 +254,7 @@ impl Emitter<'_> {
                 self.asm.emit(Instruction::with2(Code::Add_r64_rm64, SCRATCH, step)?)?;
             }
             for token in 0..self.tile.tokens {
-                let first = self.acc(Place { row: digit * self.tile.tokens + token, panel: 0, part: 0 });
-                self.asm.broadcast_i32(first, at(SCRATCH, token as i64 * 4))?;
-                for other in 1..self.tile.panels * self.accumulators() {
-                    let (to, from) = (self.asm.vector(first + other), self.asm.vector(first));
-                    self.asm.op2(MOVE, to, from)?;
-                }
+                body(self, digit * self.tile.tokens + token, at(SCRATCH, token as i64 * 4))?;
             }
         }
         Ok(())

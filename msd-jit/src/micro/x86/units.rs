@@ -9,7 +9,7 @@ use crate::tile::{Call, Element, LINE, Operands, SHARING, Stream};
 
 /// How far ahead of its loads a panel is fetched into the first-level cache. Of 512 to 4096 the best at four tokens and
 /// two threads, by a few percent; at one token 1024 to 2048 are alike.
-const NEAR: i64 = 2048;
+pub(super) const NEAR: i64 = 2048;
 
 // Registers of a tile that reads alone, which needs no step of `AHEAD`.
 const NEXT: Register = AHEAD_STEP;
