@@ -18,6 +18,6 @@ pub fn asm(kernel: &Kernel, fixed: &Sizes, isa: &Isa) -> Result<Vec<(String, Str
     let program = schedule(kernel, fixed, isa)?;
     let mut code = CodeBuilder::new(isa, program.stages.len(), true)?;
     lower(isa, &mut code, &program)?;
-    let listing = code.into_listing().ok_or_else(|| internal("no listing was kept"))?;
+    let listing = code.into_listing()?.ok_or_else(|| internal("no listing was kept"))?;
     Ok(listing.asm)
 }

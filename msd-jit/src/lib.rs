@@ -8,6 +8,7 @@ mod amx;
 pub mod argument;
 mod blocking;
 pub mod bound;
+mod compiler;
 pub mod inspect;
 pub mod isa;
 pub mod kernel;

@@ -1,12 +1,12 @@
 //! Code memory: declares and defines functions, then makes them executable for good (pages are
 //! writable or executable, never both) and frees them when the last handle goes.
 
-use cranelift_codegen::Context;
 use cranelift_codegen::ir::{AbiParam, FuncRef, Function, Signature, UserFuncName, types};
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module, default_libcall_names};
 use msd_ir::diag::Diagnostic;
 
+use crate::compiler::{Body, Compiled, Source, compile};
 use crate::isa::{Isa, internal};
 use crate::micro::Machine;
 
@@ -16,13 +16,11 @@ const RESERVED: usize = 8 << 20;
 const RESERVED_PER_STAGE: usize = 64 << 10;
 const MAX_RESERVED: usize = 1 << 30;
 
-/// Alignment of machine code: loops begin where the processor fetches.
-const CODE_ALIGN: u64 = 64;
-
 /// A module under construction.
 pub(crate) struct CodeBuilder {
     module: JITModule,
-    context: Context,
+    /// What is still to be compiled.
+    bodies: Vec<Body>,
     /// Text of what was compiled, if it was asked for.
     pub(crate) listing: Option<Listing>,
 }
@@ -51,9 +49,7 @@ impl CodeBuilder {
         // Fused multiply-add below x86-64-v3 is a call; ours, not whatever the process exports.
         builder.symbol("fmaf", fma_f32 as *const u8);
         builder.symbol("fma", fma_f64 as *const u8);
-        let module = JITModule::new(builder);
-        let context = module.make_context();
-        Ok(CodeBuilder { module, context, listing: listing.then(Listing::default) })
+        Ok(CodeBuilder { module: JITModule::new(builder), bodies: Vec::new(), listing: listing.then(Listing::default) })
     }
 
     /// A signature of integer and address arguments without a result, in the host's C convention.
@@ -83,42 +79,50 @@ impl CodeBuilder {
         self.module.declarations().get_functions().count()
     }
 
-    /// Compiles a filled body.
-    pub(crate) fn define(&mut self, name: &str, id: FuncId, body: Function) -> Result<(), Diagnostic> {
-        self.context.func = body;
+    /// Takes a filled body.
+    pub(crate) fn define(&mut self, name: &str, id: FuncId, body: Function) {
         if let Some(listing) = &mut self.listing {
-            listing.clif.push((name.to_string(), self.context.func.display().to_string()));
-            self.context.set_disasm(true);
+            listing.clif.push((name.to_string(), body.display().to_string()));
         }
-        self.module.define_function(id, &mut self.context).map_err(|e| internal(format!("{name}: {e:?}")))?;
-        if let (Some(listing), Some(code)) = (&mut self.listing, self.context.compiled_code()) {
-            // Cranelift's own text: a disassembler would be a C library, and ours does not know the
-            // byte dot products.
-            listing.asm.push((name.to_string(), code.vcode.clone().unwrap_or_default()));
-        }
-        self.module.clear_context(&mut self.context);
-        Ok(())
+        self.bodies.push(Body { name: name.to_string(), id, source: Source::Cranelift(Box::new(body)) });
     }
 
-    /// Takes the code of an emitter that is not Cranelift: complete, without relocations.
-    pub(crate) fn define_machine(&mut self, name: &str, id: FuncId, machine: Machine) -> Result<(), Diagnostic> {
-        if let Some(listing) = &mut self.listing {
-            listing.asm.push((name.to_string(), machine.text));
+    /// Takes an emitter that is not Cranelift, whose code is complete, without relocations.
+    pub(crate) fn define_machine(
+        &mut self,
+        name: &str,
+        id: FuncId,
+        emit: impl FnOnce(bool) -> Result<Machine, Diagnostic> + Send + 'static,
+    ) {
+        self.bodies.push(Body { name: name.to_string(), id, source: Source::Machine(Box::new(emit)) });
+    }
+
+    /// Compiles all bodies.
+    fn compile(&mut self) -> Result<(), Diagnostic> {
+        let bodies = std::mem::take(&mut self.bodies);
+        for body in compile(bodies, self.module.isa(), self.listing.is_some())? {
+            let Compiled { name, id, machine, align, relocs } = body;
+            self.module.define_function_bytes(id, align, &machine.bytes, &relocs).map_err(internal)?;
+            if let Some(listing) = &mut self.listing {
+                listing.asm.push((name, machine.text));
+            }
         }
-        self.module.define_function_bytes(id, CODE_ALIGN, &machine.bytes, &[]).map_err(internal)
+        Ok(())
     }
 
     /// Makes everything executable.
     pub(crate) fn finish(mut self) -> Result<(Code, Option<Listing>), Diagnostic> {
+        self.compile()?;
         self.module.finalize_definitions().map_err(internal)?;
         Ok((Code { module: Some(self.module) }, self.listing))
     }
 
     /// The text of what was compiled, for code that will never run here.
-    pub(crate) fn into_listing(self) -> Option<Listing> {
+    pub(crate) fn into_listing(mut self) -> Result<Option<Listing>, Diagnostic> {
+        self.compile()?;
         // Dropping `Code` frees the memory, which nothing made executable.
         drop(Code { module: Some(self.module) });
-        self.listing
+        Ok(self.listing)
     }
 }
 

@@ -179,8 +179,13 @@ impl<'a> Frame<'a> {
 
     /// Bytes of a view from one index to the next along an axis, counted from the last.
     pub(crate) fn step_bytes(&mut self, view: &View, axis: usize) -> Emit<Value> {
-        let elements = self.dim(&view.stride_from_end(axis))?;
-        Ok(self.b.ins().imul_imm_s(elements, view.dtype.host_bytes() as i64))
+        let bytes = view.dtype.host_bytes() as i64;
+        let stride = view.stride_from_end(axis);
+        if let Some(constant) = stride.as_constant() {
+            return Ok(self.int(constant as i64 * bytes));
+        }
+        let elements = self.dim(&stride)?;
+        Ok(self.b.ins().imul_imm_s(elements, bytes))
     }
 
     /// Splits a flat index over `shape` into one index per axis.
@@ -203,15 +208,16 @@ impl<'a> Frame<'a> {
 
     /// The address of `view[indices..., 0...]`: leading axes only.
     pub(crate) fn locate(&mut self, view: &View, indices: &[Value]) -> Emit<Value> {
-        let mut elements = self.dim(&view.offset)?;
+        let mut elements = (view.offset.as_constant() != Some(0)).then(|| self.dim(&view.offset)).transpose()?;
         for (index, stride) in indices.iter().zip(&view.strides) {
             if stride.as_constant() != Some(0) {
                 let step = self.scaled(*index, stride)?;
-                elements = self.b.ins().iadd(elements, step);
+                elements = Some(elements.map_or(step, |sum| self.b.ins().iadd(sum, step)));
             }
         }
-        let bytes = self.b.ins().imul_imm_s(elements, view.dtype.host_bytes() as i64);
         let base = self.address(view.memory)?;
+        let Some(elements) = elements else { return Ok(base) };
+        let bytes = self.b.ins().imul_imm_s(elements, view.dtype.host_bytes() as i64);
         Ok(self.b.ins().iadd(base, bytes))
     }
 

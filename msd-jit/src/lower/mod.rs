@@ -23,8 +23,8 @@ use msd_ir::dtype::DType;
 
 use crate::blocking::{ENTRIES, TERM_ENTRIES, tile};
 use crate::isa::{Isa, internal};
-use crate::micro::emit_clif;
 use crate::micro::split::Split;
+use crate::micro::{Emitter, emit_clif};
 use crate::module::CodeBuilder;
 use crate::schedule::{Decompose, Product, Program, Work};
 use crate::tile::Tile;
@@ -97,7 +97,7 @@ impl Lowering<'_> {
             Work::PackRows { source, layout, out } => f.emit_pack_rows(source, layout, out)?,
         }
         f.close(self.isa.target.frontend_config());
-        self.code.define(&name, id, body)?;
+        self.code.define(&name, id, body);
         Ok(id)
     }
 
@@ -106,7 +106,7 @@ impl Lowering<'_> {
         let Some(machine) = self.isa.emitter.emit_release(self.code.listing.is_some())? else { return Ok(None) };
         let name = format!("release_{}", self.code.count());
         let id = self.code.declare(&name, 0)?;
-        self.code.define_machine(&name, id, machine)?;
+        self.code.define_machine(&name, id, |_| Ok(machine));
         Ok(Some(self.code.import(id, body)))
     }
 
@@ -126,7 +126,7 @@ impl Lowering<'_> {
         for (machine, what) in machines.into_iter().zip(["largest", "digits"]) {
             let name = format!("{what}_{}_{}", source.name(), self.code.count());
             let id = self.code.declare(&name, TILE_ARGUMENTS)?;
-            self.code.define_machine(&name, id, machine)?;
+            self.code.define_machine(&name, id, |_| Ok(machine));
             functions.push(self.code.import(id, body));
         }
         functions.try_into().map(Some).map_err(|_| internal("functions that split come in pairs"))
@@ -152,15 +152,17 @@ impl Lowering<'_> {
         let name = format!("{}_{}", tile.name(), self.tiles.len());
         let id = self.code.declare(&name, TILE_ARGUMENTS)?;
         let emitter = self.isa.emitter.serving(&tile.operands, tile.sum, tile.digits);
-        if let Some(machine) = emitter.emit(&tile, self.code.listing.is_some())? {
-            self.code.define_machine(&name, id, machine)?;
-        } else if tile.panels == 1 {
-            let mut body = self.code.body(id, TILE_ARGUMENTS);
-            let b = FunctionBuilder::new(&mut body, &mut self.context);
-            emit_clif(b, &tile, self.isa.target.frontend_config())?;
-            self.code.define(&name, id, body)?;
-        } else {
-            return Err(internal("a portable tile of several panels"));
+        match emitter {
+            Emitter::Portable if tile.panels == 1 => {
+                let mut body = self.code.body(id, TILE_ARGUMENTS);
+                let b = FunctionBuilder::new(&mut body, &mut self.context);
+                emit_clif(b, &tile, self.isa.target.frontend_config())?;
+                self.code.define(&name, id, body);
+            }
+            Emitter::Portable => return Err(internal("a portable tile of several panels")),
+            Emitter::Ymm | Emitter::Zmm | Emitter::Amx => {
+                self.code.define_machine(&name, id, move |is_listed| emitter.emit(&tile, is_listed));
+            }
         }
         self.tiles.insert(tile, id);
         Ok(())

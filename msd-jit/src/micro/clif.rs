@@ -31,8 +31,8 @@ const UNROLL: i64 = 4;
 struct Part<'t> {
     tile: &'t Tile,
     table: Value,
-    /// First vector of channels, and how many.
-    first: usize,
+    /// First channel, known when the code runs: it is the same for each part. And how many vectors of them.
+    first: Value,
     vectors: usize,
     /// Ones where nothing is added up so far.
     is_first: Value,
@@ -46,20 +46,21 @@ pub(crate) fn emit(b: FunctionBuilder<'_>, tile: &Tile, config: Config) -> Emit<
     let mut used = Vec::new();
     let (mut f, arguments) = Frame::open_leaf(b, &mut used, 1);
     let table = arguments[0];
+    let is_first = field(&mut f, table, Call::First);
+    let is_first = f.b.ins().icmp_imm_s(cranelift_codegen::ir::condcodes::IntCC::NotEqual, is_first, 0);
+    let is_first = f.b.ins().uextend(types::I32, is_first);
+    let is_first = f.b.ins().ineg(is_first);
+    let is_first = f.b.ins().splat(types::I32X4, is_first);
     let vectors = vectors_of(tile);
-    for first in (0..PANEL / LANES).step_by(vectors) {
-        let is_first = field(&mut f, table, Call::First);
-        let is_first = f.b.ins().icmp_imm_s(cranelift_codegen::ir::condcodes::IntCC::NotEqual, is_first, 0);
-        let is_first = f.b.ins().uextend(types::I32, is_first);
-        let is_first = f.b.ins().ineg(is_first);
-        let is_first = f.b.ins().splat(types::I32X4, is_first);
+    let (none, all) = (f.int(0), f.int(PANEL as i64));
+    f.for_range(none, all, (vectors * LANES) as i64, |f, first| {
         let part = Part { tile, table, first, vectors, is_first };
         match &tile.sum {
-            Sum::Whole { has_start, merge } => emit_whole(&mut f, &part, *has_start, *merge)?,
-            Sum::Wide => emit_whole(&mut f, &part, false, None)?,
-            Sum::Groups(group) => emit_groups(&mut f, &part, group)?,
+            Sum::Whole { has_start, merge } => emit_whole(f, &part, *has_start, *merge),
+            Sum::Wide => emit_whole(f, &part, false, None),
+            Sum::Groups(group) => emit_groups(f, &part, group),
         }
-    }
+    })?;
     f.close(config);
     Ok(())
 }
@@ -84,9 +85,16 @@ impl Part<'_> {
         row * self.vectors + vector
     }
 
-    /// Bytes from a row of C to the part's first element.
-    fn c_offset(&self, row: usize, vector: usize, dtype: DType) -> i64 {
-        ((row * C_ROW + (self.first + vector) * LANES) * dtype.host_bytes()) as i64
+    /// Where the part's elements of C's first row begin.
+    fn c(&self, f: &mut Frame<'_>, dtype: DType) -> Value {
+        let c = field(f, self.table, Call::C);
+        let skip = f.b.ins().imul_imm_s(self.first, dtype.host_bytes() as i64);
+        f.b.ins().iadd(c, skip)
+    }
+
+    /// Bytes from there to a vector of a row.
+    fn c_offset(row: usize, vector: usize, dtype: DType) -> i64 {
+        ((row * C_ROW + vector * LANES) * dtype.host_bytes()) as i64
     }
 
     /// The sums of a token's digits.
@@ -119,13 +127,13 @@ fn choose(f: &mut Frame<'_>, mask: Value, begin: Lane, other: Lane) -> Lane {
 fn emit_whole(f: &mut Frame<'_>, part: &Part<'_>, has_start: bool, merge: Option<MergeForm>) -> Emit<()> {
     let tile = part.tile;
     let dtype = tile.c_dtype();
-    let c = field(f, part.table, Call::C);
+    let c = part.c(f, dtype);
     let none = f.zero_lane(dtype);
     let mut old = Vec::new();
     for row in 0..tile.rows() {
         let begin = if has_start { Lane::I32(start_of(f, part, row, None)) } else { none };
         for vector in 0..part.vectors {
-            let at = f.b.ins().iadd_imm_s(c, part.c_offset(row, vector, dtype));
+            let at = f.b.ins().iadd_imm_s(c, Part::c_offset(row, vector, dtype));
             let held = f.load_lane(dtype, at, Access::Vector);
             old.push(choose(f, part.is_first, begin, held));
         }
@@ -140,7 +148,7 @@ fn emit_whole(f: &mut Frame<'_>, part: &Part<'_>, has_start: bool, merge: Option
     for row in 0..tile.rows() {
         for vector in 0..part.vectors {
             let index = part.sum(row, vector);
-            let at = f.b.ins().iadd_imm_s(c, part.c_offset(row, vector, dtype));
+            let at = f.b.ins().iadd_imm_s(c, Part::c_offset(row, vector, dtype));
             let lane = if is_float {
                 let parts = none.parts().len();
                 rebuild(none, &sums[index * parts..(index + 1) * parts])
@@ -156,12 +164,13 @@ fn emit_whole(f: &mut Frame<'_>, part: &Part<'_>, has_start: bool, merge: Option
     let is_last = field(f, part.table, Call::Last);
     let one = f.int(1);
     let rounds = f.b.ins().smin(is_last, one);
+    let c = part.c(f, DType::F32);
     f.for_range(zero, rounds, 1, |f, _| {
         for token in 0..tile.tokens {
             for vector in 0..part.vectors {
                 let merged = f.merged_integers(&part.digits(&lanes, token, vector), merge, None)?;
                 let merged = Lane::F32(f.f32_of(merged));
-                let at = f.b.ins().iadd_imm_s(c, part.c_offset(token, vector, DType::F32));
+                let at = f.b.ins().iadd_imm_s(c, Part::c_offset(token, vector, DType::F32));
                 f.store_lane(merged, DType::F32, at, Access::Vector);
             }
         }
@@ -187,8 +196,8 @@ fn start_of(f: &mut Frame<'_>, part: &Part<'_>, row: usize, group: Option<Value>
 /// Where the part's first vector of the panel lies, and the rows.
 fn operands(f: &mut Frame<'_>, part: &Part<'_>) -> [Value; 2] {
     let w = field(f, part.table, Call::W);
-    let bytes = part.tile.operands.unit_bytes() / PANEL * LANES * part.first;
-    [f.b.ins().iadd_imm_s(w, bytes as i64), field(f, part.table, Call::X)]
+    let skip = f.b.ins().imul_imm_s(part.first, (part.tile.operands.unit_bytes() / PANEL) as i64);
+    [f.b.ins().iadd(w, skip), field(f, part.table, Call::X)]
 }
 
 fn integer_zeros(f: &mut Frame<'_>, part: &Part<'_>) -> Vec<Value> {
@@ -357,13 +366,13 @@ fn float_unit(
 /// Totals over groups, in registers from the first group to the last.
 fn emit_groups(f: &mut Frame<'_>, part: &Part<'_>, group: &GroupForm) -> Emit<()> {
     let tile = part.tile;
-    let c = field(f, part.table, Call::C);
+    let c = part.c(f, group.total);
     let none = f.zero_lane(group.total);
     let per_total = none.parts().len();
     let mut totals = Vec::new();
     for token in 0..tile.tokens {
         for vector in 0..part.vectors {
-            let at = f.b.ins().iadd_imm_s(c, part.c_offset(token, vector, group.total));
+            let at = f.b.ins().iadd_imm_s(c, Part::c_offset(token, vector, group.total));
             let held = f.load_lane(group.total, at, Access::Vector);
             totals.extend(choose(f, part.is_first, none, held).parts());
         }
@@ -385,7 +394,7 @@ fn emit_groups(f: &mut Frame<'_>, part: &Part<'_>, group: &GroupForm) -> Emit<()
         for vector in 0..part.vectors {
             let total = token * part.vectors + vector;
             let lane = rebuild(none, &totals[total * per_total..(total + 1) * per_total]);
-            let at = f.b.ins().iadd_imm_s(c, part.c_offset(token, vector, group.total));
+            let at = f.b.ins().iadd_imm_s(c, Part::c_offset(token, vector, group.total));
             f.store_lane(lane, group.total, at, Access::Vector);
         }
     }
@@ -436,7 +445,9 @@ fn add_group(
         let first = field(f, part.table, first);
         let skip = f.b.ins().imul_imm_s(index, PANEL as i64 * 4);
         let at = f.b.ins().iadd(first, skip);
-        let at = f.b.ins().iadd_imm_s(at, ((part.first + vector) * LANES * 4) as i64);
+        let of_part = f.b.ins().imul_imm_s(part.first, 4);
+        let at = f.b.ins().iadd(at, of_part);
+        let at = f.b.ins().iadd_imm_s(at, (vector * LANES * 4) as i64);
         f.load_lane(dtype, at, Access::Vector)
     };
     let of_token = |f: &mut Frame<'_>, first: Call, step: Call, dtype: DType| {

@@ -74,21 +74,21 @@ impl Emitter {
 
     /// The code of a tile, but for those of [`Emitter::Portable`], which are Cranelift's.
     #[cfg(target_arch = "x86_64")]
-    pub(crate) fn emit(self, tile: &Tile, is_listed: bool) -> Result<Option<Machine>, Diagnostic> {
+    pub(crate) fn emit(self, tile: &Tile, is_listed: bool) -> Result<Machine, Diagnostic> {
         let width = match self {
-            Emitter::Portable => return Ok(None),
+            Emitter::Portable => return Err(internal("a tile that is Cranelift's")),
             Emitter::Ymm => x86::Width::Ymm,
             Emitter::Zmm => x86::Width::Zmm,
             Emitter::Amx if self.writer(&tile.operands, tile.rows(), tile.panels) == self => {
                 let Sum::Whole { has_start, merge } = tile.sum else {
                     return Err(internal("matrices whose sums are not over the whole of K"));
                 };
-                return x86::amx::emit(tile, (has_start, merge), is_listed).map(Some).map_err(internal);
+                return x86::amx::emit(tile, (has_start, merge), is_listed).map_err(internal);
             }
             Emitter::Amx => x86::Width::Zmm,
         };
         let row_units = self.row_depth(&tile.operands) / tile.operands.unit_depth();
-        x86::emit(tile, (width, row_units), is_listed).map(Some).map_err(internal)
+        x86::emit(tile, (width, row_units), is_listed).map_err(internal)
     }
 
     /// The function that gives back the registers that tiles have given shapes to, if they do.
@@ -112,8 +112,8 @@ impl Emitter {
 
     /// Other machines have no other emitter.
     #[cfg(not(target_arch = "x86_64"))]
-    pub(crate) fn emit(self, _: &Tile, _: bool) -> Result<Option<Machine>, Diagnostic> {
-        Ok(None)
+    pub(crate) fn emit(self, _: &Tile, _: bool) -> Result<Machine, Diagnostic> {
+        Err(internal("a tile that is Cranelift's"))
     }
 
     /// As above.
