@@ -17,6 +17,9 @@ const FEW_UNITS: u64 = 16;
 /// Units along the channels below which panels are rather shared out than taken together.
 const FEW_COLUMNS: u64 = 8;
 
+/// Digit rows from which on units take several areas of the channels, see [`Emitter::areas`].
+const MANY_ROWS: u64 = 256;
+
 /// Fewest tokens worth a unit of their own.
 const LEAST_TOKENS: u64 = 16;
 
@@ -110,6 +113,7 @@ pub(crate) enum Entry {
     Panels,
     LastPanels,
     Strip,
+    Area,
     Columns,
     Together,
     Turns,
@@ -168,6 +172,11 @@ impl Limits {
         self.terms.iter().map(|(emitter, ..)| emitter.rows_together() as u64).min().unwrap_or(1)
     }
 
+    /// Most areas of the channels of a unit.
+    fn areas(&self) -> u64 {
+        self.terms.iter().map(|(emitter, ..)| emitter.areas() as u64).min().unwrap_or(1)
+    }
+
     /// Most digits of a term.
     fn digits(&self) -> u64 {
         self.terms.iter().map(|(_, _, digits)| *digits).max().unwrap_or(1) as u64
@@ -201,9 +210,12 @@ impl Limits {
         let TokenBlocks { blocks, heads, tail, k_parts } = self.tokens().cut(tokens);
         let head = if heads > 0 { tail + 1 } else { tail };
         let all = shape.channels.div_ceil(PANEL as u64).max(1);
-        let most = (all / FEW_COLUMNS).clamp(1, MAX_PANELS as u64);
+        let areas = if tokens * self.digits() >= MANY_ROWS { self.areas() } else { 1 };
+        let most = (all / FEW_COLUMNS).clamp(1, areas * MAX_PANELS as u64);
         let strip = self.panels(head).min(most);
-        let panels = most - most % strip;
+        let area = area_panels(strip).min(most);
+        let area = area - area % strip;
+        let panels = (most / area).min(areas) * area;
         let columns = all.div_ceil(panels);
         let last_panels = all - (columns - 1) * panels;
         // Few channels leave threads idle unless tokens are shared out as well.
@@ -276,6 +288,7 @@ impl Blocking {
             (Entry::Panels, self.panels),
             (Entry::LastPanels, self.last_panels),
             (Entry::Strip, self.strip),
+            (Entry::Area, area_panels(self.strip)),
             (Entry::Columns, self.columns),
             (Entry::Together, self.together),
             (Entry::Turns, self.turns),
@@ -343,9 +356,19 @@ pub(crate) fn k_block(term: &Term) -> u64 {
     }
 }
 
-/// Scratch memory for a term's sums, of as many rows as are done together.
-pub(crate) fn scratch_bytes(term: &Term, emitter: Emitter) -> usize {
+/// Panels of an area of the channels, whose sums lie side by side, of strips of so many.
+fn area_panels(strip: u64) -> u64 {
+    MAX_PANELS as u64 / strip * strip
+}
+
+/// Scratch memory for the sums of an area, of as many rows as are done together.
+pub(crate) fn area_bytes(term: &Term, emitter: Emitter) -> usize {
     emitter.rows_together() * C_ROW * term.sum.c_dtype(&term.operands).host_bytes()
+}
+
+/// Scratch memory for a term's sums.
+pub(crate) fn scratch_bytes(term: &Term, emitter: Emitter) -> usize {
+    emitter.areas() * area_bytes(term, emitter)
 }
 
 #[cfg(test)]
@@ -407,7 +430,8 @@ mod tests {
                         let panels = (b.columns - 1) * b.panels + b.last_panels;
                         assert_eq!(panels, channels.div_ceil(16), "{b:?}");
                         assert!(b.last_panels >= 1 && b.last_panels <= b.panels, "{b:?}");
-                        assert!(b.panels <= MAX_PANELS as u64 && b.panels.is_multiple_of(b.strip), "{b:?}");
+                        assert!(b.panels.is_multiple_of(b.strip), "{b:?}");
+                        assert!(b.panels.div_ceil(area_panels(b.strip)) <= emitter.areas() as u64, "{b:?}");
                         assert!(b.turns * b.together >= b.heads + b.tails, "{b:?}");
                         assert!(b.together * b.head * digits as u64 <= emitter.rows_together() as u64, "{b:?}");
                         for tile in b.tiles() {
@@ -428,6 +452,12 @@ mod tests {
         assert_eq!([1, 8, 24, 25, 256].map(|tokens| parts(&limits, tokens)), [1, 1, 1, 4, 4]);
         limits.terms.push((Emitter::Zmm, limits.terms[0].1, 2));
         assert_eq!(parts(&limits, 256), 1);
+    }
+
+    #[test]
+    fn units_of_many_rows_have_several_areas_where_channels_are_many() {
+        let panels = |tokens, channels| limits(Emitter::Amx, 2).cut(Shape { tokens, channels, batches: 1 }).panels;
+        assert_eq!([(127, 4096), (128, 4096), (128, 1024), (128, 512)].map(|(m, n)| panels(m, n)), [4, 16, 8, 4]);
     }
 
     #[test]

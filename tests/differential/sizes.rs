@@ -113,6 +113,16 @@ fn many_tokens_are_done_in_turns() {
 }
 
 #[test]
+fn many_tokens_and_channels_are_done_in_areas() {
+    let oracle = Oracle::new(&[1, 3]);
+    // Of the last unit all areas, some of them, and a part of one; more than a block of K.
+    for (n, k) in [(2560, 3), (2609, 33), (700, 1030)] {
+        check(&oracle, LINEAR, Scheme::Int8x2Pow2, n, k, [128, 259]);
+    }
+    check(&oracle, GATED, Scheme::Int8x3Pow2, 1100, 33, [86, 171]);
+}
+
+#[test]
 fn a_few_channels_are_multiplied_in_parts() {
     let oracle = Oracle::new(&[1, 3, 8]);
     for (n, k) in [(1, 4096), (16, 8192), (31, 2048), (32, 16384), (33, 8192)] {

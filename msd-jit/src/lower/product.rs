@@ -10,7 +10,7 @@ use super::frame::{Emit, Frame};
 use super::lanes::{Lane, WIDTH};
 use super::region::Row;
 use super::tokens::{Block, Blocks};
-use crate::blocking::{ENTRIES, Entry, TERM_ENTRIES, TermEntry, k_block};
+use crate::blocking::{ENTRIES, Entry, TERM_ENTRIES, TermEntry, area_bytes, k_block};
 use crate::micro::Emitter;
 use crate::schedule::{Product, Term, View};
 use crate::tile::{C_ROW, Call, LINE, PANEL, Sum};
@@ -109,7 +109,11 @@ impl Frame<'_> {
                 f.sum_term(&operand, &unit, table, (call, tile))?;
                 operands.push(operand);
             }
-            if product.finish.is_some() { Ok(()) } else { f.finish(product, &operands, &unit) }
+            if product.finish.is_some() {
+                return Ok(());
+            }
+            let area = entry(f, Entry::Area);
+            f.finish(product, &operands, &unit, area)
         })?;
         if let Some(release) = release {
             self.b.ins().call(release, &[]);
@@ -266,7 +270,7 @@ impl Frame<'_> {
             for (field, value) in [(Call::First, is_first), (Call::Last, is_last_of_k)] {
                 f.b.ins().store(Frame::flags(), value, call, field.offset());
             }
-            let strip = f.entry(table + Entry::Strip as usize);
+            let [strip, area] = [Entry::Strip, Entry::Area].map(|name| f.entry(table + name as usize));
             let strip_bytes = f.b.ins().imul(strip, o.w_panel);
             let more = f.b.ins().iadd(unit.panels, strip);
             let more = f.b.ins().iadd_imm_s(more, -1);
@@ -278,7 +282,8 @@ impl Frame<'_> {
                 let next = f.b.ins().iadd_imm_s(number, 1);
                 let is_last_strip = f.b.ins().icmp(IntCC::Equal, next, strips);
                 let is_last_strip = f.b.ins().band(is_last_strip, unit.is_last_column);
-                let place = Place { w, x, x_token, panel, is_last_strip, from, now, ahead, share };
+                let c = f.c_from(o, panel, area);
+                let place = Place { w, x, x_token, panel, c, is_last_strip, from, now, ahead, share };
                 f.for_range(unit.from, unit.to, 1, |f, index| {
                     let block = f.block(unit.blocks, index);
                     f.call_tile(o, unit, &block, table, place, (call, tile))
@@ -325,9 +330,7 @@ impl Frame<'_> {
         let x = self.b.ins().iadd(at.x, skip);
         set(self, Call::X, x);
         let c = self.c_of(o, unit, block.token);
-        let element = term.sum.c_dtype(&term.operands).host_bytes();
-        let skip = self.b.ins().imul_imm_s(at.panel, (PANEL * element) as i64);
-        let c = self.b.ins().iadd(c, skip);
+        let c = self.b.ins().iadd(c, at.c);
         set(self, Call::C, c);
         let number = self.b.ins().isub(block.index, unit.from);
         let skip = self.b.ins().imul(at.share, number);
@@ -389,29 +392,52 @@ impl Frame<'_> {
         self.b.ins().iadd(o.c, skip)
     }
 
+    /// Bytes to the sums of a panel of the unit, of whose channels so many panels lie side by side.
+    fn c_from(&mut self, o: &Operands<'_>, panel: Value, area: Value) -> Value {
+        let (number, within) = (self.b.ins().udiv(panel, area), self.b.ins().urem(panel, area));
+        let skip = self.b.ins().imul_imm_s(number, area_bytes(o.term, o.emitter) as i64);
+        let element = o.term.sum.c_dtype(&o.term.operands).host_bytes();
+        let within = self.b.ins().imul_imm_s(within, (PANEL * element) as i64);
+        self.b.ins().iadd(skip, within)
+    }
+
     /// From the sums of a unit to elements of the result.
-    fn finish(&mut self, product: &Product, operands: &[Operands<'_>], unit: &Unit) -> Emit<()> {
+    fn finish(&mut self, product: &Product, operands: &[Operands<'_>], unit: &Unit, area: Value) -> Emit<()> {
         let channels = self.dim(&product.out.size_from_end(0))?;
-        let first = self.b.ins().imul_imm_s(unit.panel, PANEL as i64);
-        let left = self.b.ins().isub(channels, first);
-        let width = self.b.ins().imul_imm_s(unit.panels, PANEL as i64);
-        let width = self.b.ins().smin(left, width);
-        let (from, to) = (unit.from, unit.to);
-        self.for_range(from, to, 1, |f, index| {
-            let block = f.block(unit.blocks, index);
-            let sums: Vec<Value> = operands.iter().map(|o| f.c_of(o, unit, block.token)).collect();
-            let zero = f.int(0);
-            f.for_range(zero, block.count, 1, |f, number| {
-                let token = f.b.ins().iadd(block.token, number);
-                let indices: Vec<Value> = unit.batch.iter().copied().chain([token]).collect();
-                let row = f.enter_row(&product.region, &indices)?;
-                let target = f.locate(&product.out, &indices)?;
-                let mut rows = Vec::new();
-                for (o, c) in operands.iter().zip(&sums) {
-                    rows.push(f.sums_row(o, *c, number, &block, &indices)?);
+        let (from, to, zero) = (unit.from, unit.to, self.int(0));
+        let step = self.b.ins().imul_imm_s(area, PANEL as i64);
+        let more = self.b.ins().iadd(unit.panels, area);
+        let more = self.b.ins().iadd_imm_s(more, -1);
+        let areas = self.b.ins().udiv(more, area);
+        self.for_range(zero, areas, 1, |f, number| {
+            let panel = f.b.ins().imul(number, area);
+            let skips: Vec<Value> = operands.iter().map(|o| f.c_from(o, panel, area)).collect();
+            let before = f.b.ins().iadd(unit.panel, panel);
+            let first = f.b.ins().imul_imm_s(before, PANEL as i64);
+            let left = f.b.ins().isub(channels, first);
+            let of_unit = f.b.ins().isub(unit.panels, panel);
+            let of_unit = f.b.ins().imul_imm_s(of_unit, PANEL as i64);
+            let width = f.b.ins().smin(left, of_unit);
+            let width = f.b.ins().smin(width, step);
+            f.for_range(from, to, 1, |f, index| {
+                let block = f.block(unit.blocks, index);
+                let mut sums = Vec::new();
+                for (o, skip) in operands.iter().zip(&skips) {
+                    let c = f.c_of(o, unit, block.token);
+                    sums.push(f.b.ins().iadd(c, *skip));
                 }
-                let columns = Columns { first, width };
-                f.finish_row(product, &row, &rows, target, columns)
+                f.for_range(zero, block.count, 1, |f, number| {
+                    let token = f.b.ins().iadd(block.token, number);
+                    let indices: Vec<Value> = unit.batch.iter().copied().chain([token]).collect();
+                    let row = f.enter_row(&product.region, &indices)?;
+                    let target = f.locate(&product.out, &indices)?;
+                    let mut rows = Vec::new();
+                    for (o, c) in operands.iter().zip(&sums) {
+                        rows.push(f.sums_row(o, *c, number, &block, &indices)?);
+                    }
+                    let columns = Columns { first, width };
+                    f.finish_row(product, &row, &rows, target, columns)
+                })
             })
         })
     }
@@ -473,8 +499,9 @@ struct Place {
     /// Rows of the first token, and the bytes of one token's.
     x: Value,
     x_token: Value,
-    /// First panel, in the unit, and whether the strip is the last of all.
+    /// First panel, in the unit, bytes to its sums, and whether the strip is the last of all.
     panel: Value,
+    c: Value,
     is_last_strip: Value,
     /// Units or groups before it, and of it.
     from: Value,

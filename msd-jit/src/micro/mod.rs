@@ -171,12 +171,21 @@ impl Emitter {
 
     /// Most digit rows that are done with a block of the weights before the next. Ten of the largest tiles of vectors,
     /// so that they stay in the second-level cache even where others use that as well. Matrix registers take rows so
-    /// fast that reading the weights again for more of them would take longer; of so many, blocks are shorter along
-    /// K.
+    /// fast that reading the weights again takes longer than that: as many as fit the cache for a block of K, which is
+    /// shorter there, beside their sums.
     pub(crate) fn rows_together(self) -> usize {
         match self {
             Emitter::Portable | Emitter::Ymm | Emitter::Zmm => 140,
-            Emitter::Amx => 1024,
+            Emitter::Amx => 512,
+        }
+    }
+
+    /// Areas of [`MAX_PANELS`] panels that a unit of many rows takes at most. All of K of the rows does not fit the
+    /// second-level cache, and matrix registers would wait for the third's; a block of K does, for several areas.
+    pub(crate) fn areas(self) -> usize {
+        match self {
+            Emitter::Portable | Emitter::Ymm | Emitter::Zmm => 1,
+            Emitter::Amx => 4,
         }
     }
 
