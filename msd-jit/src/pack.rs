@@ -13,7 +13,7 @@ use crate::pool::Pool;
 use crate::schedule::{Layout, Packing};
 use crate::tile::{LINE, PANEL, QUAD};
 
-/// Size of a large page, and the alignment of whatever fills several.
+/// Size of a large page, and the alignment of whatever fills one: many tokens' rows do, beside weights.
 const LARGE_PAGE: usize = 2 << 20;
 
 /// Zeroed bytes on cache-line boundaries; large blocks lie on large pages where the system has them.
@@ -55,7 +55,7 @@ impl Aligned {
     fn allocate(bytes: usize) -> Result<(NonNull<u8>, std::alloc::Layout), Diagnostic> {
         let too_large =
             || Diagnostic::new(Code::TooLarge, format!("no memory for {bytes} bytes")).help("choose smaller sizes");
-        let is_large = bytes >= 2 * LARGE_PAGE && !blocks::IS_GUARDED;
+        let is_large = bytes >= LARGE_PAGE && !blocks::IS_GUARDED;
         let align = if is_large { LARGE_PAGE } else { LINE };
         let size = bytes.max(1).checked_next_multiple_of(align).ok_or_else(too_large)?;
         let layout = std::alloc::Layout::from_size_align(size, align).map_err(|_| too_large())?;
