@@ -23,7 +23,8 @@ pub struct Options {
     pub request: Request,
     /// Instruction set of the code.
     pub level: Level,
-    /// Threads of a call, the caller's included. Kernels of as many threads share one pool.
+    /// Threads of a call, the caller's included. Kernels of as many threads share one pool. Compiling takes up to four
+    /// of its own whatever this says.
     pub threads: usize,
     /// Whether to keep the text of generated code.
     pub listing: bool,

@@ -4,6 +4,7 @@
 //! table. Speed depends on it, and no bit of a result.
 
 use crate::micro::Emitter;
+use crate::pool::cores;
 use crate::schedule::{Product, Term};
 use crate::tile::{C_ROW, MAX_PANELS, Operands, PANEL, SHARING, Stream, Sum, Tile};
 
@@ -17,7 +18,7 @@ const FEW_UNITS: u64 = 16;
 /// Units along the channels below which panels are rather shared out than taken together.
 const FEW_COLUMNS: u64 = 8;
 
-/// Digit rows from which on units take several areas of the channels, see [`Emitter::areas`].
+/// Digit rows of a unit from which on it takes several areas of the channels, see [`Emitter::areas`].
 const MANY_ROWS: u64 = 256;
 
 /// Fewest tokens worth a unit of their own.
@@ -140,6 +141,8 @@ pub(crate) const TERM_ENTRIES: usize = TermEntry::LastTail as usize + 1;
 pub(crate) struct Limits {
     /// Of each term: who writes its tiles, what they multiply, and digits.
     terms: Vec<(Emitter, Operands, usize)>,
+    /// How many threads there may be to share units out to.
+    cores: u64,
 }
 
 impl Limits {
@@ -149,7 +152,7 @@ impl Limits {
             let digits = term.digits();
             (widest.serving(&term.operands, term.sum, digits), term.operands, digits)
         };
-        Limits { terms: terms.iter().map(of).collect() }
+        Limits { terms: terms.iter().map(of).collect(), cores: cores() as u64 }
     }
 
     /// Most tokens of a block.
@@ -172,9 +175,13 @@ impl Limits {
         self.terms.iter().map(|(emitter, ..)| emitter.rows_together() as u64).min().unwrap_or(1)
     }
 
-    /// Most areas of the channels of a unit.
-    fn areas(&self) -> u64 {
-        self.terms.iter().map(|(emitter, ..)| emitter.areas() as u64).min().unwrap_or(1)
+    /// Areas of a unit of many rows, of so many channels if they are known: at least two units are left for each
+    /// core.
+    pub(crate) fn areas(&self, channels: Option<u64>) -> u64 {
+        let most = self.terms.iter().map(|(emitter, ..)| emitter.areas() as u64).min().unwrap_or(1);
+        let Some(channels) = channels else { return most };
+        let units = FEW_COLUMNS.max(2 * self.cores);
+        (channels / (units * (MAX_PANELS * PANEL) as u64)).clamp(1, most)
     }
 
     /// Most digits of a term.
@@ -206,11 +213,17 @@ impl Limits {
 
     /// Cuts a product of that shape.
     pub(crate) fn cut(&self, shape: Shape) -> Blocking {
+        let wide = self.cut_in(shape, self.areas(Some(shape.channels)));
+        let rows = wide.together * wide.head * self.digits();
+        if rows >= MANY_ROWS { wide } else { self.cut_in(shape, 1) }
+    }
+
+    /// The same, in units of so many areas at most.
+    fn cut_in(&self, shape: Shape, areas: u64) -> Blocking {
         let (tokens, batches) = (shape.tokens.max(1), shape.batches.max(1));
         let TokenBlocks { blocks, heads, tail, k_parts } = self.tokens().cut(tokens);
         let head = if heads > 0 { tail + 1 } else { tail };
         let all = shape.channels.div_ceil(PANEL as u64).max(1);
-        let areas = if tokens * self.digits() >= MANY_ROWS { self.areas() } else { 1 };
         let most = (all / FEW_COLUMNS).clamp(1, areas * MAX_PANELS as u64);
         let strip = self.panels(head).min(most);
         let area = area_panels(strip).min(most);
@@ -366,11 +379,6 @@ pub(crate) fn area_bytes(term: &Term, emitter: Emitter) -> usize {
     emitter.rows_together() * C_ROW * term.sum.c_dtype(&term.operands).host_bytes()
 }
 
-/// Scratch memory for a term's sums.
-pub(crate) fn scratch_bytes(term: &Term, emitter: Emitter) -> usize {
-    emitter.areas() * area_bytes(term, emitter)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
@@ -391,7 +399,7 @@ mod tests {
             vec![bytes(Emitter::Amx, 1), bytes(Emitter::Amx, 3)],
             vec![bytes(Emitter::Amx, 2), floats],
         ] {
-            let limits = Limits { terms };
+            let limits = Limits { terms, cores: 2 };
             let any = limits.tiles(None, None);
             for channels in [16, 48, 1000, 4096] {
                 for tokens in 1..=300 {
@@ -409,7 +417,7 @@ mod tests {
 
     fn limits(emitter: Emitter, digits: usize) -> Limits {
         let operands = Operands::Quads(QuadForm::choose(DotForm::UnsignedBytes, DType::I8, DType::I8));
-        Limits { terms: vec![(emitter, operands, digits)] }
+        Limits { terms: vec![(emitter, operands, digits)], cores: 2 }
     }
 
     #[test]
@@ -431,7 +439,8 @@ mod tests {
                         assert_eq!(panels, channels.div_ceil(16), "{b:?}");
                         assert!(b.last_panels >= 1 && b.last_panels <= b.panels, "{b:?}");
                         assert!(b.panels.is_multiple_of(b.strip), "{b:?}");
-                        assert!(b.panels.div_ceil(area_panels(b.strip)) <= emitter.areas() as u64, "{b:?}");
+                        let areas = b.panels.div_ceil(area_panels(b.strip));
+                        assert!(areas <= limits.areas(Some(channels)) && areas <= limits.areas(None), "{b:?}");
                         assert!(b.turns * b.together >= b.heads + b.tails, "{b:?}");
                         assert!(b.together * b.head * digits as u64 <= emitter.rows_together() as u64, "{b:?}");
                         for tile in b.tiles() {
@@ -456,8 +465,14 @@ mod tests {
 
     #[test]
     fn units_of_many_rows_have_several_areas_where_channels_are_many() {
-        let panels = |tokens, channels| limits(Emitter::Amx, 2).cut(Shape { tokens, channels, batches: 1 }).panels;
-        assert_eq!([(127, 4096), (128, 4096), (128, 1024), (128, 512)].map(|(m, n)| panels(m, n)), [4, 16, 8, 4]);
+        let panels = |cores, tokens, channels| {
+            Limits { cores, ..limits(Emitter::Amx, 2) }.cut(Shape { tokens, channels, batches: 1 }).panels
+        };
+        assert_eq!([120, 128].map(|tokens| panels(2, tokens, 4096)), [4, 16]);
+        // Tokens in two halves, of many rows each or not.
+        assert_eq!([128, 256].map(|tokens| panels(2, tokens, 1024)), [4, 8]);
+        assert_eq!([512, 1023, 1024].map(|channels| panels(2, 512, channels)), [4, 4, 8]);
+        assert_eq!([8, 16, 64].map(|cores| panels(cores, 256, 4096)), [16, 8, 4]);
     }
 
     #[test]

@@ -57,7 +57,8 @@ impl Aligned {
             || Diagnostic::new(Code::TooLarge, format!("no memory for {bytes} bytes")).help("choose smaller sizes");
         let is_large = bytes >= LARGE_PAGE && !blocks::IS_GUARDED;
         let align = if is_large { LARGE_PAGE } else { LINE };
-        let size = bytes.max(1).checked_next_multiple_of(align).ok_or_else(too_large)?;
+        // Pages that are not filled are small ones.
+        let size = bytes.max(1).checked_next_multiple_of(LINE).ok_or_else(too_large)?;
         let layout = std::alloc::Layout::from_size_align(size, align).map_err(|_| too_large())?;
         // SAFETY: the size is not zero.
         let start = unsafe { blocks::allocate(layout) };

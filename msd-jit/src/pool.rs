@@ -27,7 +27,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 
 use crate::placement::Placement;
@@ -61,6 +61,12 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Cores this process may use.
+pub(crate) fn cores() -> usize {
+    static CORES: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from));
+    *CORES
+}
+
 /// A fixed set of threads that run numbered tasks. The thread that calls [`run`](Pool::run) is
 /// one of them. Dropping the pool ends and joins the others.
 pub struct Pool {
@@ -77,7 +83,7 @@ impl Pool {
     /// [`MAX_THREADS`], and fewer if the system refuses to start them; see [`threads`](Pool::threads).
     pub fn new(threads: usize) -> Pool {
         let threads = threads.clamp(1, MAX_THREADS);
-        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let cores = cores();
         let shared = Arc::new(Shared::new(threads, threads > cores));
         let mut workers = Vec::with_capacity(threads - 1);
         for index in 0..threads - 1 {

@@ -115,9 +115,10 @@ fn many_tokens_are_done_in_turns() {
 #[test]
 fn many_tokens_and_channels_are_done_in_areas() {
     let oracle = Oracle::new(&[1, 3]);
-    // Of the last unit all areas, some of them, and a part of one; more than a block of K.
-    for (n, k) in [(2560, 3), (2609, 33), (700, 1030)] {
-        check(&oracle, LINEAR, Scheme::Int8x2Pow2, n, k, [128, 259]);
+    // Where there are matrix registers, and few cores: of the last unit all four areas, one, and two and a part;
+    // several blocks of K; two products.
+    for (n, k, tokens) in [(4096, 3, 128), (4160, 33, 259), (4740, 9, 130), (1030, 1030, 256)] {
+        check(&oracle, LINEAR, Scheme::Int8x2Pow2, n, k, [tokens]);
     }
     check(&oracle, GATED, Scheme::Int8x3Pow2, 1100, 33, [86, 171]);
 }

@@ -182,7 +182,7 @@ impl<'a> Frame<'a> {
         let bytes = view.dtype.host_bytes() as i64;
         let stride = view.stride_from_end(axis);
         if let Some(constant) = stride.as_constant() {
-            return Ok(self.int(constant as i64 * bytes));
+            return Ok(self.int((constant as i64).wrapping_mul(bytes)));
         }
         let elements = self.dim(&stride)?;
         Ok(self.b.ins().imul_imm_s(elements, bytes))

@@ -57,7 +57,7 @@ impl Frame<'_> {
         Ok(lanes)
     }
 
-    /// What becomes of a token's sums at `column` of the unit, which is `channel` of all.
+    /// What becomes of a token's sums at `column` of the area, which is `channel` of all.
     pub(crate) fn merged(&mut self, sums: &SumsRow<'_>, column: Value, channel: Value, vector: bool) -> Emit<Lane> {
         let term = sums.term;
         let dtype = term.sum.c_dtype(&term.operands);

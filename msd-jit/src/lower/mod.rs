@@ -1,4 +1,5 @@
-//! From scheduled stages to machine code: one function per stage, tiles shared between them.
+//! From scheduled stages to functions: one per stage, tiles shared between them. Their bodies are compiled when all
+//! are there, by [`crate::compiler`].
 
 pub(crate) mod decompose;
 pub(crate) mod frame;
@@ -23,7 +24,7 @@ use msd_ir::dtype::DType;
 
 use crate::blocking::{ENTRIES, TERM_ENTRIES, tile};
 use crate::isa::{Isa, internal};
-use crate::micro::split::Split;
+use crate::micro::split::{Pass, Split};
 use crate::micro::{Emitter, emit_clif};
 use crate::module::CodeBuilder;
 use crate::schedule::{Decompose, Product, Program, Work};
@@ -33,7 +34,7 @@ use frame::{Frame, Known, STAGE_ARGUMENTS};
 /// Arguments of a tile.
 const TILE_ARGUMENTS: usize = 1;
 
-/// Compiles the stages of a program.
+/// Fills the functions of a program.
 pub(crate) struct Lowering<'a> {
     isa: &'a Isa,
     code: &'a mut CodeBuilder,
@@ -52,7 +53,7 @@ pub(crate) struct Lowered {
     pub(crate) tiles: HashMap<Tile, FuncId>,
 }
 
-/// Compiles every stage of `program`.
+/// Gives `code` a function for every stage of `program`, and the tiles these call.
 pub(crate) fn lower(isa: &Isa, code: &mut CodeBuilder, program: &Program) -> Result<Lowered, Diagnostic> {
     let mut l =
         Lowering { isa, code, context: FunctionBuilderContext::new(), tiles: HashMap::new(), known: Vec::new() };
@@ -76,7 +77,7 @@ impl Lowering<'_> {
             self.known.extend((0..entries).map(|entry| Known::Blocking { stage: index, entry }));
         }
         let release = match work {
-            Work::Product(product) if product.limits.have_matrices() => self.release(&mut body)?,
+            Work::Product(product) if product.limits.have_matrices() => Some(self.release(&mut body)?),
             _ => None,
         };
         let splits = match work {
@@ -102,12 +103,11 @@ impl Lowering<'_> {
     }
 
     /// The function that is called when no tile will be.
-    fn release(&mut self, body: &mut Function) -> Result<Option<FuncRef>, Diagnostic> {
-        let Some(machine) = self.isa.emitter.emit_release(self.code.listing.is_some())? else { return Ok(None) };
+    fn release(&mut self, body: &mut Function) -> Result<FuncRef, Diagnostic> {
         let name = format!("release_{}", self.code.count());
         let id = self.code.declare(&name, 0)?;
-        self.code.define_machine(&name, id, |_| Ok(machine));
-        Ok(Some(self.code.import(id, body)))
+        self.code.define_machine(&name, id, Emitter::emit_release);
+        Ok(self.code.import(id, body))
     }
 
     /// Machine code for splitting rows, if there is any for these.
@@ -119,20 +119,20 @@ impl Lowering<'_> {
         };
         let unit = d.packing.map(|layout| layout.depth);
         let Some(split) = Split::of(d.scheme, source, d.digits.dtype, unit) else { return Ok(None) };
-        let Some(machines) = self.isa.emitter.emit_split(&split, self.code.listing.is_some())? else {
+        if !self.isa.emitter.splits_rows() {
             return Ok(None);
-        };
+        }
         let mut functions = Vec::new();
-        for (machine, what) in machines.into_iter().zip(["largest", "digits"]) {
-            let name = format!("{what}_{}_{}", source.name(), self.code.count());
+        for pass in Pass::ALL {
+            let name = format!("{}_{}_{}", pass.name(), source.name(), self.code.count());
             let id = self.code.declare(&name, TILE_ARGUMENTS)?;
-            self.code.define_machine(&name, id, |_| Ok(machine));
+            self.code.define_machine(&name, id, move |is_listed| Emitter::emit_split(&split, pass, is_listed));
             functions.push(self.code.import(id, body));
         }
         functions.try_into().map(Some).map_err(|_| internal("functions that split come in pairs"))
     }
 
-    /// Compiles what tiles the product may call, each once per kernel.
+    /// Gives the builder what tiles the product may call, each once per kernel.
     fn product_tiles(&mut self, product: &Product) -> Result<(), Diagnostic> {
         let tokens = product.out.size_from_end(1).as_constant();
         let channels = product.out.size_from_end(0).as_constant();

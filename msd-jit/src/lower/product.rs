@@ -282,7 +282,11 @@ impl Frame<'_> {
                 let next = f.b.ins().iadd_imm_s(number, 1);
                 let is_last_strip = f.b.ins().icmp(IntCC::Equal, next, strips);
                 let is_last_strip = f.b.ins().band(is_last_strip, unit.is_last_column);
-                let c = f.c_from(o, panel, area);
+                let (number, within) = (f.b.ins().udiv(panel, area), f.b.ins().urem(panel, area));
+                let c = f.c_of_area(o, number);
+                let element = term.sum.c_dtype(&term.operands).host_bytes();
+                let skip = f.b.ins().imul_imm_s(within, (PANEL * element) as i64);
+                let c = f.b.ins().iadd(c, skip);
                 let place = Place { w, x, x_token, panel, c, is_last_strip, from, now, ahead, share };
                 f.for_range(unit.from, unit.to, 1, |f, index| {
                     let block = f.block(unit.blocks, index);
@@ -392,13 +396,9 @@ impl Frame<'_> {
         self.b.ins().iadd(o.c, skip)
     }
 
-    /// Bytes to the sums of a panel of the unit, of whose channels so many panels lie side by side.
-    fn c_from(&mut self, o: &Operands<'_>, panel: Value, area: Value) -> Value {
-        let (number, within) = (self.b.ins().udiv(panel, area), self.b.ins().urem(panel, area));
-        let skip = self.b.ins().imul_imm_s(number, area_bytes(o.term, o.emitter) as i64);
-        let element = o.term.sum.c_dtype(&o.term.operands).host_bytes();
-        let within = self.b.ins().imul_imm_s(within, (PANEL * element) as i64);
-        self.b.ins().iadd(skip, within)
+    /// Bytes to the sums of an area of the unit.
+    fn c_of_area(&mut self, o: &Operands<'_>, number: Value) -> Value {
+        self.b.ins().imul_imm_s(number, area_bytes(o.term, o.emitter) as i64)
     }
 
     /// From the sums of a unit to elements of the result.
@@ -411,7 +411,7 @@ impl Frame<'_> {
         let areas = self.b.ins().udiv(more, area);
         self.for_range(zero, areas, 1, |f, number| {
             let panel = f.b.ins().imul(number, area);
-            let skips: Vec<Value> = operands.iter().map(|o| f.c_from(o, panel, area)).collect();
+            let skips: Vec<Value> = operands.iter().map(|o| f.c_of_area(o, number)).collect();
             let before = f.b.ins().iadd(unit.panel, panel);
             let first = f.b.ins().imul_imm_s(before, PANEL as i64);
             let left = f.b.ins().isub(channels, first);
@@ -485,7 +485,7 @@ impl Frame<'_> {
     }
 }
 
-/// Channels of a unit: the first, and how many.
+/// Channels of an area: the first, and how many.
 #[derive(Clone, Copy)]
 struct Columns {
     first: Value,
@@ -514,7 +514,7 @@ struct Place {
 /// A token's sums of a term.
 pub(crate) struct SumsRow<'t> {
     pub(crate) term: &'t Term,
-    /// Of the first digit and channel of the unit; to the next digit.
+    /// Of the first digit and channel of the area; to the next digit.
     pub(crate) first: Value,
     pub(crate) digit: Value,
     /// What is added to the sums of each digit.

@@ -12,7 +12,7 @@ use msd_ir::dtype::DType;
 
 use crate::isa::{DotForm, internal};
 use crate::tile::{MATRIX_BYTES, MATRIX_ROWS, MAX_PANELS, Operands, QuadForm, Stream, Sum, Tile};
-use split::Split;
+use split::{Pass, Split};
 
 /// Who writes a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,23 +91,25 @@ impl Emitter {
         x86::emit(tile, (width, row_units), is_listed).map_err(internal)
     }
 
-    /// The function that gives back the registers that tiles have given shapes to, if they do.
+    /// The function that gives back the registers that tiles of [`Emitter::Amx`] have given shapes to.
     #[cfg(target_arch = "x86_64")]
-    pub(crate) fn emit_release(self, is_listed: bool) -> Result<Option<Machine>, Diagnostic> {
-        if self != Emitter::Amx {
-            return Ok(None);
-        }
-        x86::amx::emit_release(is_listed).map(Some).map_err(internal)
+    pub(crate) fn emit_release(is_listed: bool) -> Result<Machine, Diagnostic> {
+        x86::amx::emit_release(is_listed).map_err(internal)
     }
 
-    /// Functions for the largest magnitude of a row and for its digits, if they are written.
+    /// Whether [`Emitter::emit_split`] writes functions that split rows.
+    pub(crate) fn splits_rows(self) -> bool {
+        matches!(self, Emitter::Zmm | Emitter::Amx)
+    }
+
+    /// The function for the largest magnitude of a row, or for its digits.
     #[cfg(target_arch = "x86_64")]
-    pub(crate) fn emit_split(self, split: &Split, is_listed: bool) -> Result<Option<[Machine; 2]>, Diagnostic> {
-        if !matches!(self, Emitter::Zmm | Emitter::Amx) {
-            return Ok(None);
-        }
-        let largest = x86::split::emit_largest(split.source, is_listed).map_err(internal)?;
-        Ok(Some([largest, x86::split::emit_split(split, is_listed).map_err(internal)?]))
+    pub(crate) fn emit_split(split: &Split, pass: Pass, is_listed: bool) -> Result<Machine, Diagnostic> {
+        let machine = match pass {
+            Pass::Largest => x86::split::emit_largest(split.source, is_listed),
+            Pass::Digits => x86::split::emit_digits(split, is_listed),
+        };
+        machine.map_err(internal)
     }
 
     /// Other machines have no other emitter.
@@ -118,14 +120,14 @@ impl Emitter {
 
     /// As above.
     #[cfg(not(target_arch = "x86_64"))]
-    pub(crate) fn emit_release(self, _: bool) -> Result<Option<Machine>, Diagnostic> {
-        Ok(None)
+    pub(crate) fn emit_release(_: bool) -> Result<Machine, Diagnostic> {
+        Err(internal("registers that are not there"))
     }
 
     /// As above.
     #[cfg(not(target_arch = "x86_64"))]
-    pub(crate) fn emit_split(self, _: &Split, _: bool) -> Result<Option<[Machine; 2]>, Diagnostic> {
-        Ok(None)
+    pub(crate) fn emit_split(_: &Split, _: Pass, _: bool) -> Result<Machine, Diagnostic> {
+        Err(internal("splitting that is Cranelift's"))
     }
 
     /// Most digit rows a tile takes, where tokens are few and where they are many. Two panels by 14 rows take the
@@ -180,8 +182,8 @@ impl Emitter {
         }
     }
 
-    /// Areas of [`MAX_PANELS`] panels that a unit of many rows takes at most. All of K of the rows does not fit the
-    /// second-level cache, and matrix registers would wait for the third's; a block of K does, for several areas.
+    /// Areas of up to [`MAX_PANELS`] panels that a unit of many rows takes at most. All of K of the rows does not fit
+    /// the second-level cache, and matrix registers would wait for the third's; a block of K does, for several areas.
     pub(crate) fn areas(self) -> usize {
         match self {
             Emitter::Portable | Emitter::Ymm | Emitter::Zmm => 1,

@@ -78,7 +78,27 @@ pub(crate) enum Method {
     Greedy,
 }
 
-/// A function to be emitted.
+/// The two times that a row is gone through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pass {
+    Largest,
+    Digits,
+}
+
+impl Pass {
+    /// Both, in order.
+    pub(crate) const ALL: [Pass; 2] = [Pass::Largest, Pass::Digits];
+
+    /// Its name in listings.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Pass::Largest => "largest",
+            Pass::Digits => "digits",
+        }
+    }
+}
+
+/// How rows are split by functions to be emitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Split {
     /// Of the elements: F32, BF16 or F16.

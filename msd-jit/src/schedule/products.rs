@@ -12,7 +12,7 @@ use super::{
     Layout, Memory, MemoryKind, Packing, PartName, Pending, Product, Region, RowLayout, Scheduler, Source, Step, Term,
     View, Work, finish, product, size, too_complex,
 };
-use crate::blocking::Limits;
+use crate::blocking::{Limits, area_bytes};
 use crate::isa::internal;
 use crate::tile::{Operands, PANEL, Sum};
 
@@ -162,8 +162,8 @@ impl Scheduler<'_> {
         for (index, term) in region.terms.iter().enumerate() {
             let macs = size(&[&batch, &channels, &term.x.size_from_end(1), &term.x.size_from_end(0)].map(Dim::clone));
             cost = cost.zip(macs).and_then(|(a, b)| a.add(&b));
-            let bytes = crate::blocking::scratch_bytes(term, limits.emitter(index));
-            scratch.push(self.scratch(Some(Dim::constant(bytes as u64)))?);
+            let bytes = limits.areas(channels.as_constant()) * area_bytes(term, limits.emitter(index)) as u64;
+            scratch.push(self.scratch(Some(Dim::constant(bytes)))?);
             rows.push(self.packed_rows(&term.x, RowLayout::of(term, &limits, index))?);
         }
         let is_result = matches!(self.memories[out.memory].kind, MemoryKind::Output { .. });

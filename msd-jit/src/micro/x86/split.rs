@@ -57,7 +57,7 @@ pub(crate) fn emit_largest(source: DType, is_listed: bool) -> Emitted<Machine> {
 }
 
 /// The function that stores digits.
-pub(crate) fn emit_split(split: &Split, is_listed: bool) -> Emitted<Machine> {
+pub(crate) fn emit_digits(split: &Split, is_listed: bool) -> Emitted<Machine> {
     let mut asm = Assembler::new(Width::Zmm, is_listed);
     if split.method == Method::Greedy {
         // Constants come through the register of `STEP_3`.
