@@ -43,6 +43,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         text("scheme"),
         text("isa"),
         text("tile"),
+        text("blocking"),
         number("time"),
         number("weight GB/s"),
         number("of read"),
@@ -62,7 +63,7 @@ pub(crate) fn markdown(cpu: &str, ceilings: &[Ceiling], rows: &[Row]) -> String 
     page += "| sizes | threads | computed by | tile | time | of read | GMAC/s | of limit | rel L2 |\n";
     page += "|---|---:|---|---|---:|---:|---:|---:|---:|\n";
     for row in rows {
-        let [sizes, threads, .., tile, time, _, of_read, gmacs, of_limit, rel_l2, _, _] = cells(row, rows);
+        let [sizes, threads, .., tile, _, time, _, of_read, gmacs, of_limit, rel_l2, _, _] = cells(row, rows);
         let name = contender(row);
         let shown = [sizes, threads, name, tile, time, of_read, gmacs, of_limit, rel_l2];
         page += &format!("| {} |\n", shown.join(" | "));
@@ -80,7 +81,7 @@ fn contender(row: &Row) -> String {
 }
 
 /// The cells of [`table`].
-fn cells(row: &Row, rows: &[Row]) -> [String; 14] {
+fn cells(row: &Row, rows: &[Row]) -> [String; 15] {
     let none = || "-".to_owned();
     let percent = |part: f64, whole: f64| format!("{:.0} %", 100.0 * part / whole);
     let same = |r: &&Row| r.lowering == "dequant" && r.dims == row.dims && r.threads == row.threads;
@@ -95,6 +96,7 @@ fn cells(row: &Row, rows: &[Row]) -> [String; 14] {
         row.scheme.unwrap_or("-").to_owned(),
         row.isa.to_owned(),
         tile(row),
+        row.blocking.clone().unwrap_or_else(none),
         time(row.seconds),
         row.weight_gbs.map_or_else(none, |w| format!("{w:.2}")),
         row.weight_gbs.map_or_else(none, |w| percent(w, row.limits.read_gbs)),
@@ -123,7 +125,7 @@ fn compute_limit(row: &Row) -> (String, f64) {
     }
 }
 
-/// Emitter and tile; blocking is in the JSON.
+/// Emitter and tile.
 fn tile(row: &Row) -> String {
     let parts: Vec<&str> = row.emitter.iter().chain(&row.tile).map(String::as_str).collect();
     if parts.is_empty() { "-".to_owned() } else { parts.join(" ") }
