@@ -125,6 +125,8 @@ pub struct Isa {
     level: Option<Level>,
     pub(crate) target: OwnedTargetIsa,
     pub(crate) dot: DotForm,
+    /// Whether a multiply-add is an instruction.
+    pub(crate) has_fma: bool,
     /// The widest emitter of tiles.
     pub(crate) emitter: Emitter,
 }
@@ -208,7 +210,8 @@ impl Isa {
             true if has("has_avx2") && has("has_fma") && (!evex || has("has_avx_vnni")) => Emitter::Ymm,
             _ => Emitter::Portable,
         };
-        Ok(Isa { level, target, dot, emitter })
+        let has_fma = target.name() != "x64" || has("has_fma");
+        Ok(Isa { level, target, dot, has_fma, emitter })
     }
 }
 

@@ -156,7 +156,7 @@ impl Lowering<'_> {
             Emitter::Portable if tile.panels == 1 => {
                 let mut body = self.code.body(id, TILE_ARGUMENTS);
                 let b = FunctionBuilder::new(&mut body, &mut self.context);
-                emit_clif(b, &tile, self.isa.target.frontend_config())?;
+                emit_clif(b, &tile, self.isa)?;
                 self.code.define(&name, id, body);
             }
             Emitter::Portable => return Err(internal("a portable tile of several panels")),

@@ -8,14 +8,11 @@ use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use msd_ir::dtype::DType;
 
-use crate::isa::{DotForm, internal};
+use crate::isa::{DotForm, Isa, internal};
 use crate::lower::frame::{Emit, Frame};
 use crate::lower::lanes::{Access, Lane};
 use crate::lower::row::rebuild;
 use crate::tile::{C_ROW, Call, Element, GroupForm, MergeForm, Operands, PANEL, QuadForm, Sum, Tile};
-
-/// What ends a function.
-pub(crate) type Config = cranelift_codegen::isa::TargetFrontendConfig;
 
 /// Channels of a vector.
 const LANES: usize = 4;
@@ -24,12 +21,17 @@ const LANES: usize = 4;
 const MAX_SUMS: usize = 8;
 
 /// Units per round of float tiles. Cranelift's multiply-add overwrites a factor, so each round ends with
-/// a move, and for a few sums a trip through the stack, that this amortises.
-const UNROLL: i64 = 4;
+/// a move, and for a few sums a trip through the stack, that this amortises; but for targets where each is a call for
+/// each element anyway.
+fn unroll(isa: &Isa) -> i64 {
+    if isa.has_fma { 4 } else { 1 }
+}
 
 /// One part of a tile.
 struct Part<'t> {
     tile: &'t Tile,
+    /// Units per round of float tiles.
+    unroll: i64,
     table: Value,
     /// First channel, known when the code runs: it is the same for each part. And how many vectors of them.
     first: Value,
@@ -39,7 +41,7 @@ struct Part<'t> {
 }
 
 /// Emits a tile of one panel into an empty function.
-pub(crate) fn emit(b: FunctionBuilder<'_>, tile: &Tile, config: Config) -> Emit<()> {
+pub(crate) fn emit(b: FunctionBuilder<'_>, tile: &Tile, isa: &Isa) -> Emit<()> {
     if tile.finish.is_some() {
         return Err(internal("a portable tile that ends in results"));
     }
@@ -54,14 +56,14 @@ pub(crate) fn emit(b: FunctionBuilder<'_>, tile: &Tile, config: Config) -> Emit<
     let vectors = vectors_of(tile);
     let (none, all) = (f.int(0), f.int(PANEL as i64));
     f.for_range(none, all, (vectors * LANES) as i64, |f, first| {
-        let part = Part { tile, table, first, vectors, is_first };
+        let part = Part { tile, unroll: unroll(isa), table, first, vectors, is_first };
         match &tile.sum {
             Sum::Whole { has_start, merge } => emit_whole(f, &part, *has_start, *merge),
             Sum::Wide => emit_whole(f, &part, false, None),
             Sum::Groups(group) => emit_groups(f, &part, group),
         }
     })?;
-    f.close(config);
+    f.close(isa.target.frontend_config());
     Ok(())
 }
 
@@ -224,9 +226,9 @@ fn over_units(
             f.for_carry(zero, units, 1, init, |f, unit, sums| Ok(quad_unit(f, part, form, operands, unit, sums)))
         }
         Operands::Floats { panel, compute } => {
-            let main = f.round_down(units, UNROLL);
+            let main = if part.unroll > 1 { f.round_down(units, part.unroll) } else { units };
             let mut sums = init.to_vec();
-            for (from, to, steps) in [(zero, main, UNROLL), (main, units, 1)] {
+            for (from, to, steps) in [(zero, main, part.unroll), (main, units, 1)] {
                 sums = f.for_carry(from, to, steps, &sums, |f, unit, sums| {
                     let mut sums = sums.to_vec();
                     for step in 0..steps {
