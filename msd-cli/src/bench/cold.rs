@@ -21,9 +21,12 @@ const MAX_COPIES: usize = 4096;
 /// Part of the weights that may be read from the same place in every call: scales by channel.
 const NEGLIGIBLE: f64 = 0.01;
 
+/// How often a contender is compiled, so that the time for it is a median as all others are.
+const COMPILED: usize = 3;
+
 /// A compiled contender and its copies.
 pub(crate) struct Cold {
-    /// The code.
+    /// The code, of the compilation whose time was the median.
     pub(crate) compiled: Compiled,
     bound: Bound,
     /// Indices of the parameters that are copied.
@@ -41,7 +44,9 @@ impl Cold {
     /// # Errors
     /// If the machine lacks the instruction set, or memory.
     pub(crate) fn new(variant: &Variant, weights: &[usize], options: &Options) -> Result<Cold, Vec<Diagnostic>> {
-        let compiled = variant.rewritten.compile(options)?;
+        let mut all = (0..COMPILED).map(|_| variant.rewritten.compile(options)).collect::<Result<Vec<_>, _>>()?;
+        all.sort_by_key(Compiled::compile_time);
+        let compiled = all.swap_remove(COMPILED / 2);
         let fault = |d| vec![d];
         let own = |w: &usize| Weight::try_from(variant.inputs[*w].clone());
         let first = weights.iter().map(own).collect::<Result<Vec<_>, _>>().map_err(fault)?;
