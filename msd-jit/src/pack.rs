@@ -172,9 +172,10 @@ fn advise_large_pages(start: NonNull<u8>, layout: std::alloc::Layout) {
         fn madvise(address: *mut std::ffi::c_void, length: usize, advice: std::ffi::c_int) -> std::ffi::c_int;
     }
     if layout.align() == LARGE_PAGE {
-        // SAFETY: the range is ours and page-aligned; the advice changes no content. That it may be
+        let filled = layout.size() - layout.size() % LARGE_PAGE;
+        // SAFETY: the range is of whole pages of ours; the advice changes no content. That it may be
         // refused is no fault.
-        let _ = unsafe { madvise(start.as_ptr().cast(), layout.size(), MADV_HUGEPAGE) };
+        let _ = unsafe { madvise(start.as_ptr().cast(), filled, MADV_HUGEPAGE) };
     }
 }
 

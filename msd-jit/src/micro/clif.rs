@@ -33,7 +33,7 @@ struct Part<'t> {
     /// Units per round of float tiles.
     unroll: i64,
     table: Value,
-    /// First channel, known when the code runs: it is the same for each part. And how many vectors of them.
+    /// First channel, which code of all parts is given when it runs, and how many vectors of channels.
     first: Value,
     vectors: usize,
     /// Ones where nothing is added up so far.
